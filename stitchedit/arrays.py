@@ -1,0 +1,25 @@
+"""Array types shared by every stage. Axis names are the vocabulary of the project.
+
+Points are (x, y) in source pixels; whole numbers are pixel centers, as face detectors report them.
+Images are uint8 RGB in [0, 255] on disk and float32 RGB in [-1, 1] inside a network.
+A `face` is one track in one frame: the row of every array from alignment to compositing.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+
+Frame = UInt8[np.ndarray, "height width rgb"]
+Landmarks = Float[np.ndarray, "face 68 xy"]
+Boxes = Float[np.ndarray, "box ltrb"]  # left, top, right, bottom
+Embeddings = Float[np.ndarray, "face 128"]  # of unit length
+Quads = Float[np.ndarray, "face 4 xy"]  # corners: top-left, bottom-left, bottom-right, top-right
+Crop = UInt8[np.ndarray, "size size rgb"]
+Labels = UInt8[np.ndarray, "face 512 512"]  # face parsing classes 0..18
+Alpha = Float[np.ndarray, "height width"]  # 0 = source, 1 = edited
+Flags = Bool[np.ndarray, " face"]
+
+Image = Float32[Tensor, "face rgb size size"]
+Mask = Float32[Tensor, "face 1 size size"]  # 0 = outside, 1 = inside
+Latent = Float32[Tensor, "face layer channel"]  # W+
+Direction = Float32[Tensor, " channel"]  # in W

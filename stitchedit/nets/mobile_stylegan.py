@@ -1,0 +1,254 @@
+"""MobileStyleGAN: FFHQ faces up to 1024 px from StyleGAN2's own W space, with 7.3 M parameters.
+
+Belousov 2021 (arXiv 2104.04767), as distilled from StyleGAN2-FFHQ and published as OpenVINO IR in the PyPI package
+`random-face`. Demodulation is folded into the published weights and noise is a constant, so that a code
+always gives the same picture.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stitchedit.errors import WeightsError
+from stitchedit.nets.openvino_ir import Constant, read_constants
+
+STYLE_CHANNELS = 512
+CHANNELS = (512, 512, 512, 512, 256, 128, 64)  # after block 0 (8x8) to block 6 (512x512)
+IMAGE_CHANNELS = 12  # four Haar bands of RGB
+HEAD_BLOCK = {128: 3, 256: 4, 512: 5, 1024: 6}  # image size -> the block whose features its head reads
+
+
+class MappingNetwork(nn.Module):
+    """z to w: StyleGAN2's mapping network, eight layers."""
+
+    def __init__(self, layers: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(STYLE_CHANNELS, STYLE_CHANNELS) for _ in range(layers))
+
+    def forward(self, z: Tensor) -> Tensor:
+        w = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        for layer in self.layers:
+            w = F.leaky_relu(layer(w), 0.2) * 2**0.5
+        return w
+
+
+class Modulation(nn.Module):
+    """Channel gains from a style: `gain * (A w + b)`."""
+
+    def __init__(self, channels: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.affine = nn.Linear(STYLE_CHANNELS, channels)
+        self.gain = gain
+
+    def forward(self, features: Tensor, w: Tensor) -> Tensor:
+        return features * (self.gain * self.affine(w))[:, :, None, None]
+
+
+class StyledConv(nn.Module):
+    """Modulate, convolve, add the noise constant and the bias, leaky ReLU.
+
+    The convolution is depthwise 3x3 then 1x1; the stem alone has a full 3x3 (`depthwise=False`).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, size: int, *, depthwise: bool = True) -> None:
+        super().__init__()
+        self.modulation = Modulation(channels_in, gain=1 / (channels_in * 9) ** 0.5)
+        self.depthwise = nn.Conv2d(channels_in, channels_in, 3, padding=1, groups=channels_in, bias=False)
+        self.pointwise = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        if not depthwise:
+            self.depthwise = nn.Identity()  # type: ignore[assignment]
+            self.pointwise = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.register_buffer("noise", torch.zeros(1, 1, size, size))
+
+    def forward(self, features: Tensor, w: Tensor) -> Tensor:
+        features = self.pointwise(self.depthwise(self.modulation(features, w)))
+        return F.leaky_relu(features + self.noise + self.bias[:, None, None], 0.2)
+
+
+class Block(nn.Module):
+    """Double the size: modulated inverse Haar, then two styled convolutions. Uses two consecutive styles, the first twice."""
+
+    def __init__(self, channels_in: int, channels_out: int, size: int) -> None:
+        super().__init__()
+        self.up = Modulation(channels_in)
+        self.conv1 = StyledConv(channels_in // 4, channels_out, size)
+        self.conv2 = StyledConv(channels_out, channels_out, size)
+
+    def forward(self, features: Tensor, w_first: Tensor, w_second: Tensor) -> Tensor:
+        features = inverse_haar(self.up(features, w_first))
+        return self.conv2(self.conv1(features, w_first), w_second)  # type: ignore[no-any-return]
+
+
+class ImageHead(nn.Module):
+    """Features to RGB at twice their size: a styled, small convolution to Haar bands.
+
+    `hidden` = 0 is the published 1024 head, a modulated 1x1. The heads for smaller sizes are ours: the published
+    network makes no smaller picture, so they have to stand in for the blocks they skip and get one hidden layer.
+    """
+
+    def __init__(self, channels: int, hidden: int = 0) -> None:
+        super().__init__()
+        self.modulation = Modulation(channels, gain=channels**-0.5)
+        self.bands = nn.Conv2d(channels, IMAGE_CHANNELS, 1)
+        self.hidden = hidden
+        if hidden:
+            self.reduce = nn.Conv2d(channels, hidden, 1)
+            self.mix = nn.Conv2d(hidden, hidden, 3, padding=1)
+            self.detail = nn.Conv2d(hidden, IMAGE_CHANNELS, 3, padding=1)
+
+    def forward(self, features: Tensor, w: Tensor) -> Tensor:
+        features = self.modulation(features, w)
+        bands = self.bands(features)
+        if self.hidden:
+            mixed = F.leaky_relu(self.reduce(features), 0.2)
+            mixed = F.leaky_relu(self.mix(mixed), 0.2)
+            bands = bands + self.detail(mixed)
+        return inverse_haar(bands)
+
+
+def inverse_haar(bands: Tensor) -> Tensor:
+    """Inverse 2-D Haar transform: `n (4 c) h w` to `n c (2 h) (2 w)`.
+
+    The first quarter of the channels is the low band; the rest is (channel, band) with bands lh, hl, hh.
+    """
+    count, channels, height, width = bands.shape
+    low, high = bands.split([channels // 4, channels - channels // 4], dim=1)
+    lh, hl, hh = high.reshape(count, channels // 4, 3, height, width).unbind(dim=2)
+    top, bottom, top_high, bottom_high = low + lh, low - lh, hl + hh, hl - hh
+    corners = [top + top_high, top - top_high, bottom + bottom_high, bottom - bottom_high]
+    return F.pixel_shuffle(0.5 * torch.stack(corners, dim=2).flatten(1, 2), 2)
+
+
+class MobileStyleGAN(nn.Module):
+    """The generator: W+ codes to faces.
+
+    `forward(w_plus, size)` takes `frame layer channel` codes and gives `frame rgb size size` pictures, about [-1, 1].
+    """
+
+    layers = 16  # rows of a W+ code
+    channels = STYLE_CHANNELS
+
+    def __init__(self, sizes: Sequence[int] = (1024,), head_channels: int = 64) -> None:
+        super().__init__()
+        self.mapping = MappingNetwork()
+        self.input = nn.Parameter(torch.zeros(1, CHANNELS[0], 4, 4))
+        self.stem = StyledConv(CHANNELS[0], CHANNELS[0], 4, depthwise=False)
+        widths = zip((CHANNELS[0], *CHANNELS), CHANNELS, strict=False)
+        self.blocks = nn.ModuleList(Block(inner, outer, 8 << index) for index, (inner, outer) in enumerate(widths))
+        self.heads = nn.ModuleDict(
+            {str(size): ImageHead(CHANNELS[HEAD_BLOCK[size]], 0 if size == 1024 else head_channels) for size in sizes}
+        )
+        self.register_buffer("w_mean", torch.zeros(STYLE_CHANNELS))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Picture sizes, in pixels, that have a head."""
+        return tuple(sorted(int(size) for size in self.heads))
+
+    def forward(self, w_plus: Tensor, size: int) -> Tensor:
+        features = self.features(w_plus, HEAD_BLOCK[size])
+        return self.heads[str(size)](features, w_plus[:, head_layer(size)])  # type: ignore[no-any-return]
+
+    def features(self, w_plus: Tensor, last_block: int) -> Tensor:
+        """What `last_block` makes of `w_plus`: `frame channel side side`."""
+        features = self.input.expand(len(w_plus), -1, -1, -1)
+        features = self.stem(features, w_plus[:, 0])
+        for index, block in enumerate(self.blocks[: last_block + 1]):
+            features = block(features, w_plus[:, 2 * index + 1], w_plus[:, 2 * index + 2])
+        return features
+
+    def synthesis_parameters(self, size: int) -> Iterator[tuple[str, nn.Parameter]]:
+        """Name and value of the weights that a picture of `size` depends on; the mapping network is not among them."""
+        used = ("input", "stem.", f"heads.{size}.", *(f"blocks.{block}." for block in range(HEAD_BLOCK[size] + 1)))
+        for name, parameter in self.named_parameters():
+            if name.startswith(used):
+                yield name, parameter
+
+
+def head_layer(size: int) -> int:
+    """The row of a W+ code that styles the head for `size`: the one after its features' last row."""
+    return 2 * HEAD_BLOCK[size] + 3
+
+
+def read_mobile_stylegan(mapping: Path, synthesis: Path) -> MobileStyleGAN:
+    """The published network, 1024 px only, from its two IR graphs (`MappingNetwork.xml`, `SynthesisNetwork.xml`).
+
+    Raises:
+        WeightsError: a graph is not that network.
+    """
+    generator = MobileStyleGAN(sizes=(1024,))
+    state = {f"mapping.{name}": value for name, value in _mapping_weights(read_constants(mapping)).items()}
+    state |= _synthesis_weights(read_constants(synthesis))
+    # Every w of the published network is drawn from the same z, so its mean needs no file of its own.
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+    missing, unexpected = generator.load_state_dict(tensors, strict=False)
+    if set(missing) != {"w_mean"} or unexpected:
+        raise WeightsError(f"{synthesis} is not MobileStyleGAN: it lacks {missing}, has {unexpected} besides.")
+    generator.w_mean.copy_(mean_code(generator.mapping))
+    return generator.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def mean_code(mapping: nn.Module, samples: int = 16_384, seed: int = 0) -> Tensor:
+    """Mean w over `samples` random z."""
+    noise = torch.Generator().manual_seed(seed)
+    total = torch.zeros(STYLE_CHANNELS, dtype=torch.float64)
+    for _ in range(samples // 4096):
+        total += mapping(torch.randn(4096, STYLE_CHANNELS, generator=noise)).double().sum(dim=0)
+    return (total / (samples // 4096 * 4096)).float()
+
+
+def _mapping_weights(constants: Sequence[Constant]) -> dict[str, np.ndarray]:
+    """Weights of the eight layers. Published as `input output`, and already scaled by the learning-rate multiplier."""
+    matrices = [constant.value for constant in constants if constant.value.shape == (STYLE_CHANNELS, STYLE_CHANNELS)]
+    biases = [constant.value for constant in constants if constant.value.shape == (STYLE_CHANNELS,)]
+    weights = {f"layers.{index}.weight": matrix for index, matrix in enumerate(matrices)}
+    return weights | {f"layers.{index}.bias": bias for index, bias in enumerate(biases)}
+
+
+def _synthesis_weights(constants: Sequence[Constant]) -> dict[str, np.ndarray]:
+    """Published names to ours. A pointwise weight and a noise have none: they stand right before their layer's bias."""
+    maps = [constant for constant in constants if constant.value.ndim == 4 and constant.value.size > 1]
+    state = {}
+    for index, (name, value) in enumerate(maps):
+        if name.endswith(".bias"):
+            state[_our_name(name)] = value.reshape(-1)
+            if "to_img" not in name:
+                layer = _our_name(name).removesuffix("bias")
+                state[f"{layer}pointwise.weight"], state[f"{layer}noise"] = maps[index - 2].value, maps[index - 1].value
+    for name, value in constants:
+        if name.endswith("weight_dw"):
+            state[_our_name(name)] = value.reshape(-1, 1, 3, 3)
+        elif ".modulation." in name:
+            state[_our_name(name)] = value.reshape(-1) if name.endswith("bias") else value
+        elif name.endswith(("input.input", "to_img.conv.weight")):
+            state[_our_name(name)] = value
+    return state
+
+
+RENAMED = {
+    "m.input.input": "input",
+    "m.layers.6.to_img.conv.weight": "m.layers.6.to_img.bands.weight",
+    "m.layers.6.to_img.bias": "m.layers.6.to_img.bands.bias",
+}
+RENAMED_PARTS = {
+    "m.layers.6.to_img.": "heads.1024.",
+    "m.conv1.": "stem.",
+    "m.layers.": "blocks.",
+    "conv.modulation.": "modulation.",
+    "conv.weight_dw": "depthwise.weight",
+    "modulation.": "modulation.affine.",
+    "up.modulation.": "up.",
+}
+
+
+def _our_name(name: str) -> str:
+    name = RENAMED.get(name, name)
+    for published, ours in RENAMED_PARTS.items():
+        name = name.replace(published, ours)
+    return name
