@@ -100,6 +100,9 @@ class ImageHead(nn.Module):
             self.reduce = nn.Conv2d(channels, hidden, 1)
             self.mix = nn.Conv2d(hidden, hidden, 3, padding=1)
             self.detail = nn.Conv2d(hidden, IMAGE_CHANNELS, 3, padding=1)
+            nn.init.zeros_(self.detail.weight)
+        nn.init.zeros_(self.modulation.affine.weight)
+        nn.init.ones_(self.modulation.affine.bias)
 
     def forward(self, features: Tensor, w: Tensor) -> Tensor:
         features = self.modulation(features, w)
@@ -122,6 +125,14 @@ def inverse_haar(bands: Tensor) -> Tensor:
     top, bottom, top_high, bottom_high = low + lh, low - lh, hl + hh, hl - hh
     corners = [top + top_high, top - top_high, bottom + bottom_high, bottom - bottom_high]
     return F.pixel_shuffle(0.5 * torch.stack(corners, dim=2).flatten(1, 2), 2)
+
+
+def haar(image: Tensor) -> Tensor:
+    """2-D Haar transform, the exact inverse of `inverse_haar`: `n c (2 h) (2 w)` to `n (4 c) h w`."""
+    corners = F.pixel_unshuffle(image, 2).unflatten(1, (-1, 4))
+    a, b, c, d = corners.unbind(dim=2)
+    low, rest = a + b + c + d, [a + b - c - d, a - b + c - d, a - b - c + d]
+    return 0.5 * torch.cat([low, torch.stack(rest, dim=2).flatten(1, 2)], dim=1)
 
 
 class MobileStyleGAN(nn.Module):
@@ -162,6 +173,10 @@ class MobileStyleGAN(nn.Module):
             features = block(features, w_plus[:, 2 * index + 1], w_plus[:, 2 * index + 2])
         return features
 
+    def coarse_layers(self, size: int) -> int:
+        """How many first rows of a code a picture of `size` depends on."""
+        return head_layer(size) + 1
+
     def synthesis_parameters(self, size: int) -> Iterator[tuple[str, nn.Parameter]]:
         """Name and value of the weights that a picture of `size` depends on; the mapping network is not among them."""
         used = ("input", "stem.", f"heads.{size}.", *(f"blocks.{block}." for block in range(HEAD_BLOCK[size] + 1)))
@@ -175,19 +190,23 @@ def head_layer(size: int) -> int:
     return 2 * HEAD_BLOCK[size] + 3
 
 
-def read_mobile_stylegan(mapping: Path, synthesis: Path) -> MobileStyleGAN:
-    """The published network, 1024 px only, from its two IR graphs (`MappingNetwork.xml`, `SynthesisNetwork.xml`).
+def read_mobile_stylegan(mapping: Path, synthesis: Path, sizes: Sequence[int] = ()) -> MobileStyleGAN:
+    """The published network from its two IR graphs (`MappingNetwork.xml`, `SynthesisNetwork.xml`).
+
+    It draws 1024 px; heads for other `sizes` are made too, untrained: fill them with `load_heads`.
 
     Raises:
         WeightsError: a graph is not that network.
     """
-    generator = MobileStyleGAN(sizes=(1024,))
+    generator = MobileStyleGAN((*sizes, 1024))
     state = {f"mapping.{name}": value for name, value in _mapping_weights(read_constants(mapping)).items()}
     state |= _synthesis_weights(read_constants(synthesis))
-    # Every w of the published network is drawn from the same z, so its mean needs no file of its own.
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     missing, unexpected = generator.load_state_dict(tensors, strict=False)
-    if set(missing) != {"w_mean"} or unexpected:
+    missing = [
+        name for name in missing if name != "w_mean" and not name.startswith(tuple(f"heads.{size}." for size in sizes))
+    ]
+    if missing or unexpected:
         raise WeightsError(f"{synthesis} is not MobileStyleGAN: it lacks {missing}, has {unexpected} besides.")
     generator.w_mean.copy_(mean_code(generator.mapping))
     return generator.eval().requires_grad_(False)
@@ -252,3 +271,19 @@ def _our_name(name: str) -> str:
     for published, ours in RENAMED_PARTS.items():
         name = name.replace(published, ours)
     return name
+
+
+def load_heads(generator: MobileStyleGAN, weights: dict[str, Tensor]) -> None:
+    """Give `generator` the heads in `weights` (`SIZE.name`), beside those it has.
+
+    Raises:
+        WeightsError: they are not heads of this network.
+    """
+    for size in sorted({int(name.partition(".")[0]) for name in weights}):
+        state = {name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"{size}.")}
+        head = ImageHead(CHANNELS[HEAD_BLOCK[size]], hidden=len(state.get("reduce.bias", ())))
+        try:
+            head.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"The head for {size} px does not fit: {error}") from error
+        generator.heads[str(size)] = head.eval().requires_grad_(False)

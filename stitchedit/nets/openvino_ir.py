@@ -33,7 +33,9 @@ def read_constants(graph: Path) -> list[Constant]:
         shape = [int(side) for side in (data.get("shape") or "").split(",") if side.strip()]
         start, size = int(data.get("offset", 0)), int(data.get("size", 0))
         if start + size > len(numbers):
-            raise WeightsError(f"{graph.with_suffix('.bin')} ends at byte {len(numbers)}, {name!r} needs {start + size}.")
+            raise WeightsError(
+                f"{graph.with_suffix('.bin')} ends at byte {len(numbers)}, {name!r} needs {start + size}."
+            )
         dtype = np.dtype(NUMPY_TYPE[data.attrib["element_type"]])
         value = np.frombuffer(numbers, dtype, count=size // dtype.itemsize, offset=start).reshape(shape)
         constants.append(Constant(name, value))

@@ -1,0 +1,161 @@
+"""The command `stitchedit`. Prefect is imported only where a flow runs: it takes seconds."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stitchedit.errors import StitchEditError
+from storage.errors import StorageError
+
+app = typer.Typer(
+    help="Edit faces in real videos: younger, older, a smile, in minutes.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+EDIT_EXAMPLES = """
+[bold]Examples[/bold]
+
+  stitchedit edit interview.mp4 --edit smile=+2
+
+  stitchedit edit interview.mp4 --edit age=-3 --edit smile=+1 -o younger.mp4
+
+  stitchedit edit interview.mp4 --edit age=+3 --start 2 --end 4 --preset draft
+
+  stitchedit edit interview.mp4 --edit smile=+2 align.size=512 stitch.steps=40
+"""
+
+
+@app.command(epilog=EDIT_EXAMPLES)
+def edit(  # noqa: PLR0913 - the flags of a command
+    clip: Annotated[Path, typer.Argument(help="The video.")],
+    options: Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")] = None,
+    edits: Annotated[list[str], typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")] = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Beside the clip unless given.")] = None,
+    preset: Annotated[str, typer.Option(help="A file of configs/presets.")] = "default",
+    start: Annotated[float | None, typer.Option(help="Seconds; the output begins here.")] = None,
+    end: Annotated[float | None, typer.Option(help="Seconds; the output ends before.")] = None,
+    store: Annotated[Path, typer.Option(help="Where results are kept.", envvar="STITCHEDIT_STORE")] = Path(
+        ".stitchedit"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
+) -> None:
+    """Edit the faces of one clip. What was computed before, for this clip or another edit of it, is not computed again."""
+    from flows.requests import Edit, EditRequest, check_request  # noqa: PLC0415 - imports torch
+    from stitchedit.edit import parse_edit  # noqa: PLC0415
+
+    if not edits:
+        raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
+    request = EditRequest(
+        video=clip,
+        edits=[Edit(direction=name, strength=strength) for name, strength in map(parse_edit, edits)],
+        output=output,
+        store=store.absolute(),
+        preset=preset,
+        options=options or [],
+        start=start,
+        end=end,
+        device=device,
+    )
+    check_request(request)
+    _run(request, Console(stderr=as_json), as_json, verbose)
+
+
+def _run(request, console: Console, as_json: bool, verbose: bool) -> None:  # type: ignore[no-untyped-def]
+    prepare_process(verbose)
+    from flows.display import RunDisplay  # noqa: PLC0415
+    from flows.edit_video import edit_video  # noqa: PLC0415
+
+    with RunDisplay(console) as display:
+        written = edit_video(request)
+    if as_json:
+        print(json.dumps(display.summary(written), indent=1))
+    else:
+        console.print(display.table())
+        console.print(f"[bold]{written}[/bold]")
+        console.print(f"with {written.stem}_preview.mp4 and {written.stem}_sheet.png beside it")
+
+
+def prepare_process(verbose: bool = False) -> None:
+    """Settings that have to be there before Prefect and torch are imported."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # 17-27 s seen, default is 20
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    from stitchedit.memory import keep_freed_memory  # noqa: PLC0415
+
+    keep_freed_memory()
+
+
+@app.command()
+def edits(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the edit directions with useful strengths and what they do."""
+    from flows.catalog_of_edits import known_edits  # noqa: PLC0415
+
+    known = known_edits()
+    if as_json:
+        print(json.dumps([vars(entry) for entry in known], indent=1))
+        return
+    table = Table("edit", "minus", "plus", "useful", "strength 1 is", title="stitchedit edit CLIP --edit NAME=STRENGTH")
+    for entry in known:
+        table.add_row(entry.name, entry.minus, entry.plus, entry.useful, entry.unit)
+    Console().print(table)
+
+
+@app.command()
+def options(preset: Annotated[str, typer.Option(help="Show the values of this preset.")] = "default") -> None:
+    """List every STAGE.OPTION with its value."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from configs.load import load_config  # noqa: PLC0415
+
+    table = Table("option", "value", title=f"preset {preset}")
+    for stage, values in asdict(load_config(preset)).items():
+        for name, value in values.items():
+            table.add_row(f"{stage}.{name}", str(value))
+    Console().print(table)
+
+
+@app.command()
+def doctor(
+    store: Annotated[Path, typer.Option(help="Where results are kept.", envvar="STITCHEDIT_STORE")] = Path(
+        ".stitchedit"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Check this machine: packages, network files with their SHA-256, codecs, device, disk."""
+    from flows.doctor import examine  # noqa: PLC0415
+
+    findings = examine(store)
+    if as_json:
+        print(json.dumps([vars(finding) for finding in findings], indent=1))
+    else:
+        table = Table("what", "found", "")
+        for finding in findings:
+            table.add_row(
+                finding.what, finding.found, "[green]ok[/green]" if finding.good else f"[red]{finding.remedy}[/red]"
+            )
+        Console().print(table)
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def main() -> None:
+    """Run the command line: exit code 0 = done, 1 = failed, 2 = asked for something that cannot be."""
+    try:
+        app()
+    except (StitchEditError, StorageError, PermissionError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, markup=True, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What the command line shows of a run: a bar per stage while it lasts, then a table."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+STAGES = ("decode", "align", "invert", "tune", "edit", "stitch", "composite", "encode")
+
+
+@dataclass
+class StageResult:
+    """How one stage went."""
+
+    how: str = "not reached"  # cached, ran, resumed or failed
+    seconds: float = 0.0
+    done: int = 0
+    unit: str = ""
+    key: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
+
+
+class RunDisplay(logging.Handler):
+    """Draws the records of `stitchedit.progress`, and remembers them for the table."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+        self.results = {stage: StageResult() for stage in STAGES}
+        self.began = time.monotonic()
+        self.first_stage: float | None = None  # s after `began`; what Prefect took to start
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console)
+        self._bars: dict[str, Any] = {}
+
+    def __enter__(self) -> "RunDisplay":
+        logger = logging.getLogger("stitchedit.progress")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(self)
+        self._progress.start()
+        self.console.print("[dim]starting Prefect …[/dim]")
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._progress.stop()
+        logging.getLogger("stitchedit.progress").removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stage, event, facts = (getattr(record, name) for name in ("stage", "event", "facts"))
+        if self.first_stage is None:
+            self.first_stage = time.monotonic() - self.began
+        result = self.results.setdefault(stage, StageResult())
+        if event == "started":
+            result.how = "resumed" if facts["resumed"] else "ran"
+        elif event == "advanced":
+            result.done, result.unit = facts["total"], facts["unit"]
+            self._advance(**facts)
+        elif event == "finished":
+            result.seconds, result.key = facts["seconds"], facts["key"]
+        elif event == "cached":
+            result.how, result.key = "cached", facts["key"]
+            self.console.print(f"{stage:<28} [green]cached[/green]")
+        elif event == "failed":
+            result.how = "failed"
+        elif event == "noted":
+            result.notes.append(facts["text"])
+            self.console.print(f"[yellow]{stage}: {facts['text']}[/yellow]")
+
+    def summary(self, written: Path) -> dict[str, Any]:
+        """What `--json` prints."""
+        stages = {stage: vars(result) for stage, result in self.results.items()}
+        return {"output": str(written), "prefect_start_s": self.first_stage, "seconds": self.seconds, "stages": stages}
+
+    @property
+    def seconds(self) -> float:
+        """Since the first stage was reached; Prefect's own start is not counted."""
+        return time.monotonic() - self.began - (self.first_stage or 0.0)
+
+    def table(self) -> Table:
+        """Stage, how it went, seconds, and how many frames, faces or steps."""
+        table = Table("stage", "result", "seconds", "work", "artifact")
+        colors = {"cached": "green", "failed": "red", "not reached": "dim"}
+        for stage, result in self.results.items():
+            how = f"[{colors[result.how]}]{result.how}[/]" if result.how in colors else result.how
+            work = f"{result.done} {result.unit}" if result.done else ""
+            seconds = f"{result.seconds:.1f}" if result.seconds else ""
+            table.add_row(stage, how, seconds, work, result.key)
+        return table
+
+    def _advance(self, done: int, total: int, unit: str, label: str) -> None:
+        if label not in self._bars:
+            self._bars[label] = self._progress.add_task(label, total=total, unit=unit)
+        self._progress.update(self._bars[label], completed=done, total=total)

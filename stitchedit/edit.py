@@ -1,0 +1,60 @@
+"""Move codes along directions: the edit itself."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from stitchedit.arrays import Direction, Latent
+from stitchedit.errors import InputError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    revision: ClassVar[int] = 1
+
+    strengths: dict[str, float] = field(default_factory=dict)  # direction -> strength; see `stitchedit edits`
+    max_strength: float = 12.0  # refuse more: far outside the space the generator knows, nothing but artefacts comes
+
+    def __post_init__(self) -> None:
+        for name, strength in self.strengths.items():
+            if not abs(strength) <= self.max_strength:  # also NaN
+                raise InputError(
+                    f"Strength of {name!r} is {strength:g}; it must lie within ±{self.max_strength:g} "
+                    "(edit.max_strength). `stitchedit edits` shows what is useful."
+                )
+
+
+def edit_codes(codes: Latent, directions: Mapping[str, Direction], options: EditOptions) -> Latent:
+    """`codes` moved by strength times direction, the same in every layer.
+
+    Raises:
+        UnknownNameError: an edit names no direction.
+    """
+    edited = codes.clone()
+    for name, strength in options.strengths.items():
+        if name not in directions:
+            raise UnknownNameError("direction", name, directions)
+        edited += strength * directions[name].to(codes)
+    return edited
+
+
+def parse_edit(text: str) -> tuple[str, float]:
+    """`smile=+2` as (`smile`, 2.0).
+
+    Raises:
+        InputError: not of that form, or the strength is not a number.
+    """
+    match = re.fullmatch(r"\s*([\w-]+)\s*=\s*(\S+)\s*", text)
+    if match is None:
+        raise InputError(f"Edit {text!r} is not NAME=STRENGTH, such as smile=+2.")
+    name, strength = match.groups()
+    try:
+        return name.replace("-", "_"), float(strength)
+    except ValueError:
+        raise InputError(f"Strength {strength!r} of edit {name!r} is not a number. Write it as in {name}=+2.") from None
+
+
+def describe(strengths: Mapping[str, float]) -> str:
+    """`smile+2_age-3`: an edit as part of a file name."""
+    return "_".join(f"{name}{strength:+g}" for name, strength in strengths.items()) or "unedited"

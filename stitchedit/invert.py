@@ -1,0 +1,155 @@
+"""Find the codes from which the generator draws the faces of a clip."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stitchedit.arrays import Latent
+from stitchedit.errors import OptimizationError
+from stitchedit.nets.generator import Generator
+from stitchedit.nets.lpips import LPIPS
+from stitchedit.tune import CropReader
+
+SMOOTHING = (0.25, 0.75, 1.0, 0.75, 0.25)  # over frames; Tzaban et al. 2022's successors smooth coarse codes so
+
+
+@dataclass(frozen=True)
+class InvertOptions:
+    revision: ClassVar[int] = 1
+
+    person_steps: int = 160  # on what all frames share
+    frame_passes: int = 10  # over every frame, on what is its own
+    color_steps: int = 40  # at the working size, on what is shared, for the layers that only fine pictures depend on
+    batch: int = 4  # faces
+    work_size: int = 128  # px; the generator's size at which the first two are done
+    segment: int = 256  # frames optimised together; memory and loss in a crash are bounded by it
+    keyframes: int = 48  # frames that stand for the person
+    learning_rate: float = 0.03
+    mse_weight: float = 1.0
+    lpips_weight: float = 1.0
+    layer_weight: float = 0.02  # on the mean square of a layer's offset: keeps codes near W, so editable
+    frame_weight: float = 0.01  # on the mean square of a frame's offset
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "segment", "keyframes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"invert.{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Footage:
+    """The crops of one person: `crops` reads rows, `runs` numbers the unbroken run of frames each row belongs to."""
+
+    crops: CropReader
+    runs: np.ndarray  # `face`
+    size: int  # px
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+class Inverter:
+    """Optimises codes `base + layer offset + frame offset` against the crops.
+
+    Frame offsets are smoothed over time within a run before they are used, so that codes are steady by construction, and
+    exist only for the layers that shape a `work_size` picture: colour and texture are the person's, not the frame's.
+    """
+
+    def __init__(self, generator: Generator, perceptual: LPIPS, footage: Footage, options: InvertOptions) -> None:
+        self.generator, self.perceptual, self.footage, self.options = generator, perceptual, footage, options
+        self.frame_layers = generator.coarse_layers(options.work_size)
+        self.noise = torch.Generator().manual_seed(options.seed)
+
+    def person(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> Latent:
+        """What all frames share, `1 layer channel`: optimised from the mean code over the most spread frames."""
+        options, mean = self.options, self.generator.w_mean
+        rows = np.unique(
+            np.linspace(0, len(self.footage) - 1, min(options.keyframes, len(self.footage))).round().astype(int)
+        )
+        base = mean[None, None].clone().requires_grad_(True)
+        layers = torch.zeros(1, self.generator.layers, len(mean), device=mean.device).requires_grad_(True)
+
+        def code(chosen: np.ndarray) -> Tensor:
+            return (base + layers).expand(len(chosen), -1, -1)
+
+        def penalty() -> Tensor:
+            return options.layer_weight * layers.square().mean() * len(mean)
+
+        total = options.person_steps + options.color_steps
+        steps = self._minimise([base, layers], code, penalty, rows, options.work_size, options.person_steps)
+        for done in steps:
+            on_step(done, total)
+        for done in self._minimise([base, layers], code, penalty, rows, self.footage.size, options.color_steps, 0.3):
+            on_step(options.person_steps + done, total)
+        return (base + layers).detach()
+
+    def frames(
+        self, person: Latent, rows: np.ndarray, on_step: Callable[[int, int], None] = lambda done, total: None
+    ) -> Latent:
+        """Codes of consecutive `rows`, `face layer channel`."""
+        options = self.options
+        kernel = smoothing_matrix(self.footage.runs[rows]).to(person)
+        free = torch.zeros(len(rows), self.frame_layers * person.shape[-1], device=person.device).requires_grad_(True)
+        place = {int(row): index for index, row in enumerate(rows)}
+
+        def code(chosen: np.ndarray) -> Tensor:
+            index = torch.tensor([place[int(row)] for row in chosen])
+            offset = (kernel[index] @ free).unflatten(1, (self.frame_layers, -1))
+            return person + F.pad(offset, (0, 0, 0, person.shape[1] - self.frame_layers))
+
+        def penalty() -> Tensor:
+            return options.frame_weight * free.square().mean() * person.shape[-1]
+
+        steps = options.frame_passes * math.ceil(len(rows) / options.batch)
+        for done in self._minimise([free], code, penalty, rows, options.work_size, steps):
+            on_step(done, steps)
+        with torch.no_grad():
+            return code(rows)
+
+    def _minimise(self, parameters, code, penalty, rows, size, steps, rate=1.0):  # type: ignore[no-untyped-def]
+        """Adam on `parameters`, minibatches of `rows` at `size`; gives the number of steps done after each."""
+        options = self.options
+        optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.9, 0.99))
+        order: list[int] = []
+        for step in range(steps):
+            ramp = min(1.0, (step + 1) / 10, 1.5 * (1 - step / steps))
+            optimizer.param_groups[0]["lr"] = options.learning_rate * rate * ramp
+            if len(order) < options.batch:
+                order += torch.randperm(len(rows), generator=self.noise).tolist()
+            chosen, order = rows[order[: options.batch]], order[options.batch :]
+            target = self.footage.crops(chosen)
+            target = F.avg_pool2d(target, target.shape[-1] // size)
+            drawn = self.generator(code(chosen), size)
+            loss = (
+                options.mse_weight * F.mse_loss(drawn, target)
+                + options.lpips_weight * self.perceptual(drawn, target).mean()
+            )
+            loss = loss + penalty()
+            if not torch.isfinite(loss):
+                raise OptimizationError(
+                    f"Inversion loss became {loss.item()} at step {step} of {steps}. "
+                    f"Lower invert.learning_rate (now {options.learning_rate:g})."
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield step + 1
+
+
+def smoothing_matrix(runs: np.ndarray) -> Tensor:
+    """`face face` weights that smooth codes over neighbouring frames of the same run; rows sum to 1."""
+    count, reach = len(runs), len(SMOOTHING) // 2
+    matrix = torch.zeros(count, count)
+    for shift in range(-reach, reach + 1):
+        first, last = max(0, -shift), min(count, count - shift)
+        index = torch.arange(first, last)
+        same = torch.from_numpy(runs[first:last] == runs[first + shift : last + shift])
+        matrix[index[same], index[same] + shift] = SMOOTHING[shift + reach]
+    return matrix / matrix.sum(dim=1, keepdim=True)

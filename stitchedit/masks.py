@@ -1,0 +1,88 @@
+"""Which pixels of a crop are stitched, matched and pasted. Made of face parsing labels at 512 px."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch.nn import functional as F
+
+from stitchedit.arrays import Alpha, Labels, Mask
+
+BACKGROUND, CLOTH, HAT = 0, 16, 18
+
+MaskMap = UInt8[np.ndarray, "512 512"]  # 0 = outside, 1 = inside
+MaskMaps = UInt8[np.ndarray, "face 512 512"]
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    revision: ClassVar[int] = 1  # bump when the same options give different pixels
+
+    inner: int = 0  # px at 512, by which the face grows before its border is taken
+    outer: int = 25  # px at 512, width of the border around it
+    whole_border: bool = False  # match everything around the face, not only `outer` px of it
+
+    def __post_init__(self) -> None:
+        if self.inner < 0 or self.outer < 0:
+            raise ValueError(f"masks.inner and masks.outer must be >= 0, got {self.inner} and {self.outer}")
+
+
+@dataclass(frozen=True)
+class SeamMasks:
+    """The three regions of stitching, at 512 px."""
+
+    content: MaskMaps  # keeps the edit
+    border: MaskMaps  # matches the source
+    full: MaskMaps  # is pasted
+
+
+def seam_masks(labels: Labels, options: MaskOptions) -> SeamMasks:
+    """Content, border and full mask of every face: Tzaban et al. 2022 (arXiv 2201.08361)."""
+    foreground = (~np.isin(labels, (BACKGROUND, CLOTH, HAT))).astype(np.uint8)
+    face = _dilated(foreground, options.inner)
+    full = _dilated(face, options.outer)
+
+    surroundings = 1 - face if options.whole_border else full - face
+    border = np.maximum(surroundings, face * _frame_edge(options.outer))
+    return SeamMasks(content=foreground & (1 - border), border=border, full=full)
+
+
+def resize_masks(masks: MaskMaps, size: int) -> Mask:
+    """`masks` at the size of the generator's picture, bilinear from corner pixel to corner pixel."""
+    tensor = torch.from_numpy(masks).float()[:, None]
+    return F.interpolate(tensor, (size, size), mode="bilinear", align_corners=True)
+
+
+def paste_alpha(full: MaskMap, size: int, feather: int, edge: int) -> Alpha:
+    """How much of a crop of `size` px to paste: from 1 over the face smoothly to 0 before `full` ends.
+
+    The slope takes `2 * feather` px inward, so `full` has to exceed the face by that much. `edge` px along the crop's
+    sides stay 0 to keep its straight outline out of the frame. Both are px at 512.
+    """
+    kept = full.astype(np.float32)
+    if edge:
+        kept[:edge] = kept[-edge:] = kept[:, :edge] = kept[:, -edge:] = 0
+    soft = torch.from_numpy(feathered(kept, feather))[None, None]
+    return F.interpolate(soft, (size, size), mode="bilinear", align_corners=True)[0, 0].numpy()
+
+
+def feathered(mask: np.ndarray, radius: int) -> np.ndarray:
+    """`mask` eroded by `radius` px, then blurred as far; beyond its edges is outside. STIT, `paste_image_mask`."""
+    side = 2 * radius + 1
+    eroded = cv2.erode(mask, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=[0])
+    return cv2.GaussianBlur(eroded, (side, side), 0)
+
+
+def _dilated(masks: MaskMaps, radius: int) -> MaskMaps:
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return np.stack([cv2.dilate(mask, kernel) for mask in masks])
+
+
+def _frame_edge(width: int) -> MaskMap:
+    """1 within `width` px of the crop's sides."""
+    edge = np.ones((512, 512), np.uint8)
+    edge[width : 512 - width, width : 512 - width] = 0
+    return edge

@@ -1,0 +1,103 @@
+"""Numbers reported for every edit."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+from stitchedit.arrays import Alpha, Frame
+
+BLOCK = 512  # rows of the similarity matrix at a time, so that memory does not grow with the square of the clip
+WINDOW, WINDOW_SIGMA = 11, 1.5  # px, of SSIM's Gaussian
+
+EmbeddingRows = Float[np.ndarray, "frame channel"]  # of unit length; NaN where a frame has no face
+Picture = UInt8[np.ndarray, "height width rgb"]
+
+
+class IdentityConsistency(NamedTuple):
+    """How alike the edited faces of a shot are, relative to the source's: 1 is best, NaN where there is no pair."""
+
+    tl_id: float  # neighboring frames
+    tg_id: float  # all pairs of frames
+    tl_pairs: int  # that were compared
+    tg_pairs: int  # likewise, in either order
+
+
+def identity_consistency(
+    source: EmbeddingRows, edited: EmbeddingRows, min_similarity: float = 0.2
+) -> IdentityConsistency:
+    """TL-ID and TG-ID of one shot: Tzaban et al. 2022 (arXiv 2201.08361).
+
+    Both are means of ratios `edited similarity / source similarity`. Pairs of frames that are less alike than
+    `min_similarity` in the source (a profile, say) are left out: there the ratio is noise.
+    """
+    source, edited = source.astype(np.float64), edited.astype(np.float64)
+    seen = ~(np.isnan(source).any(axis=1) | np.isnan(edited).any(axis=1))
+
+    neighbors = seen[:-1] & seen[1:]
+    similarity = (source[:-1] * source[1:]).sum(axis=1)[neighbors]
+    ratios = (edited[:-1] * edited[1:]).sum(axis=1)[neighbors] / similarity
+    ratios = ratios[abs(similarity) >= min_similarity]
+
+    total, pairs = _sum_of_ratios(source[seen], edited[seen], min_similarity)
+    return IdentityConsistency(
+        tl_id=float(ratios.mean()) if ratios.size else float("nan"),
+        tg_id=total / pairs if pairs else float("nan"),
+        tl_pairs=ratios.size,
+        tg_pairs=pairs,
+    )
+
+
+def _sum_of_ratios(source: EmbeddingRows, edited: EmbeddingRows, min_similarity: float) -> tuple[float, int]:
+    """Sum and number of the ratios of all ordered pairs of different rows."""
+    total, pairs = 0.0, 0
+    for start in range(0, len(source), BLOCK):
+        rows = slice(start, start + BLOCK)
+        similarity = source[rows] @ source.T
+        compared = abs(similarity) >= min_similarity
+        compared[np.arange(len(similarity)), np.arange(len(similarity)) + start] = False
+        total += float(((edited[rows] @ edited.T)[compared] / similarity[compared]).sum())
+        pairs += int(compared.sum())
+    return total, pairs
+
+
+def psnr(picture: Picture, reference: Picture) -> float:
+    """Peak signal-to-noise ratio, in dB; infinite for equal pictures."""
+    error = np.mean(np.square(picture.astype(np.float64) - reference))
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def ssim(picture: Picture, reference: Picture) -> float:
+    """Structural similarity, mean over the color channels: Wang et al. 2004, Gaussian window of 11 px."""
+    x, y = picture.astype(np.float64), reference.astype(np.float64)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    variance_x, variance_y = _window_mean(x * x) - mean_x**2, _window_mean(y * y) - mean_y**2
+    covariance = _window_mean(x * y) - mean_x * mean_y
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return float(similarity.mean())
+
+
+def _window_mean(values: np.ndarray) -> np.ndarray:
+    """Weighted means of the windows that lie in the picture as a whole."""
+    reach = WINDOW // 2
+    return cv2.GaussianBlur(values, (WINDOW, WINDOW), WINDOW_SIGMA)[reach:-reach, reach:-reach]
+
+
+def ring_error(result: Frame, source: Frame, border: Alpha) -> float:
+    """RMSE between `result` and `source`, in 8-bit levels, weighted by `border`; NaN where there is no border."""
+    weight = float(border.sum())
+    if not weight:
+        return float("nan")
+    squares = np.square(result.astype(np.float64) - source).mean(axis=2)
+    return float(np.sqrt((squares * border).sum() / weight))
+
+
+def outside_difference(result: Frame, source: Frame, alpha: Shaped[np.ndarray, "height width"]) -> int:
+    """Largest difference between `result` and `source`, in 8-bit levels, where `alpha` is 0."""
+    outside = alpha == 0
+    difference = cv2.absdiff(result, source)[outside]
+    return int(difference.max()) if difference.size else 0

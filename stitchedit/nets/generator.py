@@ -1,0 +1,31 @@
+"""What a stage may ask of a generator. Nothing outside a generator's own file knows its layer count or sizes."""
+
+from collections.abc import Iterable
+from typing import Protocol, Self
+
+from torch import Tensor, nn
+
+
+class Generator(Protocol):
+    """Codes to pictures, about [-1, 1]. An `nn.Module` whose weights a stage may copy and tune."""
+
+    mapping: nn.Module  # z to w
+    w_mean: Tensor  # mean w, `channel`
+
+    @property
+    def layers(self) -> int:
+        """Rows of a W+ code."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Picture sizes it can draw, in pixels, ascending."""
+
+    def coarse_layers(self, size: int) -> int:
+        """How many first rows of a code a picture of `size` depends on."""
+
+    def synthesis_parameters(self, size: int) -> Iterable[tuple[str, nn.Parameter]]:
+        """Names and values of the weights that a picture of `size` depends on."""
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+
+    def __call__(self, w_plus: Tensor, size: int) -> Tensor: ...

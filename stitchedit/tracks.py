@@ -1,0 +1,244 @@
+"""Which face is whose? Links detections over time into tracks, and tracks into persons.
+
+A track never crosses a cut and never spans a gap that is not filled; one person may have many tracks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import ClassVar
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from stitchedit.arrays import Boxes, Flags, Landmarks
+from stitchedit.errors import NoFaceError, UnknownNameError
+from stitchedit.landmarks import Detection, overlaps
+from stitchedit.nets.recognition import SAME_PERSON
+
+OTHER_PERSON = 0.8  # distance of descriptors that one person does not reach, even with a hand before the face
+IMPOSSIBLE = 1e6  # cost of a pair that must not be
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    revision: ClassVar[int] = 1  # bump when the same options give different tracks
+
+    max_gap_s: float = 0.5  # a face missing for at most so long is interpolated
+    min_length_s: float = 0.3  # shorter tracks are taken for false detections
+    sure_confidence: float = 0.3  # a track without one frame so confident is taken for a false detection
+    min_iou: float = 0.2  # boxes that overlap this much may be one face
+    same_person: float = 0.45  # distance of mean descriptors; dlib's limit for two photographs, .6, is loose for means
+
+    def __post_init__(self) -> None:
+        for name in ("max_gap_s", "min_length_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"tracks.{name} must not be negative, got {getattr(self, name):g} s")
+        for name in ("min_iou", "same_person"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"tracks.{name} must be in (0, 1], got {getattr(self, name):g}")
+
+
+@dataclass(frozen=True)
+class DroppedTrack:
+    """A track that was taken for a false detection, and why."""
+
+    first_frame: int
+    last_frame: int
+    detections: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """One row per face, ordered by track, then frame. Persons are numbered by their total area, 0 = the largest."""
+
+    frame: np.ndarray  # `face`, number of the frame
+    track: np.ndarray  # `face`, 0, 1, … in order of first frame
+    person: np.ndarray  # `face`
+    landmarks: Landmarks
+    box: Boxes
+    confidence: np.ndarray  # `face`; NaN where interpolated
+    interpolated: Flags
+    frames: int  # of the clip, with and without a face
+    dropped: tuple[DroppedTrack, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def persons(self) -> list[int]:
+        return np.unique(self.person).tolist()  # type: ignore[no-any-return]
+
+    def frames_without_face(self) -> np.ndarray:
+        """How many frames no track covers; they pass through untouched."""
+        return np.setdiff1d(np.arange(self.frames), self.frame)
+
+
+@dataclass
+class _Track:
+    shot: int
+    frames: list[int] = field(default_factory=list)
+    faces: list[Detection] = field(default_factory=list)
+
+    @property
+    def descriptor(self) -> np.ndarray:
+        """Mean over the track. In dlib's scale a mean of one person's descriptors is that person's."""
+        return np.mean([face.descriptor for face in self.faces], axis=0)  # type: ignore[no-any-return]
+
+
+class Tracker:
+    """Fed frame by frame, with every frame of the clip in order, also those without a face."""
+
+    def __init__(self, options: TrackOptions) -> None:
+        self.options = options
+        self._first_frame: int | None = None
+        self._times_s: list[float] = []
+        self._shot_length_s: dict[int, tuple[float, float]] = {}
+        self._open: list[_Track] = []
+        self._closed: list[_Track] = []
+
+    def add(self, frame: int, time_s: float, shot: int, detections: Sequence[Detection]) -> None:
+        """Take the faces of one more frame. `time_s` is its presentation time, `shot` the number of its shot."""
+        if self._first_frame is None:
+            self._first_frame = frame
+        if frame != self._first_frame + len(self._times_s):
+            raise ValueError(f"Frame {frame} came after frame {self._first_frame + len(self._times_s) - 1}.")
+        self._times_s.append(time_s)
+        begin_s, _ = self._shot_length_s.get(shot, (time_s, time_s))
+        self._shot_length_s[shot] = begin_s, time_s
+
+        still_open = [t for t in self._open if t.shot == shot and not self._is_over(t, time_s)]
+        self._closed += [track for track in self._open if track not in still_open]
+        self._open = still_open
+
+        taken = set()
+        for track_index, face_index in self._assign(detections):
+            self._open[track_index].frames.append(frame)
+            self._open[track_index].faces.append(detections[face_index])
+            taken.add(face_index)
+        fresh = [detection for index, detection in enumerate(detections) if index not in taken]
+        self._open += [_Track(shot, [frame], [detection]) for detection in fresh]
+
+    def finish(self) -> Tracks:
+        """All tracks of the clip, gaps filled, false detections dropped, persons numbered.
+
+        Raises:
+            NoFaceError: no track is left.
+        """
+        self._closed, self._open = self._closed + self._open, []
+        found = sorted(self._closed, key=lambda track: track.frames[0])
+        reasons = [self._why_false(track) for track in found]
+        dropped = tuple(
+            DroppedTrack(track.frames[0], track.frames[-1], len(track.frames), reason)
+            for track, reason in zip(found, reasons, strict=True)
+            if reason
+        )
+        kept = [track for track, reason in zip(found, reasons, strict=True) if not reason]
+        if not kept:
+            raise NoFaceError(
+                f"No face in {len(self._times_s)} frames ({len(dropped)} short or doubtful tracks were dropped). Lower "
+                "landmarks.min_confidence, landmarks.min_face_px, tracks.sure_confidence or tracks.min_length_s."
+            )
+        return self._to_rows(kept, _persons(kept, self.options.same_person), dropped)
+
+    def _is_over(self, track: _Track, time_s: float) -> bool:
+        return time_s - self._time(track.frames[-1]) > self.options.max_gap_s + 1e-6
+
+    def _time(self, frame: int) -> float:
+        assert self._first_frame is not None
+        return self._times_s[frame - self._first_frame]
+
+    def _assign(self, detections: Sequence[Detection]) -> list[tuple[int, int]]:
+        """Pairs (open track, detection), the cheapest way to pair as many as possible."""
+        if not (self._open and detections):
+            return []
+        iou = overlaps(
+            np.stack([track.faces[-1].box for track in self._open]), np.stack([face.box for face in detections])
+        )
+        last = np.stack([track.faces[-1].descriptor for track in self._open])
+        distance = np.linalg.norm(last[:, None] - np.stack([face.descriptor for face in detections]), axis=2)
+        # A hand before the face changes the descriptor, a quick turn the place: one of the two has to agree.
+        in_place = (iou >= self.options.min_iou) & (distance < OTHER_PERSON)
+        possible = in_place | (distance < self.options.same_person)
+        cost = np.where(possible, (1 - iou) + distance / SAME_PERSON, IMPOSSIBLE)
+        pairs = zip(*linear_sum_assignment(cost), strict=True)
+        return [(int(track), int(face)) for track, face in pairs if cost[track, face] < IMPOSSIBLE]
+
+    def _why_false(self, track: _Track) -> str:
+        begin_s, end_s = self._shot_length_s[track.shot]
+        length_s = self._time(track.frames[-1]) - self._time(track.frames[0])
+        if length_s < min(self.options.min_length_s, end_s - begin_s) - 1e-6:
+            return f"{length_s:.2f} s is shorter than tracks.min_length_s"
+        best = max(face.confidence for face in track.faces)
+        if best < self.options.sure_confidence:
+            return f"confidence {best:.2f} never reaches tracks.sure_confidence"
+        return ""
+
+    def _to_rows(self, kept: list[_Track], persons: list[int], dropped: tuple[DroppedTrack, ...]) -> Tracks:
+        frames = [np.arange(track.frames[0], track.frames[-1] + 1) for track in kept]
+        counts = [len(numbers) for numbers in frames]
+        confidence = [self._confidence(track, numbers) for track, numbers in zip(kept, frames, strict=True)]
+        return Tracks(
+            frame=np.concatenate(frames),
+            track=np.repeat(np.arange(len(kept)), counts),
+            person=np.repeat(persons, counts),
+            landmarks=np.concatenate([self._fill(track, [face.landmarks for face in track.faces]) for track in kept]),
+            box=np.concatenate([self._fill(track, [face.box for face in track.faces]) for track in kept]),
+            confidence=np.concatenate(confidence),
+            interpolated=np.isnan(np.concatenate(confidence)),
+            frames=len(self._times_s),
+            dropped=dropped,
+        )
+
+    def _confidence(self, track: _Track, frames: np.ndarray) -> np.ndarray:
+        values = np.full(len(frames), np.nan)
+        values[np.array(track.frames) - frames[0]] = [face.confidence for face in track.faces]
+        return values
+
+    def _fill(self, track: _Track, values: Sequence[np.ndarray]) -> np.ndarray:
+        """`values` of the frames that have one, and linearly in time between them, for every frame of the track."""
+        known = np.stack(values)
+        known_s = np.array([self._time(frame) for frame in track.frames])
+        wanted_s = np.array([self._time(frame) for frame in range(track.frames[0], track.frames[-1] + 1)])
+        flat = known.reshape(len(known), -1)
+        filled = [np.interp(wanted_s, known_s, column) for column in flat.T]
+        return np.stack(filled, axis=1).reshape(-1, *known.shape[1:])
+
+
+def select_person(tracks: Tracks, person: int) -> Tracks:
+    """The rows of one person.
+
+    Raises:
+        UnknownNameError: there are not so many persons.
+    """
+    if person not in tracks.persons:
+        raise UnknownNameError("person", str(person), map(str, tracks.persons))
+    rows = tracks.person == person
+    names = ("frame", "track", "person", "landmarks", "box", "confidence", "interpolated")
+    return Tracks(**{name: getattr(tracks, name)[rows] for name in names}, frames=tracks.frames, dropped=tracks.dropped)
+
+
+def _persons(tracks: Sequence[_Track], same_person: float) -> list[int]:
+    """Number of the person of each track: the nearest groups join as long as they are near and never in one frame."""
+    groups = [[index] for index in range(len(tracks))]
+    frames = [set(track.frames) for track in tracks]
+    descriptors = np.stack([track.descriptor for track in tracks])
+    lengths = np.array([len(track.frames) for track in tracks], dtype=float)
+
+    def distance(pair: tuple[list[int], list[int]]) -> float:
+        if any(frames[a] & frames[b] for a in pair[0] for b in pair[1]):
+            return np.inf
+        mean_a, mean_b = (np.average(descriptors[group], axis=0, weights=lengths[group]) for group in pair)
+        return float(np.linalg.norm(mean_a - mean_b))
+
+    while len(groups) > 1:
+        nearest = min(combinations(groups, 2), key=distance)
+        if distance(nearest) >= same_person:
+            break
+        groups = [group for group in groups if group not in nearest] + [nearest[0] + nearest[1]]
+
+    areas = [sum(float(np.prod(face.box[2:] - face.box[:2])) for face in track.faces) for track in tracks]
+    groups.sort(key=lambda group: -sum(areas[index] for index in group))
+    numbers = {index: person for person, group in enumerate(groups) for index in group}
+    return [numbers[index] for index in range(len(tracks))]

@@ -1,0 +1,211 @@
+"""Tune the generator's weights round the codes of one person, so that it draws this very footage."""
+
+import math
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stitchedit.arrays import Latent
+from stitchedit.errors import OptimizationError
+from stitchedit.nets.generator import Generator
+from stitchedit.nets.lpips import LPIPS
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    revision: ClassVar[int] = 1
+
+    passes: int = 12  # over every keyframe
+    keyframes: int = 48  # at most; the most different codes
+    batch: int = 2  # faces
+    learning_rate: float = 4e-4
+    mse_weight: float = 10.0
+    lpips_weight: float = 1.0
+    locality_weight: float = 0.0  # keep the generator unchanged near random codes; 0 = off
+    locality_distance: float = 30.0  # from the code, in W+
+    locality_every: int = 4  # steps
+    patience: int = 4  # passes without 1 % less loss before it stops; 0 = never
+    checkpoint_every: int = 50  # steps; at most this many are lost in a crash
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("passes", "keyframes", "batch", "checkpoint_every", "locality_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"tune.{name} must be >= 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"tune.learning_rate must be > 0, got {self.learning_rate}")
+
+
+@dataclass
+class TuneState:
+    """Everything needed to go on from a step as if nothing had happened."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)  # one per step
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # weights, and Adam's two moments of each
+
+
+CropReader = Callable[[np.ndarray], Tensor]  # row numbers to crops, `face rgb size size` in [-1, 1]
+
+
+@dataclass(frozen=True)
+class Pivots:
+    """What the generator is tuned to draw: the crop of every row, from the row's code."""
+
+    codes: Latent
+    crops: CropReader
+    size: int  # px
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+def tune_generator(
+    generator: Generator,
+    perceptual: LPIPS,
+    pivots: Pivots,
+    options: TuneOptions,
+    state: TuneState | None = None,
+    on_step: Callable[[TuneState, int], None] = lambda state, total: None,
+    on_checkpoint: Callable[[TuneState], None] = lambda state: None,
+) -> TuneState:
+    """Tune `generator` in place until it draws `pivots`; give the state after the last step.
+
+    Pivotal tuning: Roich et al. 2021 (arXiv 2106.05744), all frames sharing one generator: Tzaban et al. 2022
+    (arXiv 2201.08361). `state` continues an earlier call, bit for bit on a CPU.
+
+    Raises:
+        OptimizationError: the loss stopped being finite.
+    """
+    keyframes = farthest_codes(pivots.codes, options.keyframes)
+    batches = shuffled_batches(keyframes, options)
+    total = options.passes * math.ceil(len(keyframes) / options.batch)
+    step = Tuner(generator, perceptual, pivots, options, state)
+    for rows in batches(step.state.step):
+        step(rows)
+        on_step(step.state, total)
+        done = step.state.step == total or _stalled(step.state.losses, total // options.passes, options.patience)
+        if done or step.state.step % options.checkpoint_every == 0:
+            step.save()
+            on_checkpoint(step.state)
+        if done:
+            break
+    generator.requires_grad_(False)
+    return step.state
+
+
+class Tuner:
+    """One optimisation of one generator, a step per call."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        perceptual: LPIPS,
+        pivots: Pivots,
+        options: TuneOptions,
+        state: TuneState | None = None,
+    ) -> None:
+        self.generator, self.perceptual, self.pivots, self.options = generator, perceptual, pivots, options
+        self.original = fresh_frozen_copy(generator) if options.locality_weight else None
+        generator.requires_grad_(True)
+        self.parameters = dict(generator.synthesis_parameters(pivots.size))
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate)
+        self.state = state or TuneState()
+        if self.state.tensors:
+            self._restore()
+
+    def __call__(self, rows: np.ndarray) -> None:
+        """One step of Adam on the faces in `rows`."""
+        loss = self._pivot_loss(rows)
+        if self.original is not None and self.state.step % self.options.locality_every == 0:
+            loss = loss + self.options.locality_weight * self._locality_loss(rows)
+        if not torch.isfinite(loss):
+            raise OptimizationError(
+                f"Tuning loss became {loss.item()} at step {self.state.step}. "
+                f"Lower tune.learning_rate (now {self.options.learning_rate:g})."
+            )
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.state.step += 1
+        self.state.losses.append(loss.item())
+
+    def save(self) -> None:
+        """Put the present weights and moments into the state."""
+        for name, parameter in self.parameters.items():
+            self.state.tensors[f"weight/{name}"] = parameter.detach()
+            for moment in ("exp_avg", "exp_avg_sq"):
+                self.state.tensors[f"{moment}/{name}"] = self.optimizer.state[parameter][moment]
+
+    def _restore(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.state.tensors[f"weight/{name}"])
+                moments = {moment: self.state.tensors[f"{moment}/{name}"] for moment in ("exp_avg", "exp_avg_sq")}
+                moments = {moment: torch.empty_like(parameter).copy_(value) for moment, value in moments.items()}
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.state.step)), **moments}
+
+    def _pivot_loss(self, rows: np.ndarray) -> Tensor:
+        target = self.pivots.crops(rows)
+        drawn = self.generator(self.pivots.codes[rows], self.pivots.size)
+        loss = self.options.mse_weight * F.mse_loss(drawn, target)
+        if self.options.lpips_weight:
+            loss = loss + self.options.lpips_weight * self.perceptual(drawn, target).mean()
+        return loss
+
+    def _locality_loss(self, rows: np.ndarray) -> Tensor:
+        """Difference to the untuned generator at a code `locality_distance` away, towards a random face."""
+        assert self.original is not None
+        noise = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.state.step)
+        code = self.pivots.codes[rows[:1]]
+        other = self.generator.mapping(torch.randn(1, code.shape[-1], generator=noise).to(code))[:, None] - code
+        near = code + self.options.locality_distance * other / other.norm()
+        with torch.no_grad():
+            before = self.original(near, self.pivots.size)
+        after = self.generator(near, self.pivots.size)
+        return F.mse_loss(after, before) + self.perceptual(after, before).mean()
+
+
+def fresh_frozen_copy(generator: Generator) -> Generator:
+    """A copy that stays as `generator` is now."""
+    return deepcopy(generator).requires_grad_(False)
+
+
+def shuffled_batches(rows: np.ndarray, options: TuneOptions) -> Callable[[int], Iterator[np.ndarray]]:
+    """Random minibatches, pass after pass; call with the step to start from. A pass's order depends on seed and pass only."""
+
+    def batches(first: int) -> Iterator[np.ndarray]:
+        per_pass = math.ceil(len(rows) / options.batch)
+        for number in range(first // per_pass, options.passes):
+            order = np.random.default_rng([options.seed, number]).permutation(rows)
+            parts = [order[start : start + options.batch] for start in range(0, len(order), options.batch)]
+            yield from parts[first % per_pass if number == first // per_pass else 0 :]
+
+    return batches
+
+
+def farthest_codes(codes: Latent, count: int) -> np.ndarray:
+    """Rows of the `count` codes that differ most: farthest-point sampling in W+, from the first row on."""
+    if len(codes) <= count:
+        return np.arange(len(codes))
+    flat = codes.flatten(1)
+    chosen = [0]
+    distance = (flat - flat[0]).norm(dim=1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (flat - flat[chosen[-1]]).norm(dim=1))
+    return np.array(sorted(chosen))
+
+
+def _stalled(losses: list[float], per_pass: int, patience: int) -> bool:
+    """Whether the mean loss of a pass has not fallen by 1 % for `patience` passes."""
+    passes = [float(np.mean(losses[start : start + per_pass])) for start in range(0, len(losses), per_pass)]
+    if not patience or len(losses) % per_pass or len(passes) <= patience:
+        return False
+    return min(passes[-patience:]) > 0.99 * min(passes[:-patience])

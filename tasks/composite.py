@@ -1,0 +1,72 @@
+"""Stitched crops in; what is to be pasted into each frame out, in frame coordinates."""
+
+import numpy as np
+
+from stitchedit.composite import CompositeOptions, make_patch, paste
+from stitchedit.masks import MaskOptions, paste_alpha, seam_masks
+from stitchedit.metrics import ring_error
+from stitchedit.warp import Box, patch_box, patch_size, warp_back
+from storage.artifact import Artifact, Source
+from storage.frame_array import FrameArray
+from storage.store import Workspace
+from storage.video import rgb
+from tasks.clip import frames_at, open_clip
+from tasks.faces import open_faces
+from tasks.progress import Progress
+from tasks.stage import stage
+
+CHUNK = 8  # faces
+
+
+@stage()
+def composite_faces(
+    out: Workspace,
+    source: Source,
+    clip: Artifact,
+    faces: Artifact,
+    stitched: Artifact,
+    options: CompositeOptions,
+    masks: MaskOptions,
+) -> None:
+    found, footage, progress = open_faces(faces), open_clip(source, clip).clip, Progress("composite", "faces")
+    crops = FrameArray.open(stitched.path / "crops")
+    shape = (footage.info.height, footage.info.width)
+    height, width = patch_size(found.quads, shape)
+
+    def array(name: str, like: np.ndarray, kind: str) -> FrameArray:
+        return FrameArray.create(out.path / name, like, len(found), CHUNK, kind)  # type: ignore[arg-type]
+
+    patches = array("patches", np.zeros((4, height, width), np.uint8), "image")  # RGB and alpha
+    places = array("places", np.zeros(2, np.int32), "number")  # left and top, px
+    rings = array("rings", np.zeros((), np.float32), "number")  # ring error in the frame, 8-bit levels
+    todo = list(rings.pending())  # written last of its chunk
+    decoded = frames_at(footage, found.frames[todo[0].start :] if todo else [])
+    number, picture = -1, np.empty(0)
+    for rows in todo:
+        made = []
+        for row in range(rows.start, rows.stop):
+            while number != found.frames[row]:
+                number, frame = next(decoded)
+                picture = rgb(frame, footage.info)
+            seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
+            alpha = paste_alpha(seam.full[0], found.size, options.feather, options.edge)
+            quad = found.quads[row]
+            box = patch_box(quad, (height, width), shape)
+            patch = make_patch(crops.read(row).transpose(1, 2, 0), alpha, quad, box)
+            made.append((patch, _ring(picture, paste(picture, patch), seam.border[0], quad, box)))
+        for target, values in (
+            (patches, np.stack([np.concatenate([p.rgb.transpose(2, 0, 1), p.alpha[None]]) for p, _ in made])),
+            (places, np.array([(p.left, p.top) for p, _ in made], np.int32)),
+            (rings, np.array([ring for _, ring in made], np.float32)),
+        ):
+            if rows in list(target.pending()):
+                target.write(rows, values)
+        progress(rows.stop, len(found))
+
+
+def _ring(source: np.ndarray, result: np.ndarray, border: np.ndarray, quad: np.ndarray, box: Box) -> float:
+    """Ring error of one face, with `border` (at 512 px) taken into the frame."""
+    weight = warp_back(border.astype(np.float32), quad, box)
+    height, width = np.minimum(weight.shape, np.array(source.shape[:2]) - (box.top, box.left))
+    region = np.s_[box.top : box.top + height, box.left : box.left + width]
+    return ring_error(result[region], source[region], weight[:height, :width])

@@ -1,0 +1,29 @@
+"""A file in; its description, frame times and shots out. No decoded frame is stored."""
+
+import numpy as np
+
+from stitchedit.shots import ShotFinder, ShotOptions
+from storage.artifact import Source
+from storage.store import Workspace
+from storage.video import probe
+from storage.video_index import Clip, DecodeOptions, index_frames
+from tasks.clip import save_clip
+from tasks.progress import Progress, tell
+from tasks.stage import stage
+
+
+@stage()
+def decode_video(out: Workspace, source: Source, options: DecodeOptions, shots: ShotOptions) -> None:
+    info = probe(source.path)
+    finder, progress = ShotFinder(shots), Progress("decode", "frames")
+    whole = options.start is None and options.end is None
+    expected = info.declared_frames or 0 if whole else 0
+
+    def on_frame(number: int, thumbnail: np.ndarray) -> None:
+        finder.add(number, thumbnail)
+        progress(number + 1, max(expected, number + 1))
+
+    index = index_frames(source.path, info, options.start, options.end, on_frame)
+    for warning in index.warnings:
+        tell("decode", "noted", text=warning)
+    save_clip(out.path, Clip(source.path, info, index), finder.shots())

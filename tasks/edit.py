@@ -1,0 +1,17 @@
+"""Codes in; edited codes out."""
+
+import torch
+
+from stitchedit.edit import EditOptions, edit_codes
+from storage.artifact import Artifact
+from storage.frame_array import FrameArray
+from storage.store import Workspace
+from tasks import networks
+from tasks.clip import save_rows
+from tasks.stage import stage
+
+
+@stage(*networks.DIRECTIONS)
+def edit_faces(out: Workspace, codes: Artifact, options: EditOptions) -> None:
+    w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())
+    save_rows(out.path / "w_plus", edit_codes(w_plus, networks.directions(), options).numpy())

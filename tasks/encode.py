@@ -1,0 +1,86 @@
+"""Patches in; the edited video out, with a side-by-side preview and a contact sheet."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import av
+import cv2
+import numpy as np
+
+from stitchedit.planes import paste_patch
+from stitchedit.sheet import contact_sheet
+from storage.artifact import Artifact, Source, write_json, write_whole
+from storage.frame_array import FrameArray
+from storage.store import Workspace
+from storage.video import rgb, upright
+from storage.video_index import Clip
+from storage.video_planes import writable_planes
+from storage.video_preview import Panels, write_side_by_side
+from storage.video_writer import EncodeOptions, write_video
+from tasks.clip import frames_at, open_clip
+from tasks.faces import open_faces
+from tasks.progress import Progress, tell
+from tasks.stage import stage
+
+SHEET_FRAMES = 6
+
+
+@stage()
+def encode_video(
+    out: Workspace,
+    source: Source,
+    clip: Artifact,
+    faces: Artifact,
+    patches: Artifact,
+    options: EncodeOptions,
+    suffix: str,
+) -> None:
+    footage, found = open_clip(source, clip).clip, open_faces(faces)
+    progress, total = Progress("encode", "frames"), len(footage.index)
+    edit_frame = frame_editor(footage, found.frames, patches)
+
+    output = out.path / f"video{suffix}"
+    notes = write_video(footage, output, options, edit_frame, lambda number: progress(number + 1, total))
+    for note in notes:
+        tell("encode", "noted", text=note)
+    preview = Progress("encode", "frames", "encode: preview")
+    write_side_by_side(footage, output, out.path / "preview.mp4", Panels(), lambda number: preview(number + 1, total))
+
+    sheet = draw_sheet(footage, found.frames, edit_frame)
+    written, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    assert written
+    write_whole(out.path / "sheet.png", png.tobytes())
+    write_json(out.path / "notes.json", list(notes))
+
+
+def frame_editor(footage: Clip, frames: np.ndarray, patches: Artifact) -> Callable[[int, av.VideoFrame], av.VideoFrame]:
+    """A function that pastes into a decoded frame what `composite` made for it."""
+    pictures, places = FrameArray.open(patches.path / "patches"), FrameArray.open(patches.path / "places").read()
+    rows_of = defaultdict(list)
+    for row, frame in enumerate(frames):
+        rows_of[int(frame)].append(row)
+
+    def edit(number: int, frame: av.VideoFrame) -> av.VideoFrame:
+        for row in rows_of[number]:
+            layers = pictures.read(row)
+            picture = np.ascontiguousarray(layers[:3].transpose(1, 2, 0))
+            planes = writable_planes(frame, footage.info)
+            left, top = map(int, places[row])
+            paste_patch(planes, rgb(planes.frame, footage.info), picture, layers[3], (left, top))
+            frame = planes.frame
+        return frame
+
+    return edit
+
+
+def draw_sheet(
+    footage: Clip, frames: np.ndarray, edit_frame: Callable[[int, av.VideoFrame], av.VideoFrame]
+) -> np.ndarray:
+    """Frames evenly spread over those that show the face, before and after, upright."""
+    info = footage.info
+    chosen = np.unique(frames[np.linspace(0, len(frames) - 1, SHEET_FRAMES).round().astype(int)])
+    pairs = []
+    for number, frame in frames_at(footage, chosen):
+        before, after = (upright(rgb(picture, info), info.rotation) for picture in (frame, edit_frame(number, frame)))
+        pairs.append((f"frame {number}", before, after))
+    return contact_sheet(pairs)

@@ -1,0 +1,56 @@
+"""The faces of one person in a clip, as later stages see them: a row per face, ordered by frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stitchedit.arrays import Flags, Quads
+from stitchedit.invert import Footage
+from storage.artifact import Artifact
+from storage.frame_array import FrameArray
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What `align` wrote. `crops` and `labels` are read row by row: they do not fit in memory."""
+
+    frames: np.ndarray  # `face`, number of the frame
+    runs: np.ndarray  # `face`, number of the unbroken run of frames
+    quads: Quads
+    interpolated: Flags
+    crops: FrameArray  # `face rgb size size`
+    labels: FrameArray  # `face 512 512`
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def size(self) -> int:
+        """Side of a crop, px."""
+        return self.crops.shape[-1]
+
+    def footage(self, device: torch.device) -> Footage:
+        """The crops as networks take them."""
+
+        def read(rows: np.ndarray) -> Tensor:
+            return to_images(np.stack([self.crops.read(int(row)) for row in rows]), device)
+
+        return Footage(read, self.runs, self.size)
+
+
+def open_faces(faces: Artifact) -> Faces:
+    """What `align` wrote."""
+    rows = {name: FrameArray.open(faces.path / name).read() for name in ("frames", "runs", "quads", "interpolated")}
+    return Faces(**rows, crops=FrameArray.open(faces.path / "crops"), labels=FrameArray.open(faces.path / "labels"))
+
+
+def to_images(pictures: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 `face rgb size size` as float32 in [-1, 1]."""
+    return torch.from_numpy(pictures).to(device).float() / 127.5 - 1
+
+
+def to_pictures(images: Tensor) -> np.ndarray:
+    """Float in [-1, 1] as uint8 `face rgb size size`."""
+    return ((images.detach().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()

@@ -1,0 +1,68 @@
+"""Each network loaded once per process, from files whose SHA-256 is checked first."""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from stitchedit.landmarks import LandmarkNetworks
+from stitchedit.nets.face_parsing import FaceParser, read_face_parser
+from stitchedit.nets.lpips import LPIPS
+from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads, read_mobile_stylegan
+from storage.state_dict import load_tensors
+from tasks.pretrained import pretrained
+
+GENERATOR = (
+    "mobile_stylegan_mapping",
+    "mobile_stylegan_mapping_numbers",
+    "mobile_stylegan_synthesis",
+    "mobile_stylegan_synthesis_numbers",
+    "mobile_stylegan_heads",
+)
+FACES = ("dlib_landmarks", "dlib_detector", "dlib_recognition", "face_parsing")
+PERCEPTUAL = ("lpips_alex",)
+DIRECTIONS = ("directions",)
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` is a GPU when there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+@cache
+def generator(device: str) -> MobileStyleGAN:
+    """The generator as published, with the project's heads. Tune a copy, never this."""
+    files = {name: pretrained()[name].verified() for name in GENERATOR}
+    heads = {name: torch.from_numpy(value) for name, value in load_tensors(files["mobile_stylegan_heads"]).items()}
+    made = read_mobile_stylegan(files["mobile_stylegan_mapping"], files["mobile_stylegan_synthesis"])
+    load_heads(made, heads)
+    # Depthwise convolutions run about twice as fast on a CPU with channels last (benchmarks/generator.py).
+    return made.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@cache
+def perceptual(device: str) -> LPIPS:
+    """LPIPS on AlexNet."""
+    return LPIPS.from_file(pretrained()["lpips_alex"].verified()).to(choose_device(device))
+
+
+@cache
+def face_parser(device: str) -> FaceParser:
+    """19-class face parsing."""
+    return read_face_parser(pretrained()["face_parsing"].verified()).to(choose_device(device))
+
+
+def landmark_networks() -> LandmarkNetworks:
+    """dlib's files, for a `FaceFinder`."""
+    names = ("dlib_landmarks", "dlib_detector", "dlib_recognition")
+    predictor, detector, recognition = (pretrained()[name].verified() for name in names)
+    return LandmarkNetworks(predictor, detector, recognition)
+
+
+@cache
+def directions() -> dict[str, torch.Tensor]:
+    """Every edit direction, by name."""
+    tensors: dict[str, np.ndarray] = load_tensors(pretrained()["directions"].verified())
+    return {name: torch.from_numpy(value) for name, value in tensors.items()}

