@@ -1,6 +1,7 @@
 """Choices from files and from the command line, checked and frozen. `DictConfig` never leaves this file."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -41,9 +42,7 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 def option_names() -> list[str]:
     """Every `stage.option` there is."""
-    config = OmegaConf.to_container(OmegaConf.structured(RunConfig))
-    assert isinstance(config, dict)
-    return [f"{stage}.{option}" for stage, options in config.items() if isinstance(options, dict) for option in options]
+    return [f"{stage}.{option}" for stage, options in asdict(RunConfig()).items() for option in options]
 
 
 def _check_form(override: str) -> None:

@@ -2,16 +2,21 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from stitchedit.errors import StitchEditError
-from storage.errors import StorageError
+from stitchedit.errors import InputError, StitchEditError
+from storage.errors import StorageError, VideoError
+
+if TYPE_CHECKING:  # it takes seconds too
+    from flows.edit_request import EditRequest
 
 app = typer.Typer(
     help="Edit faces in real videos: younger, older, a smile, in minutes.",
@@ -35,7 +40,7 @@ EDIT_EXAMPLES = """
 
 
 @app.command(epilog=EDIT_EXAMPLES)
-def edit(  # noqa: PLR0913 - the flags of a command
+def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
     clip: Annotated[Path, typer.Argument(help="The video.")],
     options: Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")] = None,
     edits: Annotated[list[str], typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")] = [],  # noqa: B006
@@ -50,8 +55,8 @@ def edit(  # noqa: PLR0913 - the flags of a command
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
 ) -> None:
-    """Edit the faces of one clip. What was computed before, for this clip or another edit of it, is not computed again."""
-    from flows.requests import Edit, EditRequest, check_request  # noqa: PLC0415 - imports torch
+    """Edit the faces of one clip. What was computed before, for this or another edit of it, is not computed again."""
+    from flows.edit_request import Edit, EditRequest, check_request  # noqa: PLC0415 - imports torch
     from stitchedit.edit import parse_edit  # noqa: PLC0415
 
     if not edits:
@@ -71,12 +76,13 @@ def edit(  # noqa: PLR0913 - the flags of a command
     _run(request, Console(stderr=as_json), as_json, verbose)
 
 
-def _run(request, console: Console, as_json: bool, verbose: bool) -> None:  # type: ignore[no-untyped-def]
-    prepare_process(verbose)
+def _run(request: "EditRequest", console: Console, as_json: bool, verbose: bool) -> None:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     from flows.display import RunDisplay  # noqa: PLC0415
     from flows.edit_video import edit_video  # noqa: PLC0415
 
     with RunDisplay(console) as display:
+        _stop_on_signal(console)
         written = edit_video(request)
     if as_json:
         print(json.dumps(display.summary(written), indent=1))
@@ -86,20 +92,32 @@ def _run(request, console: Console, as_json: bool, verbose: bool) -> None:  # ty
         console.print(f"with {written.stem}_preview.mp4 and {written.stem}_sheet.png beside it")
 
 
-def prepare_process(verbose: bool = False) -> None:
+def _stop_on_signal(console: Console) -> None:
+    """End at once on Ctrl-C and SIGTERM: nothing can interrupt the thread that computes; the store can take it."""
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
+
+    def stop(number: int, frame: object) -> None:
+        for server in list(SubprocessASGIServer._instances.values()):  # the temporary one; Prefect has no public way
+            server.stop()
+        console.print(f"[yellow]stopped by {signal.Signals(number).name}; run the same command to go on[/yellow]")
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def prepare_process() -> None:
     """Settings that have to be there before Prefect and torch are imported."""
+    # Threads that wait by spinning cost five times the time when another process wants the cores too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # 17-27 s seen, default is 20
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
-    from stitchedit.memory import keep_freed_memory  # noqa: PLC0415
-
-    keep_freed_memory()
 
 
 @app.command()
 def edits(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the edit directions with useful strengths and what they do."""
-    from flows.catalog_of_edits import known_edits  # noqa: PLC0415
+    from flows.edits import known_edits  # noqa: PLC0415
 
     known = known_edits()
     if as_json:
@@ -148,13 +166,24 @@ def doctor(
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)  # all it is given, `--help` too, goes on to its own commands
+def fit(context: typer.Context) -> None:
+    """Make the project's own weights again: heads and directions."""
+    from flows.fit import app as commands  # noqa: PLC0415 - imports torch
+
+    commands(context.args, prog_name="stitchedit fit")
+
+
 def main() -> None:
     """Run the command line: exit code 0 = done, 1 = failed, 2 = asked for something that cannot be."""
+    prepare_process()
     try:
         app()
     except (StitchEditError, StorageError, PermissionError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, markup=True, soft_wrap=True)
-        sys.exit(1)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, InputError | VideoError) else 1)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class StageResult:
     done: int = 0
     unit: str = ""
     key: str = ""
+    quality: dict[str, float] = field(default_factory=dict)  # e.g. psnr_db
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,11 +77,14 @@ class RunDisplay(logging.Handler):
             self._advance(**facts)
         elif event == "finished":
             result.seconds, result.key = facts["seconds"], facts["key"]
+            self.console.print(f"{stage:<28} {result.how} in {result.seconds:.1f} s")
         elif event == "cached":
             result.how, result.key = "cached", facts["key"]
             self.console.print(f"{stage:<28} [green]cached[/green]")
         elif event == "failed":
             result.how = "failed"
+        elif event == "measured":
+            result.quality = facts
         elif event == "noted":
             result.notes.append(facts["text"])
             self.console.print(f"[yellow]{stage}: {facts['text']}[/yellow]")
@@ -97,13 +101,14 @@ class RunDisplay(logging.Handler):
 
     def table(self) -> Table:
         """Stage, how it went, seconds, and how many frames, faces or steps."""
-        table = Table("stage", "result", "seconds", "work", "artifact")
+        table = Table("stage", "result", "seconds", "work", "quality", "artifact")
         colors = {"cached": "green", "failed": "red", "not reached": "dim"}
         for stage, result in self.results.items():
             how = f"[{colors[result.how]}]{result.how}[/]" if result.how in colors else result.how
             work = f"{result.done} {result.unit}" if result.done else ""
             seconds = f"{result.seconds:.1f}" if result.seconds else ""
-            table.add_row(stage, how, seconds, work, result.key)
+            quality = ", ".join(f"{name} {value:.3g}" for name, value in result.quality.items())
+            table.add_row(stage, how, seconds, work, quality, result.key)
         return table
 
     def _advance(self, done: int, total: int, unit: str, label: str) -> None:

@@ -33,7 +33,28 @@ from tasks.pretrained import pretrained
 
 app = typer.Typer(help="Make heads and directions again (hours to minutes on two cores).", no_args_is_help=True)
 
-FITTED = ("smile", "age", "gender", "yaw", "eyes_open", "mouth_open", "glasses", "pitch")
+FITTED: dict[str, tuple[str, ...]] = {  # with what may change along: a smile shows teeth, a look down lowers the lids
+    "smile": ("mouth_open",),
+    "age": (),
+    "gender": (),
+    "yaw": (),
+    "eyes_open": (),
+    "mouth_open": (),
+    "glasses": (),
+    "pitch": ("eyes_open",),
+}
+# First and last row of a code that a direction moves. The first two set where head and background are, the last ones
+# color and light; a direction that leaves these alone disturbs the ring round the face less (docs/decisions/0008).
+LAYERS = {
+    "smile": (2, 9),
+    "age": (4, 15),
+    "gender": (2, 15),
+    "yaw": (0, 7),
+    "eyes_open": (2, 9),
+    "mouth_open": (2, 9),
+    "glasses": (0, 9),
+    "pitch": (0, 7),
+}
 SCORE_SIZE = 256  # px of the pictures that are scored
 Work = Annotated[Path, typer.Option(help="Folder for samples and checkpoints; an interrupted run goes on from it.")]
 
@@ -78,13 +99,14 @@ def directions(
     codes = draw_codes(networks.generator("cpu"), SampleOptions(single=samples, mixed=0))[:, 0].numpy()
     table = score_codes(codes, work / "scores.csv")
     fits = fit_directions(codes, table, FITTED, DirectionOptions())
-    found = {name: fit.direction.astype(np.float32) for name, fit in fits.items()}
+    layers = networks.generator("cpu").layers
+    found = {name: in_layers(fit.direction, LAYERS[name], layers) for name, fit in fits.items()}
     save_tensors(output, found, {"made_by": "stitchedit fit directions", "samples": str(samples), "seed": "1"})
 
     scorer = PictureScorer()
     fresh = draw_codes(networks.generator("cpu"), SampleOptions(single=measured, mixed=0, seed=9, truncation=(0.7,)))
-    changes = effects(scorer.draw, scorer, fresh[:, 0].numpy(), found, strength=2.0, on_step=_shown("measure"))
-    cosines = {name: _cosine(found[name], compare, name) for name in found} if compare else {}
+    changes = effects(scorer.draw, scorer, fresh.numpy(), found, strength=2.0, on_step=_shown("measure"))
+    cosines = {name: _cosine(fits[name].direction, compare, name) for name in found} if compare else {}
     spread = {name: float(np.nanstd(values)) for name, values in table.items()}
     quality = {name: {"r_squared": fit.r_squared, "ridge": fit.ridge} for name, fit in fits.items()}
     facts = {"effect_per_unit": changes, "spread": spread, "fit": quality, "cosine_with_published": cosines}
@@ -105,8 +127,8 @@ class PictureScorer:
 
     @torch.no_grad()
     def draw(self, w: np.ndarray) -> np.ndarray:
-        """uint8 `height width rgb`."""
-        code = torch.from_numpy(w).float()[None, None].expand(-1, self.generator.layers, -1)
+        """uint8 `height width rgb` of a w, or of one for each layer."""
+        code = torch.from_numpy(w).float().expand(1, self.generator.layers, -1)
         return np.ascontiguousarray(to_pictures(self.generator(code, SCORE_SIZE))[0].transpose(1, 2, 0))
 
     def __call__(self, picture: np.ndarray) -> dict[str, float]:
@@ -121,6 +143,13 @@ class PictureScorer:
         image: Tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
         labels = parse_faces(self.parser, F.interpolate(image, (PARSING_SIZE, PARSING_SIZE), mode="bilinear"))
         return {name: float((labels == CLASSES.index(name)).mean()) for name in ("glasses", "hat")}
+
+
+def in_layers(direction: np.ndarray, chosen: tuple[int, int], layers: int) -> np.ndarray:
+    """A direction in W as one in W+, float32 `layer channel`: itself in the rows `chosen`, zero in the others."""
+    spread = np.zeros((layers, len(direction)), np.float32)
+    spread[chosen[0] : chosen[1] + 1] = direction
+    return spread
 
 
 def score_codes(codes: np.ndarray, path: Path, processes: int = 2) -> dict[str, np.ndarray]:

@@ -72,17 +72,29 @@ def face_quads(landmarks: Landmarks, center_sigma: float, axes_sigma: float, sid
     return np.stack(corners, axis=1)
 
 
-def working_size(quads: Quads, sizes: Sequence[int], options: AlignOptions) -> int:
-    """The smallest of the generator's `sizes` that loses no detail of a track; the largest if they all do.
+def usable_sizes(sizes: Sequence[int], options: AlignOptions) -> list[int]:
+    """Those of the generator's `sizes` that the options allow, ascending.
 
     Raises:
-        InputError: the generator has no size that is large enough for a face at all.
+        InputError: there is none.
     """
-    usable = sorted(size for size in sizes if size >= options.smallest_size)
+    if options.size and options.size not in sizes:
+        raise InputError(f"The generator makes {sorted(sizes)} px, but align.size is {options.size}. Choose one.")
+    usable = [options.size] if options.size else sorted(size for size in sizes if size >= options.smallest_size)
     if not usable:
         raise InputError(
             f"The generator makes {sorted(sizes)} px, but align.smallest_size is {options.smallest_size}. Lower it."
         )
+    return usable
+
+
+def working_size(quads: Quads, sizes: Sequence[int], options: AlignOptions) -> int:
+    """The smallest of the generator's `sizes` that loses no detail of a track; the largest if they all do.
+
+    Raises:
+        InputError: the generator has no size that the options allow.
+    """
+    usable = usable_sizes(sizes, options)
     side = float(np.median(square_sides(quads)))
     return next((size for size in usable if side <= options.max_shrink * size), usable[-1])
 

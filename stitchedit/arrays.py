@@ -22,4 +22,4 @@ Flags = Bool[np.ndarray, " face"]
 Image = Float32[Tensor, "face rgb size size"]
 Mask = Float32[Tensor, "face 1 size size"]  # 0 = outside, 1 = inside
 Latent = Float32[Tensor, "face layer channel"]  # W+
-Direction = Float32[Tensor, " channel"]  # in W
+Direction = Float32[Tensor, "layer channel"]  # in W+; zero in the layers it leaves alone

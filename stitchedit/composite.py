@@ -1,13 +1,16 @@
 """Stitched crops back into the frame, as patches that leave every other pixel alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from stitchedit.arrays import Alpha, Crop, Frame
 from stitchedit.warp import Box, Quad, covered, warp_back
+
+CHANGE_REACH = 64  # a change counts round about as far as this part of the crop's side
 
 Layers = Float32[np.ndarray, "height width 4"]  # red, green and blue in [0, 255] times alpha, and alpha in [0, 1]
 
@@ -17,9 +20,12 @@ class CompositeOptions:
     revision: ClassVar[int] = 1  # bump when the same options give different pixels
 
     feather: int = 12  # px of the masks at 512; twice that is the width of the soft seam
+    detail: float = 16.0  # 8-bit levels; where the edit changes less, what the generator cannot draw stays. 0 = nothing
     edge: int = 6  # px of the masks at 512, along the crop's sides, that are never pasted
 
     def __post_init__(self) -> None:
+        if self.detail < 0:
+            raise ValueError(f"composite.detail must be >= 0 levels, got {self.detail}")
         if self.feather < 0 or self.edge < 0:
             raise ValueError(f"composite.feather and composite.edge must be >= 0, got {self.feather} and {self.edge}")
 
@@ -39,6 +45,32 @@ def make_patch(image: Crop, alpha: Alpha, quad: Quad, box: Box) -> Patch:
     layers = warp_back(opaque_layers(image, alpha), quad, box)
     layers[~covered(quad, len(image), box)] = 0
     return patch_of(layers, box)
+
+
+def keep_detail(patch: Patch, frame: Frame, crops: tuple[Crop, Crop], quad: Quad, options: CompositeOptions) -> Patch:
+    """`patch` with what the generator could not draw of `frame`: background, strands of hair, pores, grain.
+
+    The difference between the frame and the generator's drawing of it without the edit is added, in full where the edit
+    changed nothing and less the more it changed, so that no ghost of the old mouth shows through the new one.
+
+    Args:
+        crops: the drawing without the edit and the stitched crop, both at `quad`.
+    """
+    drawn, stitched = crops
+    change = np.abs(stitched.astype(np.float32) - drawn).mean(axis=2)
+    reach = len(drawn) / CHANGE_REACH
+    change = cv2.GaussianBlur(cv2.dilate(change, np.ones((3, 3))), (0, 0), reach)
+    kept = np.exp(-np.square(change / options.detail))
+
+    box = Box(patch.left, patch.top, patch.rgb.shape[1], patch.rgb.shape[0])
+    region = frame[box.top : box.top + box.height, box.left : box.left + box.width].astype(np.float32)
+    height, width = region.shape[:2]
+    lost = region - warp_back(drawn, quad, box)[:height, :width]
+    rgb = patch.rgb.copy()
+    detailed = rgb[:height, :width] + warp_back(kept, quad, box)[:height, :width, None] * lost
+    shown = patch.alpha[:height, :width] > 0
+    rgb[:height, :width][shown] = np.rint(detailed).clip(0, 255).astype(np.uint8)[shown]
+    return replace(patch, rgb=rgb)
 
 
 def opaque_layers(image: Crop, alpha: Alpha) -> Layers:

@@ -1,5 +1,6 @@
 """Move codes along directions: the edit itself."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class EditOptions:
 
 
 def edit_codes(codes: Latent, directions: Mapping[str, Direction], options: EditOptions) -> Latent:
-    """`codes` moved by strength times direction, the same in every layer.
+    """`codes` moved by strength times direction.
 
     Raises:
         UnknownNameError: an edit names no direction.
@@ -50,9 +51,12 @@ def parse_edit(text: str) -> tuple[str, float]:
         raise InputError(f"Edit {text!r} is not NAME=STRENGTH, such as smile=+2.")
     name, strength = match.groups()
     try:
-        return name.replace("-", "_"), float(strength)
+        number = float(strength)
     except ValueError:
-        raise InputError(f"Strength {strength!r} of edit {name!r} is not a number. Write it as in {name}=+2.") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"Strength {strength!r} of edit {name!r} is not a number. Write it as in {name}=+2.")
+    return name.replace("-", "_"), number
 
 
 def describe(strengths: Mapping[str, float]) -> str:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def masked_squared_error(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Squared error inside `mask`, summed over channels, per unit of mask: `sum((image - target)^2 mask^2) / sum(mask)`.
+    """Squared error inside `mask`, summed over channels, per unit of mask: `sum((image - target)² mask²) / sum(mask)`.
 
     Border and content terms of stitching tuning: Tzaban et al. 2022 (arXiv 2201.08361). With a mask of zeros and
     ones this is three times the mean squared error inside it.

@@ -14,19 +14,24 @@ from stitchedit.errors import OptimizationError
 from stitchedit.losses import levels, masked_squared_error
 from stitchedit.nets.generator import Generator
 
+TOWARD = ("reconstruction", "source")
+
 
 @dataclass(frozen=True)
 class StitchOptions:
     revision: ClassVar[int] = 1
 
-    steps: int = 24  # at most, per frame; 0 = paste the edited face as it is
-    learning_rate: float = 1e-3
-    content_weight: float = 0.01
+    toward: str = "reconstruction"  # what the border is to match; "source" as published, or the unedited drawing of it
+    steps: int = 12  # at most, per frame; 0 = paste the edited face as it is
+    learning_rate: float = 5e-5  # MobileStyleGAN's folded weights: from 1e-4 on it overshoots (docs/decisions/0008)
+    content_weight: float = 0.1
     stop_below: float = 0.0012  # border term; 0.0012 = 2.5 levels in the ring
     warm_start: bool = True  # from the weights of the frame before, within a run
     chunk: int = 8  # frames; at most this many are lost in a crash
 
     def __post_init__(self) -> None:
+        if self.toward not in TOWARD:
+            raise ValueError(f"stitch.toward must be one of {', '.join(TOWARD)}, got {self.toward!r}")
         if self.steps < 0 or self.chunk < 1:
             raise ValueError(f"stitch.steps must be >= 0 and stitch.chunk >= 1, got {self.steps} and {self.chunk}")
         if self.learning_rate <= 0:

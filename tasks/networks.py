@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from stitchedit.landmarks import LandmarkNetworks
+from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.face_parsing import FaceParser, read_face_parser
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads, read_mobile_stylegan
@@ -34,6 +35,7 @@ def choose_device(device: str) -> torch.device:
 @cache
 def generator(device: str) -> MobileStyleGAN:
     """The generator as published, with the project's heads. Tune a copy, never this."""
+    keep_freed_memory()
     files = {name: pretrained()[name].verified() for name in GENERATOR}
     heads = {name: torch.from_numpy(value) for name, value in load_tensors(files["mobile_stylegan_heads"]).items()}
     made = read_mobile_stylegan(files["mobile_stylegan_mapping"], files["mobile_stylegan_synthesis"])
@@ -63,6 +65,6 @@ def landmark_networks() -> LandmarkNetworks:
 
 @cache
 def directions() -> dict[str, torch.Tensor]:
-    """Every edit direction, by name."""
+    """Every edit direction, `layer channel`, by name."""
     tensors: dict[str, np.ndarray] = load_tensors(pretrained()["directions"].verified())
     return {name: torch.from_numpy(value) for name, value in tensors.items()}

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Literal
 
-Event = Literal["started", "advanced", "finished", "cached", "failed", "noted"]
+Event = Literal["started", "advanced", "finished", "cached", "failed", "noted", "measured"]
 
 logger = logging.getLogger("stitchedit.progress")
 

@@ -6,6 +6,7 @@ task by `@stage`, it is called with a store instead of a folder and gives an art
 """
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
@@ -25,6 +26,7 @@ from storage.store import Store, Workspace
 from tasks.pretrained import pretrained
 from tasks.progress import tell
 
+QUALITY = "quality.json"  # of an artifact: name -> number
 REVISION = 1  # of what a recipe says; bump and every stage runs anew
 HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
 
@@ -41,6 +43,7 @@ def stage(*networks: str) -> Callable[[Callable[..., None]], Task[..., Any]]:
             done = store.find(recipe)
             if done:
                 tell(name, "cached", key=done.key)
+                _tell_quality(name, done)
                 return Completed(name="Cached", data=done, message=f"{done.stage} {done.key} is in the store")
 
             def fill(out: Workspace) -> None:
@@ -54,6 +57,7 @@ def stage(*networks: str) -> Callable[[Callable[..., None]], Task[..., Any]]:
                 tell(name, "failed")
                 raise
             tell(name, "finished", key=made.key, seconds=time.monotonic() - began)
+            _tell_quality(name, made)
             return made
 
         run.__signature__ = _signature(function)  # type: ignore[attr-defined]
@@ -87,6 +91,13 @@ def describe(
         networks={network: catalog[network].sha256 for network in networks},
         inputs=inputs,
     )
+
+
+def _tell_quality(name: str, made: Artifact) -> None:
+    """Pass on the numbers by which a stage judges its own result, if it wrote any."""
+    path = made.path / QUALITY
+    if path.exists():
+        tell(name, "measured", **json.loads(path.read_text()))
 
 
 def _with_revision(value: Any) -> Any:

@@ -8,14 +8,14 @@ import torch
 from stitchedit.masks import MaskOptions, resize_masks, seam_masks
 from stitchedit.nets.generator import Generator
 from stitchedit.stitch import SeamTarget, Stitched, StitchOptions, fresh_copy, stitch_face
-from storage.artifact import Artifact
+from storage.artifact import Artifact, write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors
 from storage.store import Workspace
 from tasks import networks
 from tasks.faces import Faces, open_faces, to_images, to_pictures
 from tasks.progress import Progress
-from tasks.stage import stage
+from tasks.stage import QUALITY, stage
 from tasks.tune import tuned_generator
 
 
@@ -23,16 +23,21 @@ from tasks.tune import tuned_generator
 def stitch_faces(
     out: Workspace,
     faces: Artifact,
+    codes: Artifact,
     weights: Artifact,
     edited: Artifact,
     options: StitchOptions,
     masks: MaskOptions,
     device: str,
 ) -> None:
-    found, progress = open_faces(faces), Progress("stitch", "faces")
-    codes = torch.from_numpy(FrameArray.open(edited.path / "w_plus").read()).to(networks.choose_device(device))
+    found, progress, chosen = open_faces(faces), Progress("stitch", "faces"), networks.choose_device(device)
+    before, after = (
+        torch.from_numpy(FrameArray.open(code.path / "w_plus").read()).to(chosen) for code in (codes, edited)
+    )
     crop = np.zeros((3, found.size, found.size), np.uint8)
     crops = FrameArray.create(out.path / "crops", crop, len(found), options.chunk, "image")
+    # what the tuned generator draws without the edit: the difference to the source is what it cannot draw
+    drawings = FrameArray.create(out.path / "reconstructions", crop, len(found), options.chunk, "image")
     # steps taken, then root mean squared error in the border before and after, in 8-bit levels
     seams = FrameArray.create(out.path / "seams", np.zeros(3, np.float32), len(found), options.chunk, "number")
 
@@ -40,29 +45,33 @@ def stitch_faces(
     todo = list(seams.pending())  # written last of its chunk
     warm = _warm_copy(tuned, _warm_file(out, todo[0].start), found.size) if todo else fresh_copy(tuned)
     for rows in todo:
-        results = []
+        results, drawn = [], []
         for row in range(rows.start, rows.stop):
             if not options.warm_start or row == 0 or found.runs[row] != found.runs[row - 1]:
                 warm = fresh_copy(tuned)
-            target = _target(found, row, tuned, codes[[row]], masks)
-            results.append(stitch_face(warm, codes[[row]], target, options))
+            with torch.no_grad():
+                drawn.append(tuned(before[[row]], found.size))
+            source = to_images(found.crops.read(slice(row, row + 1)), chosen)
+            matched = source if options.toward == "source" else drawn[-1]
+            target = _target(found, row, matched, tuned(after[[row]], found.size), masks)
+            results.append(stitch_face(warm, after[[row]], target, options))
             progress(row + 1, len(found))
-        if rows in list(crops.pending()):
-            crops.write(rows, np.concatenate([to_pictures(result.crop) for result in results]))
+        for array, images in ((crops, [result.crop for result in results]), (drawings, drawn)):
+            if rows in list(array.pending()):
+                array.write(rows, np.concatenate([to_pictures(image) for image in images]))
         _save_warm(warm, _warm_file(out, rows.stop), found.size)
         seams.write(rows, np.array([_facts(result) for result in results], np.float32))
         _warm_file(out, rows.start).unlink(missing_ok=True)
-
-
-@torch.no_grad()
-def _target(found: Faces, row: int, tuned: Generator, code: torch.Tensor, masks: MaskOptions) -> SeamTarget:
-    seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
-    return SeamTarget(
-        source=to_images(found.crops.read(slice(row, row + 1)), code.device),
-        border=resize_masks(seam.border, found.size).to(code.device),
-        edited=tuned(code, found.size),
-        content=resize_masks(seam.content, found.size).to(code.device),
+    steps, ring_before, ring_after = np.nanmean(seams.read(), axis=0)
+    write_json(
+        out.path / QUALITY, {"steps": float(steps), "ring_before": float(ring_before), "ring_after": float(ring_after)}
     )
+
+
+def _target(found: Faces, row: int, matched: torch.Tensor, edited: torch.Tensor, masks: MaskOptions) -> SeamTarget:
+    seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
+    border, content = (resize_masks(mask, found.size).to(matched.device) for mask in (seam.border, seam.content))
+    return SeamTarget(matched, border, edited.detach(), content)
 
 
 def _warm_file(out: Workspace, row: int) -> Path:

@@ -17,7 +17,7 @@ from tasks import networks
 from tasks.clip import save_rows
 from tasks.faces import Faces, open_faces, to_pictures
 from tasks.progress import Progress
-from tasks.stage import stage
+from tasks.stage import QUALITY, stage
 
 MEASURED = 24  # faces, evenly over the clip, on which the reconstruction is measured
 
@@ -47,7 +47,7 @@ def tune_weights(out: Workspace, faces: Artifact, codes: Artifact, options: Tune
     weights = {name: value.detach().cpu().numpy() for name, value in generator.synthesis_parameters(found.size)}
     save_tensors(out.path / "weights.safetensors", weights, {"size": str(found.size)})
     save_rows(out.path / "losses", np.array(state.losses))
-    write_json(out.path / "inversion.json", _measure(generator, pivots, found, device))
+    write_json(out.path / QUALITY, _measure(generator, pivots, found, device))
 
 
 def tuned_generator(weights: Artifact, device: str) -> Generator:
@@ -84,4 +84,4 @@ def _measure(generator: Generator, pivots: Pivots, found: Faces, device: str) ->
         similarity = psnr(to_pictures(drawn)[0].transpose(1, 2, 0), found.crops.read(int(row)).transpose(1, 2, 0))
         scores.append((similarity, networks.perceptual(device)(drawn, target).item()))
     mean = np.mean(scores, axis=0)
-    return {"psnr_db": float(mean[0]), "lpips_alex": float(mean[1]), "faces": len(rows)}
+    return {"psnr_db": float(mean[0]), "lpips_alex": float(mean[1])}

@@ -1,6 +1,6 @@
 """Fit edit directions in W: along which way does an attribute change, and the others stay?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,10 @@ class Fit:
 
 
 def fit_directions(
-    codes: np.ndarray, scores: Mapping[str, np.ndarray], names: Sequence[str], options: DirectionOptions
+    codes: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    names: Mapping[str, Collection[str]],
+    options: DirectionOptions,
 ) -> dict[str, Fit]:
     """A direction for each of `names`: ridge regression of its score on w, made orthogonal to all other regressions.
 
@@ -39,12 +42,14 @@ def fit_directions(
     Args:
         codes: `sample channel`, w.
         scores: `sample` each; NaN where a face was not found. More attributes than `names` may be given: they are kept.
+        names: the directions wanted, each with the attributes that may change along with it.
     """
     regressions = {name: regress(codes, values, options.ridge) for name, values in scores.items()}
     fits = {}
-    for name in names:
+    for name, free in names.items():
         gradient, r_squared, ridge = regressions[name]
-        others = [g for other, (g, r, _) in regressions.items() if other != name and r >= options.keep_above]
+        kept = {other: fit for other, fit in regressions.items() if other not in (name, *free)}
+        others = [other_gradient for other_gradient, r, _ in kept.values() if r >= options.keep_above]
         direction = gradient
         if others:
             basis, _ = np.linalg.qr(np.stack(others, axis=1))
@@ -80,7 +85,7 @@ def _solve(inputs: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
 Scorer = Callable[[np.ndarray], dict[str, float]]  # uint8 picture to its scores; empty where there is no face
 
 
-def effects(
+def effects(  # noqa: PLR0913, PLR0917 - every one of them is another thing
     draw: Callable[[np.ndarray], np.ndarray],
     score: Scorer,
     codes: np.ndarray,
@@ -90,8 +95,10 @@ def effects(
 ) -> dict[str, dict[str, float]]:
     """Mean change of every attribute from -`strength` to +`strength` along each direction, per unit of strength.
 
+    Codes and directions are both w, or both `layer channel`.
+
     Args:
-        draw: w to a uint8 picture.
+        draw: a code to a uint8 picture.
     """
     changes: dict[str, dict[str, float]] = {}
     done, total = 0, len(directions) * len(codes)

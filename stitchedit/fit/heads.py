@@ -109,9 +109,8 @@ def least_squares_start(generator: MobileStyleGAN, samples: Samples, options: He
     for index in range(options.start_samples):
         features = block_features(generator, samples.codes[index][None], options.sizes)
         for size in options.sizes:
-            modulated = generator.heads[str(size)].modulation(
-                features[size], samples.codes[index][None, head_layer(size)]
-            )
+            style = samples.codes[index][None, head_layer(size)]
+            modulated = generator.head(size).modulation(features[size], style)
             inputs = F.pad(modulated.flatten(2)[0], (0, 0, 0, 1), value=1.0)  # a row of ones for the bias
             bands = haar(samples.pictures(torch.tensor([index]), size)).flatten(2)[0]
             gram[size] = gram[size] + (inputs @ inputs.T).double()
@@ -119,8 +118,9 @@ def least_squares_start(generator: MobileStyleGAN, samples: Samples, options: He
     for size in options.sizes:
         ridge = 1e-5 * gram[size].diagonal().mean() * torch.eye(len(gram[size]), dtype=torch.float64)
         solution = torch.linalg.solve(gram[size] + ridge, moment[size]).T.float()
-        convolution = generator.heads[str(size)].bands
+        convolution = generator.head(size).bands
         convolution.weight.copy_(solution[:, :-1, None, None])
+        assert convolution.bias is not None
         convolution.bias.copy_(solution[:, -1])
 
 

@@ -35,7 +35,7 @@ def draw_codes(generator: MobileStyleGAN, options: SampleOptions) -> Tensor:
     psi = torch.tensor(options.truncation)[torch.arange(count) % len(options.truncation), None]
 
     def draw() -> Tensor:
-        w = generator.mapping(torch.randn(count, generator.channels, generator=noise))
+        w: Tensor = generator.mapping(torch.randn(count, generator.channels, generator=noise))
         return (generator.w_mean + psi * (w - generator.w_mean))[:, None].expand(-1, generator.layers, -1).clone()
 
     codes, others = draw(), draw()

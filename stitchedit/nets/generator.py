@@ -9,8 +9,13 @@ from torch import Tensor, nn
 class Generator(Protocol):
     """Codes to pictures, about [-1, 1]. An `nn.Module` whose weights a stage may copy and tune."""
 
-    mapping: nn.Module  # z to w
-    w_mean: Tensor  # mean w, `channel`
+    @property
+    def mapping(self) -> nn.Module:
+        """z to w."""
+
+    @property
+    def w_mean(self) -> Tensor:
+        """Mean w, `channel`."""
 
     @property
     def layers(self) -> int:

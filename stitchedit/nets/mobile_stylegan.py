@@ -45,7 +45,8 @@ class Modulation(nn.Module):
         self.gain = gain
 
     def forward(self, features: Tensor, w: Tensor) -> Tensor:
-        return features * (self.gain * self.affine(w))[:, :, None, None]
+        gains: Tensor = self.gain * self.affine(w)
+        return features * gains[:, :, None, None]
 
 
 class StyledConv(nn.Module):
@@ -53,6 +54,8 @@ class StyledConv(nn.Module):
 
     The convolution is depthwise 3x3 then 1x1; the stem alone has a full 3x3 (`depthwise=False`).
     """
+
+    noise: Tensor
 
     def __init__(self, channels_in: int, channels_out: int, size: int, *, depthwise: bool = True) -> None:
         super().__init__()
@@ -71,7 +74,7 @@ class StyledConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Double the size: modulated inverse Haar, then two styled convolutions. Uses two consecutive styles, the first twice."""
+    """Double the size: modulated inverse Haar, then two styled convolutions. Takes two styles, the first one twice."""
 
     def __init__(self, channels_in: int, channels_out: int, size: int) -> None:
         super().__init__()
@@ -120,7 +123,7 @@ def inverse_haar(bands: Tensor) -> Tensor:
     The first quarter of the channels is the low band; the rest is (channel, band) with bands lh, hl, hh.
     """
     count, channels, height, width = bands.shape
-    low, high = bands.split([channels // 4, channels - channels // 4], dim=1)
+    low, high = torch.split(bands, [channels // 4, channels - channels // 4], dim=1)
     lh, hl, hh = high.reshape(count, channels // 4, 3, height, width).unbind(dim=2)
     top, bottom, top_high, bottom_high = low + lh, low - lh, hl + hh, hl - hh
     corners = [top + top_high, top - top_high, bottom + bottom_high, bottom - bottom_high]
@@ -129,7 +132,7 @@ def inverse_haar(bands: Tensor) -> Tensor:
 
 def haar(image: Tensor) -> Tensor:
     """2-D Haar transform, the exact inverse of `inverse_haar`: `n c (2 h) (2 w)` to `n (4 c) h w`."""
-    corners = F.pixel_unshuffle(image, 2).unflatten(1, (-1, 4))
+    corners = torch.unflatten(F.pixel_unshuffle(image, 2), 1, (-1, 4))
     a, b, c, d = corners.unbind(dim=2)
     low, rest = a + b + c + d, [a + b - c - d, a - b + c - d, a - b - c + d]
     return 0.5 * torch.cat([low, torch.stack(rest, dim=2).flatten(1, 2)], dim=1)
@@ -143,6 +146,7 @@ class MobileStyleGAN(nn.Module):
 
     layers = 16  # rows of a W+ code
     channels = STYLE_CHANNELS
+    w_mean: Tensor
 
     def __init__(self, sizes: Sequence[int] = (1024,), head_channels: int = 64) -> None:
         super().__init__()
@@ -163,7 +167,13 @@ class MobileStyleGAN(nn.Module):
 
     def forward(self, w_plus: Tensor, size: int) -> Tensor:
         features = self.features(w_plus, HEAD_BLOCK[size])
-        return self.heads[str(size)](features, w_plus[:, head_layer(size)])  # type: ignore[no-any-return]
+        return self.head(size)(features, w_plus[:, head_layer(size)])  # type: ignore[no-any-return]
+
+    def head(self, size: int) -> ImageHead:
+        """What draws pictures of `size`."""
+        head = self.heads[str(size)]
+        assert isinstance(head, ImageHead)
+        return head
 
     def features(self, w_plus: Tensor, last_block: int) -> Tensor:
         """What `last_block` makes of `w_plus`: `frame channel side side`."""
@@ -171,7 +181,7 @@ class MobileStyleGAN(nn.Module):
         features = self.stem(features, w_plus[:, 0])
         for index, block in enumerate(self.blocks[: last_block + 1]):
             features = block(features, w_plus[:, 2 * index + 1], w_plus[:, 2 * index + 2])
-        return features
+        return features  # type: ignore[no-any-return]
 
     def coarse_layers(self, size: int) -> int:
         """How many first rows of a code a picture of `size` depends on."""
@@ -233,7 +243,7 @@ def _mapping_weights(constants: Sequence[Constant]) -> dict[str, np.ndarray]:
 def _synthesis_weights(constants: Sequence[Constant]) -> dict[str, np.ndarray]:
     """Published names to ours. A pointwise weight and a noise have none: they stand right before their layer's bias."""
     maps = [constant for constant in constants if constant.value.ndim == 4 and constant.value.size > 1]
-    state = {}
+    state: dict[str, np.ndarray] = {}
     for index, (name, value) in enumerate(maps):
         if name.endswith(".bias"):
             state[_our_name(name)] = value.reshape(-1)

@@ -24,7 +24,9 @@ def tuned(reference, published):
     """The generator after the published steps, frames in order, and the state with a loss per step."""
     targets = torch.from_numpy(published["targets_uint8"]).permute(0, 3, 1, 2).float() / 127.5 - 1
     pivots = Pivots(torch.from_numpy(published["pivots"]), lambda rows: targets[rows], targets.shape[-1])
-    options = TuneOptions(batch=1, learning_rate=3e-5, mse_weight=10.0, lpips_weight=0.0, locality_weight=0.0)
+    options = TuneOptions(
+        batch=1, learning_rate=3e-5, warm_up=0, mse_weight=10.0, lpips_weight=0.0, locality_weight=0.0
+    )
     generator = read_stylegan2(reference("sg2ada_s64.pkl"))
     step = Tuner(generator, LPIPS(AlexTrunk()), pivots, options)
     passes, frames = published["loss"].shape

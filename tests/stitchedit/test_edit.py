@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from stitchedit.edit import EditOptions, describe, edit_codes, parse_edit
+from stitchedit.errors import InputError, UnknownNameError
+
+DIRECTIONS = {"smile": torch.linspace(-1, 1, 10), "age": torch.arange(10.0)}
+
+
+def test_every_layer_moves_by_strength_times_direction() -> None:
+    codes = torch.randn(4, 8, 10)
+    edited = edit_codes(codes, DIRECTIONS, EditOptions({"smile": 2.0, "age": -0.5}))
+
+    torch.testing.assert_close(edited, codes + 2 * DIRECTIONS["smile"] - 0.5 * DIRECTIONS["age"])
+
+
+def test_given_codes_stay_as_they_are() -> None:
+    codes = torch.randn(2, 8, 10)
+    before = codes.clone()
+    edit_codes(codes, DIRECTIONS, EditOptions({"smile": 2.0}))
+
+    assert torch.equal(codes, before)
+
+
+def test_back_again_is_where_it_began() -> None:
+    codes = torch.randn(2, 8, 10)
+    there = edit_codes(codes, DIRECTIONS, EditOptions({"age": 3.0}))
+
+    torch.testing.assert_close(edit_codes(there, DIRECTIONS, EditOptions({"age": -3.0})), codes, atol=1e-5, rtol=0)
+
+
+def test_an_unknown_direction_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"No direction 'agee'\. Did you mean 'age'\?"):
+        edit_codes(torch.zeros(1, 8, 10), DIRECTIONS, EditOptions({"agee": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("text", "edit"),
+    [
+        ("smile=+2", ("smile", 2.0)),
+        ("age=-3.5", ("age", -3.5)),
+        (" eyes-open = 1e0 ", ("eyes_open", 1.0)),
+        ("eyes_open=.5", ("eyes_open", 0.5)),
+    ],
+)
+def test_edits_are_read(text: str, edit: tuple[str, float]) -> None:
+    assert parse_edit(text) == edit
+
+
+@pytest.mark.parametrize("text", ["smile", "smile=", "=2", "", "smile+2", "smile=2 3"])
+def test_what_is_no_edit_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InputError, match=r"is not NAME=STRENGTH, such as smile=\+2\."):
+        parse_edit(text)
+
+
+@pytest.mark.parametrize("strength", ["much", "2,5", "--2", "nan", "-inf"])
+def test_a_strength_that_is_not_a_number_is_refused(strength: str) -> None:
+    with pytest.raises(InputError, match=rf"Strength '{strength}' of edit 'age' is not a number"):
+        parse_edit(f"age={strength}")
+
+
+@pytest.mark.parametrize("strength", [12.5, -13.0, float("nan")])
+def test_a_strength_beyond_use_is_refused(strength: float) -> None:
+    with pytest.raises(InputError, match=r"must lie within ±12 \(edit\.max_strength\)"):
+        EditOptions({"age": strength})
+
+
+def test_an_edit_has_a_name_for_files() -> None:
+    assert describe({"smile": 2.0, "age": -3.5}) == "smile+2_age-3.5"
+    assert describe({}) == "unedited"

@@ -1,0 +1,125 @@
+"""Inversion with a whole generator at toy size, of pictures that it drew itself."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from stitchedit.errors import OptimizationError
+from stitchedit.invert import SMOOTHING, Footage, Inverter, InvertOptions, smoothing_matrix
+
+TOY = {"work_size": 32, "person_steps": 40, "color_steps": 0, "frame_passes": 15, "batch": 3, "lpips_weight": 0.1}
+RUNS = np.array([4, 4, 4, 4, 7, 7])
+
+
+@pytest.fixture
+def footage(toy_generator, toy_codes):
+    """Six faces between two codes, in two runs."""
+    ends = toy_codes(2)
+    codes = torch.lerp(ends[0], ends[1], torch.linspace(0, 0.3, 6)[:, None, None])
+    pictures = toy_generator(codes, 32)
+    return Footage(lambda rows: pictures[rows], RUNS, 32)
+
+
+@pytest.fixture
+def inverter(toy_generator, toy_perceptual, footage):
+    def make(**options):
+        return Inverter(toy_generator, toy_perceptual, footage, InvertOptions(**(TOY | options)))
+
+    return make
+
+
+def error(generator, footage, codes):
+    return F.mse_loss(generator(codes, 32), footage.crops(np.arange(len(footage)))).item()
+
+
+@pytest.mark.parametrize("runs", [[3], [3, 3], [0] * 9, [0, 0, 0, 1, 2, 2], [0, 1, 0, 1]])
+def test_smoothing_weights_sum_to_one_and_never_cross_a_run(runs):
+    runs = np.array(runs)
+    weights = smoothing_matrix(runs).numpy()
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
+    assert (weights[runs[:, None] != runs[None]] == 0).all()
+    assert (np.diag(weights) > 0).all()
+
+
+def test_smoothing_within_a_run_is_a_normalised_convolution():
+    signal = np.random.default_rng(0).normal(size=9)
+    direct = np.convolve(signal, SMOOTHING, "same") / np.convolve(np.ones(9), SMOOTHING, "same")
+    np.testing.assert_allclose(smoothing_matrix(np.zeros(9)).double().numpy() @ signal, direct, rtol=1e-6)
+
+
+def test_a_single_frame_is_smoothed_with_nothing():
+    assert smoothing_matrix(np.array([5])).tolist() == [[1.0]]
+
+
+def test_the_person_is_nearer_to_the_faces_than_the_mean_code(inverter, toy_generator, footage):
+    person = inverter().person()
+    mean = toy_generator.w_mean.expand(6, 8, -1)
+    assert person.shape == (1, 8, 10)
+    assert error(toy_generator, footage, person.expand(6, -1, -1)) < 0.7 * error(toy_generator, footage, mean)
+
+
+def test_frames_are_nearer_to_their_faces_than_the_person(inverter, toy_generator, footage):
+    toy = inverter()
+    person = toy.person()
+    codes = toy.frames(person, np.arange(6))
+    assert codes.shape == (6, 8, 10)
+    assert error(toy_generator, footage, codes) < 0.9 * error(toy_generator, footage, person.expand(6, -1, -1))
+
+
+def test_codes_of_one_run_do_not_depend_on_those_of_another(inverter):
+    """Batches as large as the segment: what is drawn together is all there is in both cases."""
+    toy = inverter(batch=6, frame_weight=0.0)
+    person = toy.person()
+    parts = torch.cat([toy.frames(person, np.arange(4)), toy.frames(person, np.arange(4, 6))])
+    assert torch.isfinite(parts).all()
+    weights = smoothing_matrix(RUNS)
+    assert (weights[:4, 4:] == 0).all()
+    assert (weights[4:, :4] == 0).all()
+
+
+def test_frames_do_not_depend_on_what_this_object_did_before(inverter):
+    """So that a run that was cut off after the person ends in the same codes."""
+    fresh, used = inverter(), inverter()
+    person = used.person()
+    used.frames(person, np.arange(4))
+    assert torch.equal(used.frames(person, np.arange(2, 6)), fresh.frames(person, np.arange(2, 6)))
+
+
+def test_the_weights_on_offsets_keep_codes_together(inverter):
+    def spread(**weights):
+        toy = inverter(**weights)
+        person = toy.person()
+        return person.std(dim=1).norm().item(), (toy.frames(person, np.arange(6)) - person).norm().item()
+
+    loose, tight = spread(layer_weight=0.0, frame_weight=0.0), spread(layer_weight=5.0, frame_weight=5.0)
+    assert tight[0] < loose[0]
+    assert tight[1] < loose[1]
+
+
+def test_the_generator_stays_as_it_is(inverter, toy_generator):
+    before = {name: value.clone() for name, value in toy_generator.state_dict().items()}
+    inverter(person_steps=3).person()
+    assert all(torch.equal(value, before[name]) for name, value in toy_generator.state_dict().items())
+
+
+def test_steps_are_told_up_to_the_last(inverter):
+    told = []
+    toy = inverter(person_steps=3, color_steps=2, frame_passes=2)
+    person = toy.person(lambda done, total: told.append((done, total)))
+    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    told.clear()
+    toy.frames(person, np.arange(4), lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
+
+
+def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_perceptual):
+    broken = Footage(lambda rows: torch.full((len(rows), 3, 32, 32), torch.nan), RUNS, 32)
+    with pytest.raises(OptimizationError, match=r"became nan at step 0 of 40\. Lower invert\.learning_rate"):
+        Inverter(toy_generator, toy_perceptual, broken, InvertOptions(**TOY)).person()
+
+
+@pytest.mark.parametrize("name", ["batch", "segment", "keyframes"])
+def test_options_name_what_is_wrong(name):
+    with pytest.raises(ValueError, match=rf"invert\.{name} must be >= 1, got 0"):
+        InvertOptions(**{name: 0})

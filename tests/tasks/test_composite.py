@@ -1,0 +1,55 @@
+"""What is to be pasted: patches in frame coordinates."""
+
+import numpy as np
+import pytest
+
+from stitchedit.composite import Patch, paste
+from stitchedit.metrics import outside_difference
+from storage.frame_array import FrameArray
+from storage.video import rgb
+from storage.video_index import read_frames
+from tasks.clip import open_clip
+from tasks.faces import open_faces
+
+
+@pytest.fixture(scope="module")
+def patches(finished):
+    folder = finished.artifacts["composite"].path
+    return {name: FrameArray.open(folder / name).read() for name in ("patches", "places", "rings")}
+
+
+def test_artifact_has_a_patch_a_place_and_a_ring_error_per_face(patches):
+    count, layers, height, width = patches["patches"].shape
+    assert (count, layers, patches["patches"].dtype) == (6, 4, np.uint8)
+    assert max(height, width) < 640
+    assert (patches["places"].shape, patches["rings"].shape) == ((6, 2), (6,))
+    assert (patches["rings"] > 0).all()
+    assert (patches["rings"] < 60).all()
+
+
+def test_patches_lie_over_the_face_squares(finished, patches):
+    quads = open_faces(finished.artifacts["align"]).quads
+    for layers, (left, top), quad in zip(patches["patches"], patches["places"], quads, strict=True):
+        down, across = np.nonzero(layers[3])
+        assert (quad.min(axis=0) - 1 <= (left + across.min(), top + down.min())).all()
+        assert (quad.max(axis=0) + 1 >= (left + across.max(), top + down.max())).all()
+
+
+def test_patches_are_opaque_inside_soft_at_the_seam_and_empty_without(patches):
+    alpha = patches["patches"][:, 3]
+    assert (alpha == 255).any(axis=(1, 2)).all()
+    assert ((alpha > 0) & (alpha < 255)).any(axis=(1, 2)).all()
+    assert not patches["patches"][:, :3][np.broadcast_to(alpha[:, None] == 0, (6, 3, *alpha.shape[1:]))].any()
+
+
+def test_the_pasted_frame_equals_the_source_outside_and_differs_inside(finished, patches):
+    footage = open_clip(finished.source, finished.artifacts["decode"]).clip
+    for number, frame in read_frames(footage):
+        before = rgb(frame, footage.info)
+        layers, (left, top) = patches["patches"][number], map(int, patches["places"][number])
+        after = paste(before, Patch(np.ascontiguousarray(layers[:3].transpose(1, 2, 0)), layers[3], left, top))
+        alpha = np.zeros(before.shape[:2], np.uint8)
+        shown = alpha[top : top + layers.shape[1], left : left + layers.shape[2]]
+        shown[...] = layers[3][: shown.shape[0], : shown.shape[1]]
+        assert outside_difference(after, before, alpha) == 0
+        assert np.abs(after[alpha == 255].astype(int) - before[alpha == 255]).mean() > 2

@@ -1,0 +1,75 @@
+"""The edited frame before the codec, and the files that come out."""
+
+import json
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from storage.frame_array import FrameArray
+from storage.video_index import read_frames
+from storage.video_planes import writable_planes
+from tasks.clip import open_clip
+from tasks.encode import frame_editor
+from tasks.faces import open_faces
+
+
+@pytest.fixture(scope="module")
+def footage(finished):
+    return open_clip(finished.source, finished.artifacts["decode"]).clip
+
+
+def samples(frame, info):
+    return [plane.copy() for plane in writable_planes(frame, info).samples]
+
+
+def test_every_sample_outside_alpha_equals_the_source_exactly(finished, footage):
+    frames = open_faces(finished.artifacts["align"]).frames
+    edit = frame_editor(footage, frames, finished.artifacts["composite"])
+    folder = finished.artifacts["composite"].path
+    patches, places = (FrameArray.open(folder / name).read() for name in ("patches", "places"))
+    sources = {number: samples(frame, footage.info) for number, frame in read_frames(footage)}
+
+    for number, frame in read_frames(footage):
+        left, top = map(int, places[number])
+        alpha = np.zeros((footage.info.height, footage.info.width), bool)
+        shown = alpha[top : top + patches.shape[2], left : left + patches.shape[3]]
+        shown[...] = patches[number, 3, : shown.shape[0], : shown.shape[1]] > 0
+        assert 0.01 < alpha.mean() < 0.5
+
+        after = samples(edit(number, frame), footage.info)
+        assert len(after) == 3
+        for old, new in zip(sources[number], after, strict=True):
+            down, across = alpha.shape[0] // new.shape[0], alpha.shape[1] // new.shape[1]
+            footprint = alpha.reshape(new.shape[0], down, new.shape[1], across).any(axis=(1, 3))
+            assert np.array_equal(old[~footprint], new[~footprint])
+            assert (old[footprint] != new[footprint]).mean() > 0.2
+
+
+def test_a_frame_without_the_face_passes_untouched(finished, footage):
+    edit = frame_editor(footage, np.array([2, 3]), finished.artifacts["composite"])
+    number, frame = next(read_frames(footage))
+    assert edit(number, frame) is frame
+
+
+def test_artifact_has_video_preview_sheet_and_notes(finished):
+    folder = finished.artifacts["encode"].path
+    assert {path.name for path in folder.iterdir()} == {
+        "manifest.json", "notes.json", "preview.mp4", "sheet.png", "video.mp4",
+    }  # fmt: skip
+    assert json.loads((folder / "notes.json").read_text()) == []
+
+
+def test_preview_shows_source_and_result_side_by_side(finished):
+    with av.open(str(finished.artifacts["encode"].path / "preview.mp4")) as preview:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in preview.decode(video=0)]
+    assert len(pictures) == 6
+    assert pictures[0].shape[1] > 2 * 640 * pictures[0].shape[0] / 360 * 0.8  # two upright panels
+    assert preview.format.name.startswith("mov")
+
+
+def test_sheet_has_a_column_per_chosen_frame(finished):
+    sheet = cv2.imread(str(finished.artifacts["encode"].path / "sheet.png"))
+    assert sheet.shape[1] == 6 * round(640 * 320 / 360)
+    assert sheet.shape[0] > 2 * 320

@@ -1,0 +1,82 @@
+"""Stitched crops on disk, and the same ones after an interruption."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stitchedit.masks import MaskOptions
+from stitchedit.stitch import StitchOptions
+from storage.frame_array import FrameArray
+from storage.store import Store
+from tasks.faces import to_pictures
+from tasks.stitch import stitch_faces
+from tasks.tune import tuned_generator
+
+
+@pytest.fixture(scope="module")
+def inputs(finished):
+    return [finished.artifacts[stage] for stage in ("align", "invert", "tune", "edit")]
+
+
+def test_artifact_has_a_crop_per_face_and_how_its_seam_went(finished):
+    artifact = finished.artifacts["stitch"]
+    crops = FrameArray.open(artifact.path / "crops")
+    assert (crops.shape, crops.dtype) == ((6, 3, 256, 256), np.uint8)
+    steps, before, after = FrameArray.open(artifact.path / "seams").read().T
+    assert steps.tolist() == [2] * 6
+    assert after[0] < before[0]  # the others start warm, where there is little left to gain
+    assert after.mean() < before.mean()
+    assert sorted(path.name for path in artifact.path.iterdir()) == [
+        "crops", "manifest.json", "quality.json", "reconstructions", "seams",
+    ]  # fmt: skip
+
+
+def test_quality_is_the_mean_over_the_faces(finished):
+    artifact = finished.artifacts["stitch"]
+    told = json.loads((artifact.path / "quality.json").read_text())
+    means = FrameArray.open(artifact.path / "seams").read().mean(axis=0)
+    assert list(told) == ["ring_after", "ring_before", "steps"]
+    assert [told["steps"], told["ring_before"], told["ring_after"]] == pytest.approx(means.tolist())
+
+
+def test_a_warm_start_begins_where_the_frame_before_ended(finished):
+    _, before, _ = FrameArray.open(finished.artifacts["stitch"].path / "seams").read().T
+    assert before[5] < before[0]
+
+
+def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, inputs, tmp_path):
+    stitched = stitch_faces.fn(Store(tmp_path), *inputs, StitchOptions(steps=0), MaskOptions(), "auto")
+    tuned = tuned_generator(finished.artifacts["tune"], "auto")
+    for array, stage in (("crops", "edit"), ("reconstructions", "invert")):
+        codes = torch.from_numpy(FrameArray.open(finished.artifacts[stage].path / "w_plus").read(3))
+        drawn = to_pictures(tuned(codes[None], 256))[0]
+        assert np.array_equal(FrameArray.open(stitched.path / array).read(3), drawn)
+
+
+def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(finished, inputs, tmp_path, told):
+    store, config = Store(tmp_path), finished.request.config()
+
+    def cut(record):
+        if record.event == "advanced" and record.done >= 3:  # in the second chunk of two
+            raise KeyboardInterrupt
+
+    told.on_record = cut
+    with pytest.raises(KeyboardInterrupt):
+        stitch_faces.fn(store, *inputs, config.stitch, config.masks, "auto")
+    (staging,) = (tmp_path / "staging").iterdir()
+    finished_chunks = FrameArray.open(staging / "seams").finished
+    assert finished_chunks >= 1
+
+    told.on_record, told.records[:] = lambda record: None, []
+    stitched = stitch_faces.fn(store, *inputs, config.stitch, config.masks, "auto")
+
+    assert [record.resumed for record in told.records if record.event == "started"] == [True]
+    rows = [record.done for record in told.records if record.event == "advanced"]
+    assert rows[0] > 2 * finished_chunks
+    resumed, undisturbed = (
+        FrameArray.open(each.path / "crops").read() for each in (stitched, finished.artifacts["stitch"])
+    )
+    assert np.array_equal(resumed, undisturbed)
+    assert stitched.digest == finished.artifacts["stitch"].digest
