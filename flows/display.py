@@ -1,6 +1,7 @@
 """What the command line shows of a run: a bar per stage while it lasts, then a table."""
 
 import logging
+import resource
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,13 @@ class RunDisplay(logging.Handler):
     def summary(self, written: Path) -> dict[str, Any]:
         """What `--json` prints."""
         stages = {stage: vars(result) for stage, result in self.results.items()}
-        return {"output": str(written), "prefect_start_s": self.first_stage, "seconds": self.seconds, "stages": stages}
+        return {
+            "output": str(written),
+            "prefect_start_s": self.first_stage,
+            "seconds": self.seconds,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "stages": stages,
+        }
 
     @property
     def seconds(self) -> float:

@@ -27,7 +27,7 @@ class InvertOptions:
     person_steps: int = 120  # on what all frames share
     frame_passes: int = 12  # over every frame, on what is its own
     color_steps: int = 24  # at the working size, on what is shared, for the layers that only fine pictures depend on
-    batch: int = 4  # faces
+    batch: int = 4  # faces of `work_size`, fewer where they are larger
     work_size: int = 128  # px; the generator's size at which the first two are done
     segment: int = 256  # frames optimised together; memory and loss in a crash are bounded by it
     keyframes: int = 48  # frames that stand for the person
@@ -127,13 +127,14 @@ class Inverter:
         options = self.options
         noise = torch.Generator().manual_seed(options.seed)  # anew, so that a resumed run draws what this one would
         optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.9, 0.99))
+        batch = max(1, options.batch * options.work_size // size)  # larger pictures, fewer: memory stays
         order: list[int] = []
         for step in range(steps):
             ramp = min(1.0, (step + 1) / 10, 1.5 * (1 - step / steps))
             optimizer.param_groups[0]["lr"] = options.learning_rate * rate * ramp
-            if len(order) < options.batch:
+            if len(order) < batch:
                 order += torch.randperm(len(rows), generator=noise).tolist()
-            chosen, order = rows[order[: options.batch]], order[options.batch :]
+            chosen, order = rows[order[:batch]], order[batch:]
             target = self.footage.crops(chosen)
             target = F.avg_pool2d(target, target.shape[-1] // size)
             drawn = self.generator(code(chosen), size)
