@@ -26,7 +26,7 @@ CHUNK = 16  # faces; at most so many are lost in a crash
 REMEMBERED = 8  # frames before this one in which a face is looked for again
 
 
-@stage(*networks.FACES)
+@stage(*networks.FACES, *networks.GENERATOR)
 def align_faces(
     out: Workspace,
     source: Source,

@@ -19,7 +19,8 @@ def test_every_preset_is_a_configuration(preset: str) -> None:
 
 
 def test_the_last_word_wins() -> None:
-    assert load_config("draft").stitch.steps == 10
+    assert load_config("draft").align.size == 256 != load_config("default").align.size
+    assert load_config("draft", ["align.size=512"]).align.size == 512
     assert load_config("draft", ["stitch.steps=7"]).stitch.steps == 7
     assert load_config("draft", ["stitch.steps=7", "stitch.steps=8"]).stitch.steps == 8
 
