@@ -81,6 +81,7 @@ def draw_sheet(
     chosen = np.unique(frames[np.linspace(0, len(frames) - 1, SHEET_FRAMES).round().astype(int)])
     pairs = []
     for number, frame in frames_at(footage, chosen):
-        before, after = (upright(rgb(picture, info), info.rotation) for picture in (frame, edit_frame(number, frame)))
-        pairs.append((f"frame {number}", before, after))
+        before = rgb(frame, info)  # first: the editor writes into the frame it is given
+        after = rgb(edit_frame(number, frame), info)
+        pairs.append((f"frame {number}", upright(before, info.rotation), upright(after, info.rotation)))
     return contact_sheet(pairs)

@@ -1,4 +1,4 @@
-"""The packaged generator against the numbers that OpenVINO computes from the same files (reference README, section 10)."""
+"""The packaged generator against what OpenVINO computes from the same files (reference README, section 10)."""
 
 from collections.abc import Callable
 from pathlib import Path
