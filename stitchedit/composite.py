@@ -50,24 +50,25 @@ def make_patch(image: Crop, alpha: Alpha, quad: Quad, box: Box) -> Patch:
 def keep_detail(patch: Patch, frame: Frame, crops: tuple[Crop, Crop], quad: Quad, options: CompositeOptions) -> Patch:
     """`patch` with what the generator could not draw of `frame`: background, strands of hair, pores, grain.
 
-    The difference between the frame and the generator's drawing of it without the edit is added, in full where the edit
-    changed nothing and less the more it changed, so that no ghost of the old mouth shows through the new one.
+    The difference between the frame and what the crop was stitched towards (the generator's own drawing without the
+    edit) is added, in full where the edit changed nothing and less the more it changed, so that no ghost of the old
+    mouth shows through the new one.
 
     Args:
-        crops: the drawing without the edit and the stitched crop, both at `quad`.
+        crops: what was stitched towards and the stitched crop, both at `quad`.
     """
-    drawn, stitched = crops
-    change = np.abs(stitched.astype(np.float32) - drawn).mean(axis=2)
-    reach = len(drawn) / CHANGE_REACH
+    matched, stitched = crops
+    change = np.abs(stitched.astype(np.float32) - matched).mean(axis=2)
+    reach = len(matched) / CHANGE_REACH
     change = cv2.GaussianBlur(cv2.dilate(change, np.ones((3, 3))), (0, 0), reach)
     kept = np.exp(-np.square(change / options.detail))
 
     box = Box(patch.left, patch.top, patch.rgb.shape[1], patch.rgb.shape[0])
     region = frame[box.top : box.top + box.height, box.left : box.left + box.width].astype(np.float32)
     height, width = region.shape[:2]
-    lost = region - warp_back(drawn, quad, box)[:height, :width]
+    old, new = (warp_back(crop.astype(np.float32), quad, box)[:height, :width] for crop in (matched, stitched))
+    detailed = new + warp_back(kept, quad, box)[:height, :width, None] * (region - old)
     rgb = patch.rgb.copy()
-    detailed = rgb[:height, :width] + warp_back(kept, quad, box)[:height, :width, None] * lost
     shown = patch.alpha[:height, :width] > 0
     rgb[:height, :width][shown] = np.rint(detailed).clip(0, 255).astype(np.uint8)[shown]
     return replace(patch, rgb=rgb)

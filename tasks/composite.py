@@ -29,7 +29,7 @@ def composite_faces(
     masks: MaskOptions,
 ) -> None:
     found, footage, progress = open_faces(faces), open_clip(source, clip).clip, Progress("composite", "faces")
-    crops, drawings = (FrameArray.open(stitched.path / name) for name in ("crops", "reconstructions"))
+    crops, matched = (FrameArray.open(stitched.path / name) for name in ("crops", "matched"))
     shape = (footage.info.height, footage.info.width)
     height, width = patch_size(found.quads, shape)
 
@@ -55,8 +55,8 @@ def composite_faces(
             stitched_crop = crops.read(row).transpose(1, 2, 0)
             patch = make_patch(stitched_crop, alpha, quad, box)
             if options.detail:
-                drawn = drawings.read(row).transpose(1, 2, 0)
-                patch = keep_detail(patch, picture, (drawn, stitched_crop), quad, options)
+                towards = matched.read(row).transpose(1, 2, 0)
+                patch = keep_detail(patch, picture, (towards, stitched_crop), quad, options)
             made.append((patch, _ring(picture, paste(picture, patch), seam.border[0], quad, box)))
         for target, values in (
             (patches, np.stack([np.concatenate([p.rgb.transpose(2, 0, 1), p.alpha[None]]) for p, _ in made])),

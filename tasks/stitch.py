@@ -36,8 +36,8 @@ def stitch_faces(
     )
     crop = np.zeros((3, found.size, found.size), np.uint8)
     crops = FrameArray.create(out.path / "crops", crop, len(found), options.chunk, "image")
-    # what the tuned generator draws without the edit: the difference to the source is what it cannot draw
-    drawings = FrameArray.create(out.path / "reconstructions", crop, len(found), options.chunk, "image")
+    # what the border had to match; what the frame has beyond it comes back when compositing
+    matched = FrameArray.create(out.path / "matched", crop, len(found), options.chunk, "image")
     # steps taken, then root mean squared error in the border before and after, in 8-bit levels
     seams = FrameArray.create(out.path / "seams", np.zeros(3, np.float32), len(found), options.chunk, "number")
 
@@ -45,18 +45,18 @@ def stitch_faces(
     todo = list(seams.pending())  # written last of its chunk
     warm = _warm_copy(tuned, _warm_file(out, todo[0].start), found.size) if todo else fresh_copy(tuned)
     for rows in todo:
-        results, drawn = [], []
+        results, wanted = [], []
         for row in range(rows.start, rows.stop):
             if not options.warm_start or row == 0 or found.runs[row] != found.runs[row - 1]:
                 warm = fresh_copy(tuned)
-            with torch.no_grad():
-                drawn.append(tuned(before[[row]], found.size))
-            source = to_images(found.crops.read(slice(row, row + 1)), chosen)
-            matched = source if options.toward == "source" else drawn[-1]
-            target = _target(found, row, matched, tuned(after[[row]], found.size), masks)
+            if options.toward == "source":
+                wanted.append(to_images(found.crops.read(slice(row, row + 1)), chosen))
+            else:
+                wanted.append(tuned(before[[row]], found.size))
+            target = _target(found, row, wanted[-1], tuned(after[[row]], found.size), masks)
             results.append(stitch_face(warm, after[[row]], target, options))
             progress(row + 1, len(found))
-        for array, images in ((crops, [result.crop for result in results]), (drawings, drawn)):
+        for array, images in ((crops, [result.crop for result in results]), (matched, wanted)):
             if rows in list(array.pending()):
                 array.write(rows, np.concatenate([to_pictures(image) for image in images]))
         _save_warm(warm, _warm_file(out, rows.stop), found.size)
@@ -68,10 +68,11 @@ def stitch_faces(
     )
 
 
+@torch.no_grad()
 def _target(found: Faces, row: int, matched: torch.Tensor, edited: torch.Tensor, masks: MaskOptions) -> SeamTarget:
     seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
     border, content = (resize_masks(mask, found.size).to(matched.device) for mask in (seam.border, seam.content))
-    return SeamTarget(matched, border, edited.detach(), content)
+    return SeamTarget(matched, border, edited, content)
 
 
 def _warm_file(out: Workspace, row: int) -> Path:

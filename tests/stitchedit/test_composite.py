@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from stitchedit.composite import CompositeOptions, Patch, make_patch, paste
+from stitchedit.composite import CompositeOptions, Patch, keep_detail, make_patch, paste
 from stitchedit.masks import paste_alpha
 from stitchedit.metrics import outside_difference
 from stitchedit.warp import crop_face, patch_box, patch_size
@@ -112,3 +112,25 @@ def test_blend_is_rounded(alpha: int) -> None:
 def test_options_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"composite\.feather and composite\.edge must be >= 0, got -1 and 6"):
         CompositeOptions(feather=-1)
+
+
+def test_an_unchanged_crop_gives_the_frame_back_however_coarse_it_is(frame, quad):
+    crop = crop_face(frame, quad, 32).image
+    patch = keep_detail(patch_for(crop, quad), frame, (crop, crop), quad, CompositeOptions())
+    difference = np.abs(paste(frame, patch).astype(int) - frame)
+    assert difference.max() <= 1
+    assert np.abs(paste(frame, patch_for(crop, quad)).astype(int) - frame).max() > 40  # what the detail was worth
+
+
+def test_nothing_of_the_frame_shows_through_a_strong_change(frame, quad):
+    crop = crop_face(frame, quad, 64).image
+    changed = np.where(crop > 127, crop - 100, crop + 100).astype(np.uint8)
+    plain, crops = patch_for(changed, quad), (crop, changed)
+    here, elsewhere = (keep_detail(plain, seen, crops, quad, CompositeOptions()) for seen in (frame, 255 - frame))
+    np.testing.assert_array_equal(here.rgb, elsewhere.rgb)
+
+
+def test_detail_does_not_reach_beyond_the_patch(frame, quad):
+    crop = crop_face(frame, quad, 64).image
+    patch = keep_detail(patch_for(crop, quad), frame, (crop, crop // 2), quad, CompositeOptions())
+    assert outside_difference(paste(frame, patch), frame, in_frame(patch)) == 0

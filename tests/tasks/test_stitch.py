@@ -29,7 +29,7 @@ def test_artifact_has_a_crop_per_face_and_how_its_seam_went(finished):
     assert after[0] < before[0]  # the others start warm, where there is little left to gain
     assert after.mean() < before.mean()
     assert sorted(path.name for path in artifact.path.iterdir()) == [
-        "crops", "manifest.json", "quality.json", "reconstructions", "seams",
+        "crops", "manifest.json", "matched", "quality.json", "seams",
     ]  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_a_warm_start_begins_where_the_frame_before_ended(finished):
 def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, inputs, tmp_path):
     stitched = stitch_faces.fn(Store(tmp_path), *inputs, StitchOptions(steps=0), MaskOptions(), "auto")
     tuned = tuned_generator(finished.artifacts["tune"], "auto")
-    for array, stage in (("crops", "edit"), ("reconstructions", "invert")):
+    for array, stage in (("crops", "edit"), ("matched", "invert")):
         codes = torch.from_numpy(FrameArray.open(finished.artifacts[stage].path / "w_plus").read(3))
         drawn = to_pictures(tuned(codes[None], 256))[0]
         assert np.array_equal(FrameArray.open(stitched.path / array).read(3), drawn)
