@@ -24,3 +24,9 @@ def keep_freed_memory() -> None:
         return
     library.mallopt(M_MMAP_THRESHOLD, KEPT)
     library.mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def release_freed_memory() -> None:
+    """Give back what `keep_freed_memory` kept: between stages, so that one's leftovers do not add to the next one's."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)

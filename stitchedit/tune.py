@@ -21,7 +21,7 @@ from stitchedit.nets.lpips import LPIPS
 class TuneOptions:
     revision: ClassVar[int] = 1
 
-    passes: int = 6  # over every keyframe
+    passes: int = 12  # over every keyframe
     keyframes: int = 48  # at most; the most different codes
     batch: int = 2  # faces
     learning_rate: float = 2e-4

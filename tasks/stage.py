@@ -20,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from stitchedit.errors import StitchEditError
+from stitchedit.memory import release_freed_memory
 from storage.artifact import Artifact, Recipe, Source
 from storage.errors import StorageError
 from storage.store import Store, Workspace
@@ -48,7 +49,10 @@ def stage(*networks: str) -> Callable[[Callable[..., None]], Task[..., Any]]:
 
             def fill(out: Workspace) -> None:
                 tell(name, "started", resumed=out.resumed)
-                function(out, *args, **kwargs)
+                try:
+                    function(out, *args, **kwargs)
+                finally:
+                    release_freed_memory()
 
             began = time.monotonic()
             try:

@@ -30,3 +30,33 @@ def test_freed_memory_is_used_again_instead_of_fresh_pages() -> None:
         return int(done.stdout)
 
     assert new_pages("keep") < new_pages("as it comes") / 5
+
+
+RELEASE = """
+import ctypes
+from pathlib import Path
+from stitchedit.memory import keep_freed_memory, release_freed_memory
+
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+library.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_freed_memory()
+block = library.malloc(256 << 20)
+library.memset(block, 1, 256 << 20)
+library.free(block)
+kept = resident()
+release_freed_memory()
+print(kept, resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_release_gives_back_what_was_kept() -> None:
+    done = subprocess.run([sys.executable, "-c", RELEASE], check=True, capture_output=True, text=True)
+    kept, released = map(int, done.stdout.split())
+    assert released < kept - (200 << 20) // 4096
