@@ -32,11 +32,12 @@ def sound_of(path):
 def states_of(flow_run):
     """State name of every stage in a flow run, as Prefect's API and so its pages tell it."""
     only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-    give_up = time.monotonic() + 60  # task runs reach the server some time after they ended
+    give_up = time.monotonic() + 120  # task runs reach the server some time after they ended
     with get_client(sync_client=True) as client:
         while True:
             runs = client.read_task_runs(flow_run_filter=only)
-            states = {run.name.rpartition("-")[0]: run.state.name for run in runs if run.state.is_final()}
+            known = [run for run in runs if run.state is not None]  # a run may arrive before its first state
+            states = {run.name.rpartition("-")[0]: run.state.name for run in known if run.state.is_final()}
             if len(states) == len(STAGES) or time.monotonic() > give_up:
                 return states
             time.sleep(0.2)
