@@ -16,17 +16,21 @@ from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.tune import CropReader
 
+STARTS = ("encoder", "mean")
 SMALL = 128  # px; crops up to here have their middle enlarged
 SMOOTHING = (0.25, 0.75, 1.0, 0.75, 0.25)  # over frames; Tzaban et al. 2022's successors smooth coarse codes so
 
 
 @dataclass(frozen=True)
 class InvertOptions:
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
-    person_steps: int = 120  # on what all frames share
-    frame_passes: int = 12  # over every frame, on what is its own
-    color_steps: int = 24  # at the working size, on what is shared, for the layers that only fine pictures depend on
+    start: str = (
+        "encoder"  # `encoder`: one pass per frame; `mean`: the mean code, which takes about four times the steps
+    )
+    refine_steps: int = 30  # on what all frames share; 0 = as it starts
+    color_steps: int = 12  # at the working size, on what is shared, for the layers that only fine pictures depend on
+    refine_passes: int = 3  # over every frame, on what is its own; 0 = as it starts
     batch: int = 4  # faces of `work_size`, fewer where they are larger
     work_size: int = 128  # px; the generator's size at which the first two are done
     segment: int = 256  # frames optimised together; memory and loss in a crash are bounded by it
@@ -34,11 +38,13 @@ class InvertOptions:
     learning_rate: float = 0.03
     mse_weight: float = 1.0
     lpips_weight: float = 1.0
-    layer_weight: float = 0.02  # on the mean square of a layer's offset: keeps codes near W, so editable
-    frame_weight: float = 0.01  # on the mean square of a frame's offset
+    layer_weight: float = 0.02  # on the mean square of a layer's move: keeps codes near W, so editable
+    frame_weight: float = 0.01  # on the mean square of a frame's move from where it starts
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.start not in STARTS:
+            raise ValueError(f"invert.start must be one of {', '.join(STARTS)}, got {self.start!r}")
         for name in ("batch", "segment", "keyframes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"invert.{name} must be >= 1, got {getattr(self, name)}")
@@ -57,7 +63,7 @@ class Footage:
 
 
 class Inverter:
-    """Optimises codes `base + layer offset + frame offset` against the crops.
+    """Polishes codes `shared + frame offset` against the crops of one person.
 
     Frame offsets are smoothed over time within a run before they are used, so that codes are steady by construction,
     and exist only for the layers that shape a `work_size` picture: colour and texture are the person's, not a frame's.
@@ -67,48 +73,57 @@ class Inverter:
         self.generator, self.perceptual, self.footage, self.options = generator, perceptual, footage, options
         self.frame_layers = generator.coarse_layers(options.work_size)
 
-    def person(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> Latent:
-        """What all frames share, `1 layer channel`: optimised from the mean code over the most spread frames."""
-        options, mean = self.options, self.generator.w_mean
+    def person(self, start: Latent, on_step: Callable[[int, int], None] = lambda done, total: None) -> Latent:
+        """What all frames share, `1 layer channel`: `start` polished against the most spread frames."""
+        options = self.options
         rows = np.unique(
             np.linspace(0, len(self.footage) - 1, min(options.keyframes, len(self.footage))).round().astype(int)
         )
-        base = mean[None, None].clone().requires_grad_(True)
-        layers = torch.zeros(1, self.generator.layers, len(mean), device=mean.device).requires_grad_(True)
+        move = torch.zeros_like(start[:, :1]).requires_grad_(True)
+        layers = torch.zeros_like(start).requires_grad_(True)
 
         def code(chosen: np.ndarray) -> Tensor:
-            return (base + layers).expand(len(chosen), -1, -1)
+            return (start + move + layers).expand(len(chosen), -1, -1)
 
         def penalty() -> Tensor:
-            return options.layer_weight * layers.square().mean() * len(mean)
+            return options.layer_weight * layers.square().mean() * start.shape[-1]
 
-        total = options.person_steps + options.color_steps
-        steps = self._minimise([base, layers], code, penalty, rows, options.work_size, options.person_steps)
+        total = options.refine_steps + options.color_steps
+        steps = self._minimise([move, layers], code, penalty, rows, options.work_size, options.refine_steps)
         for done in steps:
             on_step(done, total)
-        for done in self._minimise([base, layers], code, penalty, rows, self.footage.size, options.color_steps, 0.3):
-            on_step(options.person_steps + done, total)
-        return (base + layers).detach()
+        for done in self._minimise([move, layers], code, penalty, rows, self.footage.size, options.color_steps, 0.3):
+            on_step(options.refine_steps + done, total)
+        return (start + move + layers).detach()
 
     def frames(
-        self, person: Latent, rows: np.ndarray, on_step: Callable[[int, int], None] = lambda done, total: None
+        self,
+        person: Latent,
+        own: Latent,
+        rows: np.ndarray,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
     ) -> Latent:
-        """Codes of consecutive `rows`, `face layer channel`."""
+        """Codes of consecutive `rows`, `face layer channel`.
+
+        Args:
+            own: what each of them starts with besides `person`; layers that belong to the person are left out.
+        """
         options = self.options
         kernel = smoothing_matrix(self.footage.runs[rows]).to(person)
-        free = torch.zeros(len(rows), self.frame_layers * person.shape[-1], device=person.device).requires_grad_(True)
+        start = own[:, : self.frame_layers].flatten(1)
+        move = torch.zeros_like(start).requires_grad_(True)
         place = {int(row): index for index, row in enumerate(rows)}
 
         def code(chosen: np.ndarray) -> Tensor:
             index = torch.tensor([place[int(row)] for row in chosen])
-            offset = torch.unflatten(kernel[index] @ free, 1, (self.frame_layers, -1))
+            offset = torch.unflatten(kernel[index] @ (start + move), 1, (self.frame_layers, -1))
             return person + F.pad(offset, (0, 0, 0, person.shape[1] - self.frame_layers))
 
         def penalty() -> Tensor:
-            return options.frame_weight * free.square().mean() * person.shape[-1]
+            return options.frame_weight * move.square().mean() * person.shape[-1]
 
-        steps = options.frame_passes * math.ceil(len(rows) / options.batch)
-        for done in self._minimise([free], code, penalty, rows, options.work_size, steps):
+        steps = options.refine_passes * math.ceil(len(rows) / options.batch)
+        for done in self._minimise([move], code, penalty, rows, options.work_size, steps):
             on_step(done, steps)
         with torch.no_grad():
             return code(rows)

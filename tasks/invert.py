@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from stitchedit.invert import Inverter, InvertOptions
+from stitchedit.invert import Footage, Inverter, InvertOptions
 from storage.artifact import Artifact
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors
@@ -14,21 +15,55 @@ from tasks.progress import Progress
 from tasks.stage import stage
 
 
-@stage(*networks.GENERATOR, *networks.PERCEPTUAL)
+@stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER)
 def invert_faces(out: Workspace, faces: Artifact, options: InvertOptions, device: str) -> None:
     chosen = networks.choose_device(device)
     footage = open_faces(faces).footage(chosen)
     inverter = Inverter(networks.generator(device), networks.perceptual(device), footage, options)
+    started = start_codes(out, footage, options, device)
 
     kept = out.path / "person.safetensors"
     if not kept.exists():
-        person = inverter.person(Progress("invert", "steps", "invert: person"))
-        save_tensors(kept, {"w_plus": person.cpu().numpy()}, {})
-    person = torch.from_numpy(load_tensors(kept)["w_plus"]).to(chosen)
+        shared = torch.from_numpy(mean_row(started)).to(chosen)
+        person = inverter.person(shared, Progress("invert", "steps", "invert: person"))
+        save_tensors(kept, {"shared": shared.cpu().numpy(), "w_plus": person.cpu().numpy()}, {})
+    shared, person = (torch.from_numpy(load_tensors(kept)[name]).to(chosen) for name in ("shared", "w_plus"))
 
-    like = np.zeros(person.shape[1:], np.float32)
-    codes = FrameArray.create(out.path / "w_plus", like, len(footage), options.segment, "number")
+    codes = FrameArray.create(out.path / "w_plus", person[0].cpu().numpy(), len(footage), options.segment, "number")
     for rows in codes.pending():
         segment = np.arange(rows.start, rows.stop)
+        own = torch.from_numpy(started.read(rows)).to(chosen) - shared
         part = f"invert: frames {rows.start}-{rows.stop - 1}"
-        codes.write(rows, inverter.frames(person, segment, Progress("invert", "steps", part)).cpu().numpy())
+        codes.write(rows, inverter.frames(person, own, segment, Progress("invert", "steps", part)).cpu().numpy())
+
+
+def start_codes(out: Workspace, footage: Footage, options: InvertOptions, device: str) -> FrameArray:
+    """The code that every face starts with, `face layer channel`."""
+    generator = networks.generator(device)
+    like = np.zeros((generator.layers, len(generator.w_mean)), np.float32)
+    codes = FrameArray.create(out.path / "start", like, len(footage), options.segment, "number")
+    report = Progress("invert", "faces", "invert: start")
+    for rows in codes.pending():
+        found = []
+        for first in range(rows.start, rows.stop, options.batch):
+            batch = np.arange(first, min(first + options.batch, rows.stop))
+            found.append(_start_code(footage.crops(batch), options.start, device).cpu().numpy())
+            report(int(batch[-1]) + 1, len(footage))
+        codes.write(rows, np.concatenate(found))
+    return codes
+
+
+@torch.no_grad()
+def _start_code(crops: Tensor, start: str, device: str) -> Tensor:
+    if start == "encoder":
+        return networks.encoder(device)(crops)  # type: ignore[no-any-return]
+    generator = networks.generator(device)
+    return generator.w_mean.expand(len(crops), generator.layers, -1)
+
+
+def mean_row(array: FrameArray) -> np.ndarray:
+    """Mean over the rows of `array`, `1 ...`, a chunk at a time."""
+    total = np.zeros(array.shape[1:])
+    for first in range(0, len(array), array.chunk):
+        total += array.read(slice(first, min(first + array.chunk, len(array)))).sum(axis=0, dtype=np.float64)
+    return (total / len(array))[None].astype(np.float32)

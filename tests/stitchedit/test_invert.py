@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from stitchedit.errors import OptimizationError
 from stitchedit.invert import SMOOTHING, Footage, Inverter, InvertOptions, smoothing_matrix
 
-TOY = {"work_size": 32, "person_steps": 40, "color_steps": 0, "frame_passes": 15, "batch": 3, "lpips_weight": 0.1}
+TOY = {"work_size": 32, "refine_steps": 40, "color_steps": 0, "refine_passes": 15, "batch": 3, "lpips_weight": 0.1}
 RUNS = np.array([4, 4, 4, 4, 7, 7])
 
 
@@ -27,6 +27,14 @@ def inverter(toy_generator, toy_perceptual, footage):
         return Inverter(toy_generator, toy_perceptual, footage, InvertOptions(**(TOY | options)))
 
     return make
+
+
+@pytest.fixture
+def mean(toy_generator):
+    return toy_generator.w_mean.expand(1, 8, -1).clone()
+
+
+NONE = torch.zeros(6, 8, 10)  # of the faces starts with anything of its own
 
 
 def error(generator, footage, codes):
@@ -52,74 +60,96 @@ def test_a_single_frame_is_smoothed_with_nothing():
     assert smoothing_matrix(np.array([5])).tolist() == [[1.0]]
 
 
-def test_the_person_is_nearer_to_the_faces_than_the_mean_code(inverter, toy_generator, footage):
-    person = inverter().person()
-    mean = toy_generator.w_mean.expand(6, 8, -1)
+def test_the_person_is_nearer_to_the_faces_than_the_mean_code(inverter, toy_generator, footage, mean):
+    person = inverter().person(mean)
     assert person.shape == (1, 8, 10)
-    assert error(toy_generator, footage, person.expand(6, -1, -1)) < 0.7 * error(toy_generator, footage, mean)
+    assert error(toy_generator, footage, person.expand(6, -1, -1)) < 0.7 * error(toy_generator, footage, mean.expand(6, -1, -1))
 
 
-def test_frames_are_nearer_to_their_faces_than_the_person(inverter, toy_generator, footage):
+def test_frames_are_nearer_to_their_faces_than_the_person(inverter, toy_generator, footage, mean):
     toy = inverter()
-    person = toy.person()
-    codes = toy.frames(person, np.arange(6))
+    person = toy.person(mean)
+    codes = toy.frames(person, NONE, np.arange(6))
     assert codes.shape == (6, 8, 10)
     assert error(toy_generator, footage, codes) < 0.9 * error(toy_generator, footage, person.expand(6, -1, -1))
 
 
-def test_codes_of_one_run_do_not_depend_on_those_of_another(inverter):
+def test_codes_of_one_run_do_not_depend_on_those_of_another(inverter, mean):
     """Batches as large as the segment: what is drawn together is all there is in both cases."""
     toy = inverter(batch=6, frame_weight=0.0)
-    person = toy.person()
-    parts = torch.cat([toy.frames(person, np.arange(4)), toy.frames(person, np.arange(4, 6))])
+    person = toy.person(mean)
+    parts = torch.cat([toy.frames(person, NONE[:4], np.arange(4)), toy.frames(person, NONE[4:], np.arange(4, 6))])
     assert torch.isfinite(parts).all()
     weights = smoothing_matrix(RUNS)
     assert (weights[:4, 4:] == 0).all()
     assert (weights[4:, :4] == 0).all()
 
 
-def test_frames_do_not_depend_on_what_this_object_did_before(inverter):
+def test_frames_do_not_depend_on_what_this_object_did_before(inverter, mean):
     """So that a run that was cut off after the person ends in the same codes."""
     fresh, used = inverter(), inverter()
-    person = used.person()
-    used.frames(person, np.arange(4))
-    assert torch.equal(used.frames(person, np.arange(2, 6)), fresh.frames(person, np.arange(2, 6)))
+    person = used.person(mean)
+    used.frames(person, NONE[:4], np.arange(4))
+    assert torch.equal(used.frames(person, NONE[2:], np.arange(2, 6)), fresh.frames(person, NONE[2:], np.arange(2, 6)))
 
 
-def test_the_weights_on_offsets_keep_codes_together(inverter):
+def test_the_weights_on_offsets_keep_codes_together(inverter, mean):
     def spread(**weights):
         toy = inverter(**weights)
-        person = toy.person()
-        return person.std(dim=1).norm().item(), (toy.frames(person, np.arange(6)) - person).norm().item()
+        person = toy.person(mean)
+        return person.std(dim=1).norm().item(), (toy.frames(person, NONE, np.arange(6)) - person).norm().item()
 
     loose, tight = spread(layer_weight=0.0, frame_weight=0.0), spread(layer_weight=5.0, frame_weight=5.0)
     assert tight[0] < loose[0]
     assert tight[1] < loose[1]
 
 
-def test_the_generator_stays_as_it_is(inverter, toy_generator):
+def test_the_generator_stays_as_it_is(inverter, toy_generator, mean):
     before = {name: value.clone() for name, value in toy_generator.state_dict().items()}
-    inverter(person_steps=3).person()
+    inverter(refine_steps=3).person(mean)
     assert all(torch.equal(value, before[name]) for name, value in toy_generator.state_dict().items())
 
 
-def test_steps_are_told_up_to_the_last(inverter):
+def test_steps_are_told_up_to_the_last(inverter, mean):
     told = []
-    toy = inverter(person_steps=3, color_steps=2, frame_passes=2)
-    person = toy.person(lambda done, total: told.append((done, total)))
+    toy = inverter(refine_steps=3, color_steps=2, refine_passes=2)
+    person = toy.person(mean, lambda done, total: told.append((done, total)))
     assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
     told.clear()
-    toy.frames(person, np.arange(4), lambda done, total: told.append((done, total)))
+    toy.frames(person, NONE[:4], np.arange(4), lambda done, total: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
 
 
-def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_perceptual):
+def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_perceptual, mean):
     broken = Footage(lambda rows: torch.full((len(rows), 3, 32, 32), torch.nan), RUNS, 32)
     with pytest.raises(OptimizationError, match=r"became nan at step 0 of 40\. Lower invert\.learning_rate"):
-        Inverter(toy_generator, toy_perceptual, broken, InvertOptions(**TOY)).person()
+        Inverter(toy_generator, toy_perceptual, broken, InvertOptions(**TOY)).person(mean)
 
 
 @pytest.mark.parametrize("name", ["batch", "segment", "keyframes"])
 def test_options_name_what_is_wrong(name):
     with pytest.raises(ValueError, match=rf"invert\.{name} must be >= 1, got 0"):
         InvertOptions(**{name: 0})
+
+
+def test_without_steps_codes_are_as_they_start_steady_in_time(inverter, mean):
+    """Own parts smoothed within a run, and only in the layers that shape the small picture."""
+    toy = inverter(refine_steps=0, refine_passes=0)
+    own = torch.randn(6, 8, 10, generator=torch.Generator().manual_seed(1))
+    codes = toy.frames(toy.person(mean), own, np.arange(6))
+    smoothed = smoothing_matrix(RUNS) @ own.flatten(1)
+    coarse = toy.frame_layers
+    torch.testing.assert_close(codes[:, :coarse], (mean + smoothed.view(6, 8, 10))[:, :coarse])
+    assert torch.equal(codes[:, coarse:], mean[:, coarse:].expand(6, -1, -1))
+
+
+def test_a_better_start_is_as_good_with_fewer_steps(inverter, toy_generator, toy_codes, footage, mean):
+    near = toy_codes(2)[:1].lerp(mean, 0.3)
+    toy = inverter(refine_steps=8)
+    far, close = toy.person(mean), toy.person(near)
+    assert error(toy_generator, footage, close.expand(6, -1, -1)) < error(toy_generator, footage, far.expand(6, -1, -1))
+
+
+def test_a_start_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="one of encoder, mean, got 'middle'"):
+        InvertOptions(start="middle")

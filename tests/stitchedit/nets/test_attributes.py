@@ -95,7 +95,7 @@ def test_only_roll_follows_a_turned_picture(face: np.ndarray, degrees: float) ->
     before, after = score_expression(face), score_expression(face @ clockwise)
 
     assert after.roll - before.roll == pytest.approx(degrees)
-    for name in ("smile", "mouth_open", "eyes_open", "yaw", "pitch"):
+    for name in ("smile", "mouth_open", "eyes_open", "yaw", "pitch", "brow_raise", "face_width"):
         assert getattr(after, name) == pytest.approx(getattr(before, name), abs=1e-9)
 
 
@@ -132,6 +132,34 @@ RIGID_POINTS = {
     33: (0, 48, -17),
     35: (15, 46, -10),
 }
+
+
+def turned(yaw: float, pitch: float) -> np.ndarray:
+    """A head with brows 22 mm above the eyes and a jaw of 110 mm, 150 mm below the brows, seen from a way off."""
+    a, b = np.deg2rad([yaw, pitch])
+    turn_right = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+    turn_up = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
+    head = np.random.default_rng(0).normal(0, 20, (68, 3))
+    head[list(RIGID_POINTS)] = list(RIGID_POINTS.values())
+    head[17:27] = np.stack([np.linspace(-50, 50, 10), np.full(10, -22), np.full(10, -6)], axis=1)
+    head[[4, 12]] = (-55, 80, 45), (55, 80, 45)
+    head[8] = (0, 128, -5)
+    return (head @ (turn_up @ turn_right).T)[:, :2]
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (25, 0), (0, 20), (-15, -20)])
+def test_brows_and_jaw_measure_the_same_however_the_head_is_turned(yaw: float, pitch: float) -> None:
+    found = score_expression(turned(yaw, pitch))
+
+    assert found.brow_raise == pytest.approx(22 / 62, abs=1e-6)
+    assert found.face_width == pytest.approx(110 / 150, abs=1e-6)
+
+
+def test_raised_brows_score_higher(face: np.ndarray) -> None:
+    raised = face.copy()
+    raised[17:27, 1] -= 10
+
+    assert score_expression(raised).brow_raise > score_expression(face).brow_raise + 0.02
 
 
 def test_mirrored_face_has_mirrored_yaw_and_roll(face: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from stitchedit.errors import WeightsError
-from stitchedit.fit.samples import SampleOptions, draw_codes
+from stitchedit.train.samples import SampleOptions, draw_codes
 from stitchedit.nets.mobile_stylegan import haar, inverse_haar, load_heads, read_mobile_stylegan
 from stitchedit.nets.openvino_ir import read_constants
 from tasks import networks
@@ -35,7 +35,7 @@ def test_low_band_alone_is_an_even_picture():
 @torch.no_grad()
 def test_a_head_draws_the_area_mean_of_the_published_picture(size, least):
     generator = networks.generator("cpu")
-    codes = draw_codes(generator, SampleOptions(single=3, mixed=0, seed=77, truncation=(0.7,)))
+    codes = draw_codes(generator, SampleOptions(count=3, mixed=0, seed=77, truncation=(0.7,)))
     whole = torch.cat([generator(code[None], 1024) for code in codes]).clamp(-1, 1)
     drawn = generator(codes, size).clamp(-1, 1)
     error = F.mse_loss(drawn, F.avg_pool2d(whole, 1024 // size)).item()

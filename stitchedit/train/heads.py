@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.nets.mobile_stylegan import HEAD_BLOCK, MobileStyleGAN, haar, head_layer
+from stitchedit.train.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class HeadOptions:
     batch: int = 2
     start_samples: int = 24  # for the least-squares start
     learning_rate: float = 1e-3  # cosine to 0, after a short warm-up
-    held_out: int = 40  # of the last samples, for measuring
+    held_out: int = 40  # the first samples, for measuring
     window: int = 128  # side of the feature window a step looks at; bounds the cost of the 512 head
     checkpoint_every: int = 100  # steps
     seed: int = 2
@@ -33,24 +33,6 @@ class HeadOptions:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"heads.steps and heads.batch must be >= 1, got {self.steps} and {self.batch}")
-
-
-class Samples:
-    """Codes and pictures written by `render_samples`; grows while the rendering still runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.codes = torch.from_numpy(np.load(folder / "codes.npy"))
-        self._pictures = np.load(folder / "pictures.npy", mmap_mode="r")
-        self._counter = folder / "done"
-
-    def __len__(self) -> int:
-        return int(self._counter.read_text())
-
-    def pictures(self, indices: Tensor, size: int) -> Tensor:
-        """Area means at `size`, `sample rgb size size` in [-1, 1]."""
-        stored = torch.from_numpy(np.stack([self._pictures[int(index)] for index in indices]))
-        images = stored.permute(0, 3, 1, 2).float() / 127.5 - 1
-        return F.avg_pool2d(images, images.shape[-1] // size)
 
 
 def fit_heads(
@@ -62,8 +44,6 @@ def fit_heads(
 ) -> None:
     """Train `generator.heads` of `options.sizes` in place. Continues from `checkpoint` when it exists."""
     heads = nn.ModuleDict({str(size): generator.heads[str(size)] for size in options.sizes}).requires_grad_(True)
-    if not checkpoint.exists():
-        least_squares_start(generator, samples, options)
     optimizer = torch.optim.Adam(_parameter_groups(heads), betas=(0.9, 0.99))
     noise = torch.Generator().manual_seed(options.seed)
     first = 0
@@ -79,7 +59,7 @@ def fit_heads(
             warm = min(1.0, (step + 1) / 50)
             rate = options.learning_rate * group["share"]
             group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * step / options.steps))
-        chosen = torch.randint(0, len(samples) - options.held_out, (options.batch,), generator=noise)
+        chosen = torch.randint(options.held_out, len(samples), (options.batch,), generator=noise)
         features = block_features(generator, samples.codes[chosen], options.sizes)
         optimizer.zero_grad()
         losses = {}
@@ -93,7 +73,7 @@ def fit_heads(
             loss.backward()  # type: ignore[no-untyped-call]
             losses[size] = loss.item()
         optimizer.step()
-        on_step(step, losses)
+        on_step(step + 1, losses)
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
             state = {"heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
             state |= {"noise": noise.get_state(), "step": step + 1}
@@ -106,7 +86,7 @@ def fit_heads(
 def least_squares_start(generator: MobileStyleGAN, samples: Samples, options: HeadOptions) -> None:
     """Set each head's 1x1 to the least-squares fit of the targets' Haar bands on the features, without style."""
     gram, moment = dict.fromkeys(options.sizes, torch.zeros(())), dict.fromkeys(options.sizes, torch.zeros(()))
-    for index in range(options.start_samples):
+    for index in range(options.held_out, options.held_out + options.start_samples):
         features = block_features(generator, samples.codes[index][None], options.sizes)
         for size in options.sizes:
             style = samples.codes[index][None, head_layer(size)]
@@ -128,7 +108,7 @@ def least_squares_start(generator: MobileStyleGAN, samples: Samples, options: He
 def measure_heads(generator: MobileStyleGAN, samples: Samples, options: HeadOptions) -> dict[int, float]:
     """Mean PSNR in dB on the held-out samples, for each size."""
     total = dict.fromkeys(options.sizes, 0.0)
-    held_out = torch.arange(len(samples) - options.held_out, len(samples))
+    held_out = torch.arange(options.held_out)
     for index in held_out:
         features = block_features(generator, samples.codes[index][None], options.sizes)
         for size in options.sizes:
