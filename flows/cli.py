@@ -124,10 +124,13 @@ def edits(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     if as_json:
         print(json.dumps([vars(entry) for entry in known], indent=1))
         return
-    table = Table("edit", "minus", "plus", "useful", "strength 1 is", title="stitchedit edit CLIP --edit NAME=STRENGTH")
+    columns = ("edit", "minus", "plus", "useful", "strength 1 is", "besides, in deviations", "identity")
+    table = Table(*columns, title="stitchedit edit CLIP --edit NAME=STRENGTH")
     for entry in known:
-        table.add_row(entry.name, entry.minus, entry.plus, entry.useful, entry.unit)
+        besides, identity = f"at {entry.strength:+g}: {entry.besides}", f"{entry.identity:.2f}"
+        table.add_row(entry.name, entry.minus, entry.plus, entry.useful, entry.unit, besides, identity)
     Console().print(table)
+    Console().print("identity: distance from the unedited face at that strength; from .6 on it is taken for another")
 
 
 @app.command()
@@ -167,14 +170,24 @@ def doctor(
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 
-@app.command(
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)  # all it is given, `--help` too, goes on to its own commands
-def fit(context: typer.Context) -> None:
-    """Make the project's own weights again: heads and directions."""
-    from flows.fit import app as commands  # noqa: PLC0415 - imports torch
+# All that these two are given, `--help` too, goes on to commands of their own.
+group = app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 
-    commands(context.args, prog_name="stitchedit fit")
+
+@group
+def train(context: typer.Context) -> None:
+    """Make the project's own weights again: encoder, heads and directions."""
+    from flows.train import app as commands  # noqa: PLC0415 - imports torch
+
+    commands(context.args, prog_name="stitchedit train")
+
+
+@group
+def directions(context: typer.Context) -> None:
+    """Fit a direction to your own scores, and see what the packaged ones do."""
+    from flows.directions import app as commands  # noqa: PLC0415 - imports torch
+
+    commands(context.args, prog_name="stitchedit directions")
 
 
 def main() -> None:

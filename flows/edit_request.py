@@ -13,6 +13,7 @@ from storage.artifact import Source
 from storage.state_dict import load_tensors
 from storage.video import VideoInfo, probe
 from storage.video_output import check_output, output_suffix
+from tasks.networks import own_directions
 from tasks.pretrained import pretrained
 
 
@@ -61,6 +62,11 @@ class EditRequest(BaseModel):
         edits = [f"edit.strengths.{name}={strength!r}" for name, strength in self.strengths().items()]
         return load_config(self.preset, [*self.options, *fields, *edits])
 
+    def own_directions(self) -> Source | None:
+        """The user's file of directions, if there is one: known by its bytes, wherever it lies."""
+        path = self.config().edit.directions
+        return Source.of(Path(path)) if path else None
+
     def output_path(self, info: VideoInfo) -> Path:
         """Where the result goes."""
         edited = f"{self.video.stem}_{describe(self.strengths())}{output_suffix(info)}"
@@ -71,11 +77,13 @@ def check_request(request: EditRequest) -> Path:
     """Where the result of `request` will go, after everything that can be checked in a second was.
 
     Raises:
-        InputError: an unknown preset, option or direction, or a value out of range.
+        InputError: an unknown preset, option or direction, a value out of range, or a file of directions that is none.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
     config = request.config()
-    known = load_tensors(pretrained()["directions"].locate())
+    known = set(load_tensors(pretrained()["directions"].locate()))
+    if config.edit.directions:
+        known |= set(own_directions(Path(config.edit.directions)))
     for name in config.edit.strengths:
         if name not in known:
             raise UnknownNameError("direction", name, known)

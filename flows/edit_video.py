@@ -31,7 +31,7 @@ def edit_video(request: EditRequest) -> Path:
     faces = align_faces.submit(store, source, clip, landmarks, config.tracks, config.align, device)
     codes = invert_faces.submit(store, faces, config.invert, device)
     weights = tune_weights.submit(store, faces, codes, config.tune, device)
-    edited = edit_faces.submit(store, codes, config.edit)
+    edited = edit_faces.submit(store, codes, replace(config.edit, directions=None), request.own_directions())
     stitched = stitch_faces.submit(store, faces, codes, weights, edited, config.stitch, config.masks, device)
     patches = composite_faces.submit(store, source, clip, faces, stitched, config.composite, config.masks)
     video = encode_video.submit(store, source, clip, faces, patches, config.encode, output.suffix)

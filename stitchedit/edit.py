@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
+
 from stitchedit.arrays import Direction, Latent
 from stitchedit.errors import InputError, UnknownNameError
 
@@ -16,6 +18,8 @@ class EditOptions:
 
     strengths: dict[str, float] = field(default_factory=dict)  # direction -> strength; see `stitchedit edits`
     max_strength: float = 12.0  # refuse more: far outside the space the generator knows, nothing but artefacts comes
+    layers: dict[str, str] = field(default_factory=dict)  # direction -> rows, such as 4-9; no others of it are applied
+    directions: str | None = None  # file of your own directions, made by `stitchedit directions fit`
 
     def __post_init__(self) -> None:
         for name, strength in self.strengths.items():
@@ -24,6 +28,10 @@ class EditOptions:
                     f"Strength of {name!r} is {strength:g}; it must lie within ±{self.max_strength:g} "
                     "(edit.max_strength). `stitchedit edits` shows what is useful."
                 )
+        for name, layers in self.layers.items():
+            if name not in self.strengths:
+                raise InputError(f"edit.layers.{name} is of no use: there is no edit {name!r}.")
+            parse_layers(layers)
 
 
 def edit_codes(codes: Latent, directions: Mapping[str, Direction], options: EditOptions) -> Latent:
@@ -36,8 +44,30 @@ def edit_codes(codes: Latent, directions: Mapping[str, Direction], options: Edit
     for name, strength in options.strengths.items():
         if name not in directions:
             raise UnknownNameError("direction", name, directions)
-        edited += strength * directions[name].to(codes)
+        direction = directions[name].to(codes)
+        if name in options.layers:
+            direction = _only(direction, parse_layers(options.layers[name]))
+        edited += strength * direction
     return edited
+
+
+def parse_layers(text: str) -> range:
+    """`4-9` as the rows 4 to 9 of a W+ code, both included.
+
+    Raises:
+        InputError: not of that form.
+    """
+    match = re.fullmatch(r"(\d+)-(\d+)", text.strip())
+    if match is None or int(match[1]) > int(match[2]):
+        raise InputError(f"Layers {text!r} are not FIRST-LAST, such as 4-9.")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def _only(direction: Direction, rows: range) -> Direction:
+    """`direction` in `rows`, zero elsewhere."""
+    kept = torch.zeros_like(direction)
+    kept[rows.start : rows.stop] = direction[rows.start : rows.stop]
+    return kept
 
 
 def parse_edit(text: str) -> tuple[str, float]:

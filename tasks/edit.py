@@ -3,7 +3,7 @@
 import torch
 
 from stitchedit.edit import EditOptions, edit_codes
-from storage.artifact import Artifact
+from storage.artifact import Artifact, Source
 from storage.frame_array import FrameArray
 from storage.store import Workspace
 from tasks import networks
@@ -12,6 +12,8 @@ from tasks.stage import stage
 
 
 @stage(*networks.DIRECTIONS)
-def edit_faces(out: Workspace, codes: Artifact, options: EditOptions) -> None:
+def edit_faces(out: Workspace, codes: Artifact, options: EditOptions, own: Source | None = None) -> None:
+    """`own` is the user's file of directions. It is known by its bytes, so `options.directions` has to be None."""
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())
-    save_rows(out.path / "w_plus", edit_codes(w_plus, networks.directions(), options).numpy())
+    directions = networks.directions() | (networks.own_directions(own.path) if own else {})
+    save_rows(out.path / "w_plus", edit_codes(w_plus, directions, options).numpy())

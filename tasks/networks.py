@@ -1,15 +1,19 @@
 """Each network loaded once per process, from files whose SHA-256 is checked first."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from stitchedit.errors import InputError
 from stitchedit.landmarks import LandmarkNetworks
 from stitchedit.memory import keep_freed_memory
+from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.face_parsing import FaceParser, read_face_parser
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads, read_mobile_stylegan
+from storage.errors import DamagedError
 from storage.state_dict import load_tensors
 from tasks.pretrained import pretrained
 
@@ -22,6 +26,7 @@ GENERATOR = (
 )
 FACES = ("dlib_landmarks", "dlib_detector", "dlib_recognition", "face_parsing")
 PERCEPTUAL = ("lpips_alex",)
+ENCODER = ("encoder",)
 DIRECTIONS = ("directions",)
 
 
@@ -41,6 +46,14 @@ def generator(device: str) -> MobileStyleGAN:
     made = read_mobile_stylegan(files["mobile_stylegan_mapping"], files["mobile_stylegan_synthesis"])
     load_heads(made, heads)
     # Depthwise convolutions run about twice as fast on a CPU with channels last (benchmarks/generator.py).
+    return made.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@cache
+def encoder(device: str) -> Encoder:
+    """Crops to codes of `generator`."""
+    weights = load_tensors(pretrained()["encoder"].verified())
+    made = load_encoder({name: torch.from_numpy(value) for name, value in weights.items()})
     return made.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -68,3 +81,25 @@ def directions() -> dict[str, torch.Tensor]:
     """Every edit direction, `layer channel`, by name."""
     tensors: dict[str, np.ndarray] = load_tensors(pretrained()["directions"].verified())
     return {name: torch.from_numpy(value) for name, value in tensors.items()}
+
+
+def own_directions(path: Path) -> dict[str, torch.Tensor]:
+    """Directions of the user's own file, `layer channel`, by name.
+
+    Raises:
+        InputError: it is no such file, or gives a packaged direction's name to another one.
+    """
+    packaged = directions()
+    shape = next(iter(packaged.values())).shape
+    try:
+        tensors = load_tensors(path)
+    except (DamagedError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a file of directions (edit.directions).") from error
+    for name, values in tensors.items():
+        if values.shape != shape:
+            raise InputError(
+                f"{path}: {name!r} is {values.shape}, and a direction is {tuple(shape)}, layer by channel."
+            )
+        if name in packaged:
+            raise InputError(f"{path}: {name!r} is the name of a packaged direction. Fit yours under another name.")
+    return {name: torch.from_numpy(values) for name, values in tensors.items()}

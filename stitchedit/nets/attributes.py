@@ -24,6 +24,9 @@ RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's: the right on
 MOUTH_CORNERS = [48, 54]
 INNER_LIPS = ([61, 62, 63], [67, 66, 65])  # upper, lower
 CHIN, BROWS = 8, slice(17, 27)
+JAW_BESIDE_MOUTH = [4, 12]
+EYE_DISTANCE = 62.0  # mm, between the eyes' middles, of RIGID
+BROW_DEPTH, JAW_DEPTH, CHIN_DEPTH = -6.0, 45.0, -5.0  # mm, where these points are on that head, about
 
 # Points of the skull and nose that expression hardly moves, in mm from between the eyes: x to the right of the picture,
 # y down, z away from the camera. Rounded adult means of facial anthropometry.
@@ -52,6 +55,8 @@ class ExpressionScores:
     yaw: float  # degrees, positive where the nose points to the right of the picture
     pitch: float  # degrees, positive where it points up
     roll: float  # degrees, positive where the head is turned clockwise in the picture
+    brow_raise: float  # brows above the line of the eyes, in eye distances and on a level head: about .3 = relaxed
+    face_width: float  # jaw's width beside the mouth over the height from brows to chin, on a level head: about 1
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ def score_expression(landmarks: np.ndarray) -> ExpressionScores:
         yaw=yaw,
         pitch=pitch,
         roll=roll,
+        brow_raise=_brow_height(landmarks),
+        face_width=_face_width(landmarks),
     )
 
 
@@ -107,9 +114,7 @@ def head_angles(landmarks: np.ndarray) -> tuple[float, float, float]:
     Scaled orthography fitted by least squares (DeMenthon and Davis 1995, first step): unlike full perspective it needs
     no focal length, which nobody knows of a crop or a stock video.
     """
-    model = np.array(list(RIGID.values()), dtype=float)
-    seen = landmarks[list(RIGID)]
-    affine, *_ = np.linalg.lstsq(model - model.mean(axis=0), seen - seen.mean(axis=0), rcond=None)
+    affine, _ = _head_to_picture(landmarks)
     left, _, right = np.linalg.svd(affine.T, full_matrices=False)
     across, down = left @ right  # the nearest pair of orthogonal unit vectors
     away = np.cross(across, down)
@@ -117,6 +122,31 @@ def head_angles(landmarks: np.ndarray) -> tuple[float, float, float]:
     pitch = np.rad2deg(np.arcsin(np.clip(-away[1], -1, 1)))
     roll = np.rad2deg(np.arctan2(-across[1], down[1]))
     return float(yaw), float(pitch), float(roll)
+
+
+def _head_to_picture(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Best affine map from RIGID's mm to the picture: `xyz xy` and what is added, `xy`."""
+    model = np.array(list(RIGID.values()), dtype=float)
+    seen = landmarks[list(RIGID)]
+    affine, *_ = np.linalg.lstsq(model - model.mean(axis=0), seen - seen.mean(axis=0), rcond=None)
+    return affine, seen.mean(axis=0) - model.mean(axis=0) @ affine
+
+
+def _on_head(points: np.ndarray, depth: float, affine: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Points of the picture in mm on the head, `point xy`, if they lie `depth` mm deep: the head's turn is undone."""
+    return np.linalg.solve(affine[:2].T, (points - offset - depth * affine[2]).T).T
+
+
+def _brow_height(landmarks: np.ndarray) -> float:
+    return float(-_on_head(landmarks[BROWS], BROW_DEPTH, *_head_to_picture(landmarks))[:, 1].mean() / EYE_DISTANCE)
+
+
+def _face_width(landmarks: np.ndarray) -> float:
+    head = _head_to_picture(landmarks)
+    jaw = _on_head(landmarks[JAW_BESIDE_MOUTH], JAW_DEPTH, *head)
+    chin = _on_head(landmarks[[CHIN]], CHIN_DEPTH, *head)
+    brows = _on_head(landmarks[BROWS], BROW_DEPTH, *head)
+    return float((jaw[1, 0] - jaw[0, 0]) / (chin[0, 1] - brows[:, 1].mean()))
 
 
 def _smile(points: np.ndarray) -> float:

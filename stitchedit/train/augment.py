@@ -49,7 +49,7 @@ def film(picture: Frame, options: AugmentOptions, noise: np.random.Generator) ->
         picture = np.clip(picture + grain, 0, 255).astype(np.uint8)
     if happens():
         _, coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(noise.integers(*options.jpeg))])
-        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        picture = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
     return picture
 
 
@@ -58,7 +58,7 @@ def _move(picture: Frame, options: AugmentOptions, noise: np.random.Generator) -
     side = len(picture)
     turn, zoom = noise.uniform(-options.turn, options.turn), 1 + noise.uniform(-options.zoom, options.zoom)
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), turn, zoom)
-    matrix[:, 2] += noise.uniform(-options.shift, options.shift, 2) * side
+    matrix[:, 2] = matrix[:, 2] + noise.uniform(-options.shift, options.shift, 2) * side
     moved = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     return np.asarray(moved)
 
@@ -68,7 +68,7 @@ def _light(picture: Frame, options: AugmentOptions, noise: np.random.Generator) 
     gray = values.mean(axis=2, keepdims=True)
     values = gray + (values - gray) * (1 + noise.uniform(-options.saturation, options.saturation))
     gain = noise.uniform(-options.exposure, options.exposure) + noise.uniform(-options.cast, options.cast, 3)
-    return np.clip(values * np.exp(gain), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values * np.exp(gain), 0, 255), np.uint8)
 
 
 def _occlude(picture: Frame, options: AugmentOptions, noise: np.random.Generator) -> Frame:

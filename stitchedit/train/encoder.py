@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.errors import OptimizationError
@@ -164,8 +164,8 @@ class EncoderTrainer:
 
     def state(self) -> dict[str, object]:
         """Everything needed to go on."""
-        parts = {"encoder": self.encoder, "average": self.average, "optimizer": self.optimizer}
-        return {name: part.state_dict() for name, part in parts.items()} | {"step": self.step}
+        networks = {"encoder": self.encoder.state_dict(), "average": self.average.state_dict()}
+        return networks | {"optimizer": self.optimizer.state_dict(), "step": self.step}
 
     def restore(self, state: dict[str, object]) -> None:
         """Go on from `state`."""
@@ -231,12 +231,14 @@ def measure_encoder(encoder: Encoder, teachers: Teachers, options: EncoderOption
 def _fit_squeeze(encoder: Encoder, images: Tensor) -> None:
     """Keep the main axes of the trunk's features, each at variance 1."""
     for squeeze, features in zip(encoder.squeeze, encoder.see(images), strict=True):
+        assert isinstance(squeeze, nn.Conv2d)
         points = features.transpose(0, 1).flatten(1).T.double()
         mean = points.mean(dim=0)
         _, spread, axes = torch.linalg.svd((points - mean) / len(points) ** 0.5, full_matrices=False)
         kept = squeeze.out_channels
         weight = axes[:kept] / spread[:kept, None]
         squeeze.weight.copy_(weight[:, :, None, None])
+        assert squeeze.bias is not None
         squeeze.bias.copy_(-weight @ mean)
 
 
@@ -245,7 +247,7 @@ def _fit_base(encoder: Encoder, samples: Samples, options: EncoderOptions) -> No
     """Set `base` to the ridge regression of w on what the trunk sees."""
     first_row, end = options.held_out, min(options.held_out + options.start_samples, len(samples))
     noise = np.random.default_rng(options.seed)
-    described = []
+    described: list[Tensor] = []
     for first in range(first_row, end, 64):
         rows = range(first, min(first + 64, end))
         pictures = [film(samples.picture(row, options.crop_size), options.augment, noise) for row in rows]

@@ -1,12 +1,14 @@
 """Choices: defaults, then a preset, then what the command line says."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from configs.load import load_config, option_names, preset_names
+from configs.load import TRAINING, load_config, load_options, option_names, preset_names
 from configs.schema import RunConfig
 from stitchedit.errors import InputError, UnknownNameError
+from stitchedit.train.directions import DirectionOptions
 
 
 def test_the_default_preset_is_the_defaults() -> None:
@@ -72,3 +74,46 @@ def test_every_option_has_a_name() -> None:
 
     assert {"align.size", "tune.passes", "encode.crf", "edit.strengths"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_options_of_one_dataclass_come_from_its_file_and_the_last_word_wins() -> None:
+    options = load_options("directions", DirectionOptions, ["measured=30", "fit.smile.layers=0-3"])
+
+    assert isinstance(options, DirectionOptions)
+    assert options.measured == 30
+    assert options.fit["smile"].layers == "0-3"
+    assert options.fit["smile"].score == "smile"
+    assert options.ridge == DirectionOptions.ridge
+
+
+def test_options_come_from_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("measured: 7\nfit: {frown: {score: smile, may_change: [age]}}\n")
+
+    options = load_options(path, DirectionOptions)
+
+    assert options.measured == 7
+    assert list(options.fit) == ["frown"]
+    assert options.fit["frown"].may_change == ("age",)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mesured=3", "No option 'mesured'. Did you mean 'measured'?"),
+        ("measured", "'measured' is not OPTION=VALUE"),
+        ("measured=some", r"directions\.yaml: .*Integer"),
+        ("measured=1", r"directions\.yaml: .*directions\.measured and directions\.tried >= 2"),
+        ("fit.smile.layers=9-3", "Layers '9-3' are not FIRST-LAST"),
+        ("fit.smile.layer=3-9", r"directions\.yaml: .*layer"),
+    ],
+)
+def test_a_mistake_in_such_options_is_told(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_options("directions", DirectionOptions, [override])
+
+
+def test_a_file_of_options_that_is_not_there_is_told_with_the_nearest() -> None:
+    assert (TRAINING / "directions.yaml").is_file()
+    with pytest.raises(UnknownNameError, match=r"No file of options 'direction'\. Did you mean 'directions'\?"):
+        load_options("direction", DirectionOptions)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stitchedit.edit import EditOptions, describe, edit_codes, parse_edit
+from stitchedit.edit import EditOptions, describe, edit_codes, parse_edit, parse_layers
 from stitchedit.errors import InputError, UnknownNameError
 
 DIRECTIONS = {"smile": torch.linspace(-1, 1, 10), "age": torch.arange(10.0)}
@@ -68,3 +68,28 @@ def test_a_strength_beyond_use_is_refused(strength: float) -> None:
 def test_an_edit_has_a_name_for_files() -> None:
     assert describe({"smile": 2.0, "age": -3.5}) == "smile+2_age-3.5"
     assert describe({}) == "unedited"
+
+
+def test_an_edit_may_be_held_to_some_layers() -> None:
+    direction = torch.ones(8, 10)
+    direction[6:] = 0  # of the direction's own making
+    edited = edit_codes(torch.zeros(2, 8, 10), {"age": direction}, EditOptions({"age": 2.0}, layers={"age": "3-7"}))
+
+    assert edited[0].any(dim=1).nonzero().flatten().tolist() == [3, 4, 5]
+    assert (edited[:, 3:6] == 2).all()
+
+
+def test_layers_are_first_and_last() -> None:
+    assert list(parse_layers("4-6")) == [4, 5, 6]
+    assert list(parse_layers("0-0")) == [0]
+
+
+@pytest.mark.parametrize("text", ["4", "6-4", "4-", "-1-3", "a-b", "4:6"])
+def test_other_layers_are_told_with_the_way_to_write_them(text: str) -> None:
+    with pytest.raises(InputError, match="are not FIRST-LAST, such as 4-9"):
+        EditOptions({"age": 1.0}, layers={"age": text})
+
+
+def test_layers_of_an_edit_that_is_not_asked_for_are_refused() -> None:
+    with pytest.raises(InputError, match=r"edit\.layers\.smile is of no use: there is no edit 'smile'"):
+        EditOptions({"age": 1.0}, layers={"smile": "2-7"})

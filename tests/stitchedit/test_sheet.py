@@ -1,6 +1,6 @@
 import numpy as np
 
-from stitchedit.sheet import LABEL_PX, contact_sheet
+from stitchedit.sheet import LABEL_PX, contact_sheet, grid_sheet
 
 
 def picture(level: int) -> np.ndarray:
@@ -21,3 +21,14 @@ def test_every_column_has_its_label() -> None:
 
     assert not np.array_equal(labels[0], blank)
     assert not np.array_equal(labels[0], labels[1])
+
+
+def test_a_grid_has_a_label_above_each_row_of_pictures() -> None:
+    rows = [("smile", [picture(10), picture(60), picture(110)]), ("age", [picture(20), picture(70), picture(120)])]
+    sheet = grid_sheet(rows, side=30)
+
+    assert sheet.shape == (2 * (LABEL_PX + 30), 3 * 30, 3)
+    for row, levels in enumerate([(10, 60, 110), (20, 70, 120)]):
+        top = row * (LABEL_PX + 30) + LABEL_PX
+        assert sheet[top + 15, 15::30, 0].tolist() == list(levels)
+    assert not np.array_equal(sheet[:LABEL_PX], sheet[LABEL_PX + 30 : 2 * LABEL_PX + 30])

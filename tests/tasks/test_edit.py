@@ -5,7 +5,9 @@ import pytest
 
 from stitchedit.edit import EditOptions
 from stitchedit.errors import UnknownNameError
+from storage.artifact import Source
 from storage.frame_array import FrameArray
+from storage.state_dict import save_tensors
 from storage.store import Store
 from tasks import networks
 from tasks.edit import edit_faces
@@ -31,3 +33,21 @@ def test_an_unknown_direction_is_refused_and_nothing_is_kept(finished, tmp_path)
     with pytest.raises(UnknownNameError, match="Did you mean 'smile'"):
         edit_faces.fn(Store(tmp_path), finished.artifacts["invert"], EditOptions({"smiel": 1.0}))
     assert list(Store(tmp_path).artifacts()) == []
+
+
+def test_an_own_direction_is_known_by_its_bytes_and_used_beside_the_packaged_ones(finished, tmp_path):
+    codes, options = finished.artifacts["invert"], EditOptions({"mine": 2.0, "smile": 1.0})
+    for folder, level in (("one", 1.0), ("two", 1.0), ("other", 3.0)):
+        (tmp_path / folder).mkdir()
+        save_tensors(tmp_path / folder / "own.safetensors", {"mine": np.full((16, 512), level, np.float32)}, {})
+
+    def edited(folder):
+        own = Source.of(tmp_path / folder / "own.safetensors")
+        return edit_faces.fn(Store(tmp_path / "store"), codes, options, own)
+
+    made = edited("one")
+
+    moved = codes_of(made) - codes_of(codes)
+    np.testing.assert_allclose(moved, np.broadcast_to(2 + networks.directions()["smile"], moved.shape), atol=1e-5)
+    assert edited("two").data == made
+    assert edited("other").key != made.key

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from stitchedit.errors import WeightsError
-from stitchedit.train.samples import SampleOptions, draw_codes
 from stitchedit.nets.mobile_stylegan import haar, inverse_haar, load_heads, read_mobile_stylegan
 from stitchedit.nets.openvino_ir import read_constants
+from stitchedit.train.samples import SampleOptions, draw_codes
 from tasks import networks
 from tasks.pretrained import pretrained
 

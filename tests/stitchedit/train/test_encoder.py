@@ -8,7 +8,14 @@ import torch
 
 from stitchedit.errors import OptimizationError
 from stitchedit.nets.encoder import Encoder
-from stitchedit.train.encoder import EncoderOptions, EncoderTrainer, Teachers, measure_encoder, start_encoder, train_encoder
+from stitchedit.train.encoder import (
+    EncoderOptions,
+    EncoderTrainer,
+    Teachers,
+    measure_encoder,
+    start_encoder,
+    train_encoder,
+)
 from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
 from tasks import networks
 

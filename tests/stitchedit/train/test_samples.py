@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.train.samples import Samples, SampleOptions, draw_codes, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, draw_codes, write_samples
 from tasks import networks
 
 
