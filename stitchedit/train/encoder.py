@@ -236,7 +236,7 @@ def _fit_squeeze(encoder: Encoder, images: Tensor) -> None:
         mean = points.mean(dim=0)
         _, spread, axes = torch.linalg.svd((points - mean) / len(points) ** 0.5, full_matrices=False)
         kept = squeeze.out_channels
-        weight = axes[:kept] / spread[:kept, None]
+        weight = axes[:kept] / spread[:kept, None].clamp(min=1e-3 * float(spread[0]))  # few pictures have few axes
         squeeze.weight.copy_(weight[:, :, None, None])
         assert squeeze.bias is not None
         squeeze.bias.copy_(-weight @ mean)
