@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="keep the artifacts here")
     options = parser.parse_args()
     keep_freed_memory()
-    store = Store(options.store or Path(tempfile.mkdtemp()))
+    store = Store.at(options.store or Path(tempfile.mkdtemp()))
     rows: list[dict[str, object]] = []
     for clip in options.clips:
         faces = crops_of(store, clip, options)

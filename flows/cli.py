@@ -1,5 +1,6 @@
 """The command `stitchedit`. Prefect is imported only where a flow runs: it takes seconds."""
 
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.arguments import (
+    HERE,
+    AsJson,
+    Clip,
+    Device,
+    Edits,
+    End,
+    Options,
+    Output,
+    Preset,
+    Scratch,
+    Start,
+    StoreUrl,
+    edit_request,
+)
 from stitchedit.errors import InputError, StitchEditError
 from storage.errors import StorageError, VideoError
 
@@ -41,38 +57,24 @@ EDIT_EXAMPLES = """
 
 @app.command(epilog=EDIT_EXAMPLES)
 def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
-    clip: Annotated[Path, typer.Argument(help="The video.")],
-    options: Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")] = None,
-    edits: Annotated[list[str], typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")] = [],  # noqa: B006
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Beside the clip unless given.")] = None,
-    preset: Annotated[str, typer.Option(help="A file of configs/presets.")] = "default",
-    start: Annotated[float | None, typer.Option(help="Seconds; the output begins here.")] = None,
-    end: Annotated[float | None, typer.Option(help="Seconds; the output ends before.")] = None,
-    store: Annotated[Path, typer.Option(help="Where results are kept.", envvar="STITCHEDIT_STORE")] = Path(
-        ".stitchedit"
-    ),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    clip: Clip,
+    options: Options = None,
+    edits: Edits = None,
+    output: Output = None,
+    preset: Preset = "default",
+    start: Start = None,
+    end: End = None,
+    store: StoreUrl = HERE,
+    scratch: Scratch = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
 ) -> None:
     """Edit the faces of one clip. What was computed before, for this or another edit of it, is not computed again."""
-    from flows.edit_request import Edit, EditRequest, check_request  # noqa: PLC0415 - imports torch
-    from stitchedit.edit import parse_edit  # noqa: PLC0415
-
-    if not edits:
-        raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
-    request = EditRequest(
-        video=clip,
-        edits=[Edit(direction=name, strength=strength) for name, strength in map(parse_edit, edits)],
-        output=output,
-        store=store.absolute(),
-        preset=preset,
-        options=options or [],
-        start=start,
-        end=end,
-        device=device,
-    )
-    check_request(request)
+    request = edit_request(
+        edits, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
+        store=store, scratch=scratch, device=device,
+    )  # fmt: skip
     _run(request, Console(stderr=as_json), as_json, verbose)
 
 
@@ -196,8 +198,24 @@ def main() -> None:
     try:
         app()
     except (StitchEditError, StorageError, PermissionError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _tell_error(str(error))
         sys.exit(2 if isinstance(error, InputError | VideoError) else 1)
+    except OSError as error:
+        _tell_error(f"{error}. {_way_out(error)}")
+        sys.exit(1)
+
+
+def _tell_error(text: str) -> None:
+    Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return (
+            "What is finished stays. Make room (`stitchedit store` shows what uses it, `stitchedit prune` frees it), "
+            "then run the same command."
+        )
+    return "What is finished stays. See to it and run the same command; `stitchedit doctor` looks at disk and store."
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import math
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from configs.load import load_config
 from configs.schema import RunConfig
@@ -11,6 +12,7 @@ from stitchedit.edit import describe
 from stitchedit.errors import InputError, UnknownNameError
 from storage.artifact import Source
 from storage.state_dict import load_tensors
+from storage.store import Store, open_store
 from storage.video import VideoInfo, probe
 from storage.video_output import check_output, output_suffix
 from tasks.networks import own_directions
@@ -41,7 +43,8 @@ class EditRequest(BaseModel):
     video: Path
     edits: list[Edit] = Field(min_length=1)
     output: Path | None = None  # beside the clip and named for the edit, unless given
-    store: Path = Path(".stitchedit")
+    store: Annotated[str, BeforeValidator(str)] = ".stitchedit"  # a folder, or s3://bucket/prefix
+    scratch: Path | None = None  # where a bucket's files are kept on this machine; ~/.cache/stitchedit unless given
     preset: str = "default"
     options: list[str] = []  # stage.option=value
     start: float | None = None  # s
@@ -61,6 +64,10 @@ class EditRequest(BaseModel):
         fields = [f"{name}={value}" for name, value in own.items() if value is not None]
         edits = [f"edit.strengths.{name}={strength!r}" for name, strength in self.strengths().items()]
         return load_config(self.preset, [*self.options, *fields, *edits])
+
+    def open_store(self) -> Store:
+        """Where artifacts are kept."""
+        return open_store(self.store, self.scratch)
 
     def own_directions(self) -> Source | None:
         """The user's file of directions, if there is one: known by its bytes, wherever it lies."""

@@ -1,14 +1,19 @@
 """The method, top to bottom: read this first."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
 from flows.edit_request import EditRequest, check_request
 from flows.export import export_result
+from stitchedit.edit import describe
 from stitchedit.landmarks import resolve_backend
 from storage.artifact import Artifact, Source
+from storage.errors import DamagedError
+from storage.runs import RunRecord, recorded
 from storage.store import Store
 from tasks.align import align_faces
 from tasks.composite import composite_faces
@@ -16,26 +21,58 @@ from tasks.decode import decode_video
 from tasks.edit import edit_faces
 from tasks.encode import encode_video
 from tasks.invert import invert_faces
+from tasks.progress import tell
 from tasks.stitch import stitch_faces
 from tasks.tune import tune_weights
+
+REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
+
+Call = Callable[..., Any]
+"""`call(stage, *arguments)`: gives what stands for the stage's artifact as an argument of others."""
+
+
+def edit_stages(call: Call, request: EditRequest, source: Source, suffix: str) -> list[Any]:
+    """Every stage of one edit, called in order: the graph of the method, whoever walks it."""
+    config, device = request.config(), request.device
+    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
+
+    clip = call(decode_video, source, config.decode, config.shots)
+    faces = call(align_faces, source, clip, landmarks, config.tracks, config.align, device)
+    codes = call(invert_faces, faces, config.invert, device)
+    weights = call(tune_weights, faces, codes, config.tune, device)
+    edited = call(edit_faces, codes, replace(config.edit, directions=None), request.own_directions())
+    stitched = call(stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
+    patches = call(composite_faces, source, clip, faces, stitched, config.composite, config.masks)
+    video = call(encode_video, source, clip, faces, patches, config.encode, suffix)
+    return [clip, faces, codes, weights, edited, stitched, patches, video]
 
 
 @flow(name="edit-video", persist_result=False)
 def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
-    output, config = check_request(request), request.config()
-    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
-    source, store, device = Source.of(request.video), Store(request.store), request.device
+    output, source, store = check_request(request), Source.of(request.video), request.open_store()
+    words = request.model_dump(mode="json")
+    with recorded(store, str(source.path), source.digest, describe(request.strengths()), words) as run:
+        return _repaired(lambda: export_result(store, _run_stages(store, run, request, source, output.suffix), output))
 
-    clip = decode_video.submit(store, source, config.decode, config.shots)
-    faces = align_faces.submit(store, source, clip, landmarks, config.tracks, config.align, device)
-    codes = invert_faces.submit(store, faces, config.invert, device)
-    weights = tune_weights.submit(store, faces, codes, config.tune, device)
-    edited = edit_faces.submit(store, codes, replace(config.edit, directions=None), request.own_directions())
-    stitched = stitch_faces.submit(store, faces, codes, weights, edited, config.stitch, config.masks, device)
-    patches = composite_faces.submit(store, source, clip, faces, stitched, config.composite, config.masks)
-    video = encode_video.submit(store, source, clip, faces, patches, config.encode, output.suffix)
 
-    stages = (clip, faces, codes, weights, edited, stitched, patches, video)
-    results: list[Artifact] = [stage.result() for stage in stages]  # in order, so that the first error is the cause
-    return export_result(results[-1], output)
+def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Source, suffix: str) -> Artifact:
+    """The last stage's artifact."""
+    stages = edit_stages(lambda stage, *arguments: stage.submit(store, *arguments), request, source, suffix)
+    results: list[Artifact] = []
+    for stage in stages:  # in order, so that the first error is the cause
+        results.append(stage.result())
+        run.reached(results[-1])
+    return results[-1]
+
+
+def _repaired(edit: Callable[[], Path]) -> Path:
+    """What `edit` gives, called again after a stage found something damaged, which the store has dropped then."""
+    for _ in range(REPAIRS):
+        try:
+            return edit()
+        except DamagedError as error:
+            if error.path is None:
+                raise
+            tell("repair", "noted", text=f"{error} What is missing of it is computed now.")
+    return edit()

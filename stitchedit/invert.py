@@ -1,8 +1,9 @@
 """Find the codes from which the generator draws the faces of a clip."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stitchedit.arrays import Latent
+from stitchedit.descent import Descent, DescentState
 from stitchedit.errors import OptimizationError
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
@@ -33,19 +35,20 @@ class InvertOptions:
     refine_passes: int = 3  # over every frame, on what is its own; 0 = as it starts
     batch: int = 4  # faces of `work_size`, fewer where they are larger
     work_size: int = 128  # px; the generator's size at which the first two are done
-    segment: int = 256  # frames optimised together; memory and loss in a crash are bounded by it
+    segment: int = 256  # frames optimised together; memory is bounded by it
     keyframes: int = 48  # frames that stand for the person
     learning_rate: float = 0.03
     mse_weight: float = 1.0
     lpips_weight: float = 1.0
     layer_weight: float = 0.02  # on the mean square of a layer's move: keeps codes near W, so editable
     frame_weight: float = 0.01  # on the mean square of a frame's move from where it starts
+    checkpoint_every: int = 20  # steps; at most this many are lost in a crash
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.start not in STARTS:
             raise ValueError(f"invert.start must be one of {', '.join(STARTS)}, got {self.start!r}")
-        for name in ("batch", "segment", "keyframes"):
+        for name in ("batch", "segment", "keyframes", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"invert.{name} must be >= 1, got {getattr(self, name)}")
 
@@ -62,6 +65,34 @@ class Footage:
         return len(self.runs)
 
 
+@dataclass(frozen=True)
+class Course:
+    """Where an optimisation begins, and what is told on the way. `state` is that of the last step in the end."""
+
+    state: DescentState = field(default_factory=DescentState)
+    on_step: Callable[[int, int], None] = lambda done, total: None
+    on_checkpoint: Callable[[DescentState], None] = lambda state: None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is fitted, and to which faces."""
+
+    parameters: dict[str, Tensor]
+    code: Callable[[np.ndarray], Tensor]  # of rows
+    penalty: Callable[[], Tensor]
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Steps that look at pictures of one size."""
+
+    size: int  # px
+    steps: int
+    rate: float = 1.0  # of the learning rate
+
+
 class Inverter:
     """Polishes codes `shared + frame offset` against the crops of one person.
 
@@ -73,7 +104,7 @@ class Inverter:
         self.generator, self.perceptual, self.footage, self.options = generator, perceptual, footage, options
         self.frame_layers = generator.coarse_layers(options.work_size)
 
-    def person(self, start: Latent, on_step: Callable[[int, int], None] = lambda done, total: None) -> Latent:
+    def person(self, start: Latent, course: Course | None = None) -> Latent:
         """What all frames share, `1 layer channel`: `start` polished against the most spread frames."""
         options = self.options
         rows = np.unique(
@@ -88,21 +119,13 @@ class Inverter:
         def penalty() -> Tensor:
             return options.layer_weight * layers.square().mean() * start.shape[-1]
 
-        total = options.refine_steps + options.color_steps
-        steps = self._minimise([move, layers], code, penalty, rows, options.work_size, options.refine_steps)
-        for done in steps:
-            on_step(done, total)
-        for done in self._minimise([move, layers], code, penalty, rows, self.footage.size, options.color_steps, 0.3):
-            on_step(options.refine_steps + done, total)
+        coarse = Stretch(options.work_size, options.refine_steps)
+        fine = Stretch(self.footage.size, options.color_steps, rate=0.3)
+        fit = Fit({"move": move, "layers": layers}, code, penalty, rows)
+        self._minimise(fit, [coarse, fine], course or Course())
         return (start + move + layers).detach()
 
-    def frames(
-        self,
-        person: Latent,
-        own: Latent,
-        rows: np.ndarray,
-        on_step: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Latent:
+    def frames(self, person: Latent, own: Latent, rows: np.ndarray, course: Course | None = None) -> Latent:
         """Codes of consecutive `rows`, `face layer channel`.
 
         Args:
@@ -122,51 +145,60 @@ class Inverter:
         def penalty() -> Tensor:
             return options.frame_weight * move.square().mean() * person.shape[-1]
 
-        steps = options.refine_passes * math.ceil(len(rows) / options.batch)
-        for done in self._minimise([move], code, penalty, rows, options.work_size, steps):
-            on_step(done, steps)
+        stretch = Stretch(options.work_size, self.frame_steps(len(rows)))
+        self._minimise(Fit({"move": move}, code, penalty, rows), [stretch], course or Course())
         with torch.no_grad():
             return code(rows)
 
-    def _minimise(  # noqa: PLR0913, PLR0917 - what, on which pictures, how long
-        self,
-        parameters: list[Tensor],
-        code: Callable[[np.ndarray], Tensor],
-        penalty: Callable[[], Tensor],
-        rows: np.ndarray,
-        size: int,
-        steps: int,
-        rate: float = 1.0,
-    ) -> Iterator[int]:
-        """Adam on `parameters`, minibatches of `rows` at `size`; gives the number of steps done after each."""
-        options = self.options
-        noise = torch.Generator().manual_seed(options.seed)  # anew, so that a resumed run draws what this one would
-        optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.9, 0.99))
-        batch = max(1, options.batch * options.work_size // size)  # larger pictures, fewer: memory stays
-        order: list[int] = []
-        for step in range(steps):
-            ramp = min(1.0, (step + 1) / 10, 1.5 * (1 - step / steps))
-            optimizer.param_groups[0]["lr"] = options.learning_rate * rate * ramp
-            if len(order) < batch:
-                order += torch.randperm(len(rows), generator=noise).tolist()
-            chosen, order = rows[order[:batch]], order[batch:]
-            target = self.footage.crops(chosen)
-            target = F.avg_pool2d(target, target.shape[-1] // size)
-            drawn = self.generator(code(chosen), size)
-            loss = self._distance(drawn, target) + self._distance(middle(drawn), middle(target)) + penalty()
-            if not torch.isfinite(loss):
-                raise OptimizationError(
-                    f"Inversion loss became {loss.item()} at step {step} of {steps}. "
-                    f"Lower invert.learning_rate (now {options.learning_rate:g})."
-                )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            yield step + 1
+    def frame_steps(self, faces: int) -> int:
+        """How many steps a segment of so many faces takes."""
+        return self.options.refine_passes * math.ceil(faces / self.options.batch)
+
+    def _minimise(self, fit: Fit, stretches: Sequence[Stretch], course: Course) -> None:
+        """Adam on the parameters of `fit`, one stretch after the other, each with moments and an order of its own."""
+        state, total, begun = course.state, sum(stretch.steps for stretch in stretches), 0
+        descent = Descent(fit.parameters, state, betas=(0.9, 0.99))
+        for stretch in stretches:
+            if state.step == begun:
+                descent.forget()
+            batch = max(1, self.options.batch * self.options.work_size // stretch.size)  # larger pictures, fewer
+            batches = islice(shuffled_batches(fit.rows, batch, self.options.seed), max(0, state.step - begun), None)
+            while state.step < begun + stretch.steps:
+                step = state.step - begun
+                ramp = min(1.0, (step + 1) / 10, 1.5 * (1 - step / stretch.steps))
+                loss = self._loss(fit, next(batches), stretch.size)
+                if not torch.isfinite(loss):
+                    raise OptimizationError(
+                        f"Inversion loss became {loss.item()} at step {state.step} of {total}. "
+                        f"Lower invert.learning_rate (now {self.options.learning_rate:g})."
+                    )
+                descent(loss, self.options.learning_rate * stretch.rate * ramp)
+                course.on_step(state.step, total)
+                if state.step % self.options.checkpoint_every == 0:
+                    descent.save()
+                    course.on_checkpoint(state)
+            begun += stretch.steps
+
+    def _loss(self, fit: Fit, rows: np.ndarray, size: int) -> Tensor:
+        target = self.footage.crops(rows)
+        target = F.avg_pool2d(target, target.shape[-1] // size)
+        drawn = self.generator(fit.code(rows), size)
+        return self._distance(drawn, target) + self._distance(middle(drawn), middle(target)) + fit.penalty()
 
     def _distance(self, drawn: Tensor, target: Tensor) -> Tensor:
         perceived: Tensor = self.perceptual(drawn, target).mean()
         return self.options.mse_weight * F.mse_loss(drawn, target) + self.options.lpips_weight * perceived
+
+
+def shuffled_batches(rows: np.ndarray, batch: int, seed: int) -> Iterator[np.ndarray]:
+    """Random minibatches for ever, every row once before any comes again; the order depends on the seed only."""
+    noise = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    while True:
+        if len(order) < batch:
+            order += torch.randperm(len(rows), generator=noise).tolist()
+        yield rows[order[:batch]]
+        order = order[batch:]
 
 
 def middle(crops: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stitchedit.arrays import Latent
+from stitchedit.descent import Descent, DescentState
 from stitchedit.errors import OptimizationError
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
@@ -43,15 +44,6 @@ class TuneOptions:
             raise ValueError(f"tune.learning_rate must be > 0, got {self.learning_rate}")
 
 
-@dataclass
-class TuneState:
-    """Everything needed to go on from a step as if nothing had happened."""
-
-    step: int = 0
-    losses: list[float] = field(default_factory=list)  # one per step
-    tensors: dict[str, Tensor] = field(default_factory=dict)  # weights, and Adam's two moments of each
-
-
 CropReader = Callable[[np.ndarray], Tensor]  # row numbers to crops, `face rgb size size` in [-1, 1]
 
 
@@ -72,10 +64,10 @@ def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
     perceptual: LPIPS,
     pivots: Pivots,
     options: TuneOptions,
-    state: TuneState | None = None,
-    on_step: Callable[[TuneState, int], None] = lambda state, total: None,
-    on_checkpoint: Callable[[TuneState], None] = lambda state: None,
-) -> TuneState:
+    state: DescentState | None = None,
+    on_step: Callable[[DescentState, int], None] = lambda state, total: None,
+    on_checkpoint: Callable[[DescentState], None] = lambda state: None,
+) -> DescentState:
     """Tune `generator` in place until it draws `pivots`; give the state after the last step.
 
     Pivotal tuning: Roich et al. 2021 (arXiv 2106.05744), all frames sharing one generator: Tzaban et al. 2022
@@ -112,16 +104,14 @@ class Tuner:
         perceptual: LPIPS,
         pivots: Pivots,
         options: TuneOptions,
-        state: TuneState | None = None,
+        state: DescentState | None = None,
     ) -> None:
         self.generator, self.perceptual, self.pivots, self.options = generator, perceptual, pivots, options
         self.original = fresh_frozen_copy(generator) if options.locality_weight else None
         generator.requires_grad_(True)
         self.parameters = dict(generator.synthesis_parameters(pivots.size))
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate)
-        self.state = state or TuneState()
-        if self.state.tensors:
-            self._restore()
+        self.state = state or DescentState()
+        self.descent = Descent(self.parameters, self.state)
 
     def __call__(self, rows: np.ndarray) -> None:
         """One step of Adam on the faces in `rows`."""
@@ -134,27 +124,11 @@ class Tuner:
                 f"Lower tune.learning_rate (now {self.options.learning_rate:g})."
             )
         warmth = min(1.0, (self.state.step + 1) / max(1, self.options.warm_up))
-        self.optimizer.param_groups[0]["lr"] = self.options.learning_rate * warmth
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.state.step += 1
-        self.state.losses.append(loss.item())
+        self.descent(loss, self.options.learning_rate * warmth)
 
     def save(self) -> None:
         """Put the present weights and moments into the state."""
-        for name, parameter in self.parameters.items():
-            self.state.tensors[f"weight/{name}"] = parameter.detach()
-            for moment in ("exp_avg", "exp_avg_sq"):
-                self.state.tensors[f"{moment}/{name}"] = self.optimizer.state[parameter][moment]
-
-    def _restore(self) -> None:
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(self.state.tensors[f"weight/{name}"])
-                moments = {moment: self.state.tensors[f"{moment}/{name}"] for moment in ("exp_avg", "exp_avg_sq")}
-                moments = {moment: torch.empty_like(parameter).copy_(value) for moment, value in moments.items()}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.state.step)), **moments}
+        self.descent.save()
 
     def _pivot_loss(self, rows: np.ndarray) -> Tensor:
         target = self.pivots.crops(rows)

@@ -14,9 +14,9 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from storage.errors import UnreadableVideoError
+from storage.errors import SourceChangedError, UnreadableVideoError
 
-RESERVED = frozenset({"locks", "staging"})  # folders of the store itself, so no stage may be called that
+RESERVED = frozenset({"leases", "runs", "staging"})  # folders of the store itself, so no stage may be called that
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Recipe:
     options: Mapping[str, Any]
     networks: Mapping[str, str]  # name -> SHA-256 of the file
     inputs: Mapping[str, str]  # name -> content digest
+    code: str = ""  # digest of the code that makes it
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.stage) or self.stage in RESERVED:
@@ -55,6 +56,7 @@ class Recipe:
             "options": {name: _plain(value, f"{self.stage}.{name}") for name, value in self.options.items()},
             "networks": dict(self.networks),
             "inputs": dict(self.inputs),
+            "code": self.code,
         }
 
 
@@ -78,6 +80,7 @@ class Source:
 
     path: Path
     digest: str
+    seen: tuple[int, int] = (0, 0)  # size in bytes and time of change in ns, when it was hashed
 
     @classmethod
     def of(cls, path: Path) -> "Source":
@@ -92,7 +95,23 @@ class Source:
             raise UnreadableVideoError(f"There is no file {path.absolute()}. Check the name of the video.")
         if path.stat().st_size == 0:
             raise UnreadableVideoError(f"{path} is empty (0 bytes). Copy or download the video again.")
-        return cls(path.absolute(), file_sha256(path))
+        return cls(path.absolute(), file_sha256(path), _looks(path))
+
+    def check(self) -> None:
+        """Nothing, if the file is still the same; it is hashed again only if it was touched.
+
+        Raises:
+            SourceChangedError: it is another one now, or gone.
+        """
+        try:
+            same = _looks(self.path) == self.seen or file_sha256(self.path) == self.digest
+        except FileNotFoundError as error:
+            raise SourceChangedError(f"{self.path} was there when the run began and is gone. Bring it back.") from error
+        if not same:
+            raise SourceChangedError(
+                f"{self.path} changed while it was worked on: its SHA-256 was {self.digest[:12]}… when the run began. "
+                "Nothing of this stage is kept as a result. Run again when the file is complete."
+            )
 
 
 def canonical_json(value: object) -> str:
@@ -129,6 +148,11 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write `value` as readable JSON; the file is there as a whole or not at all."""
     write_whole(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
+
+
+def _looks(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _plain(value: object, name: str) -> Any:

@@ -4,13 +4,18 @@ StorageError
 ├── IncompleteError             an artifact or array is not finished
 ├── DamagedError                a file of something finished is missing, or its bytes changed
 ├── MismatchError               what is there is whole, but not what was asked for
+├── SourceChangedError          the user's file is no longer the one that the work began with
+├── LeaseLostError              another process makes this artifact now                 (may pass)
+├── UnreachableStoreError       object storage does not answer, or answers with an error (may pass)
 ├── PretrainedError             a network file is missing, or is not the one this version was made for
 └── VideoError
     ├── UnreadableVideoError    the source cannot be decoded
     └── UnwritableOutputError   the result cannot be encoded or placed
 
-A full disk or a missing permission stays an `OSError`: it may pass, so tasks retry it. These never pass by themselves.
+A full disk or a missing permission stays an `OSError`. What may pass, tasks try again (tasks/stage.py).
 """
+
+from pathlib import Path
 
 
 class StorageError(Exception):
@@ -24,9 +29,25 @@ class IncompleteError(StorageError):
 class DamagedError(StorageError):
     """A file of something finished is missing, or its bytes changed."""
 
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path  # the file, where one file is to blame
+
 
 class MismatchError(StorageError):
     """What is there is whole, but not what was asked for."""
+
+
+class SourceChangedError(StorageError):
+    """The user's file is no longer the one that the work began with."""
+
+
+class LeaseLostError(StorageError):
+    """Another process makes this artifact now."""
+
+
+class UnreachableStoreError(StorageError):
+    """Object storage does not answer, or answers with an error."""
 
 
 class PretrainedError(StorageError):

@@ -1,49 +1,42 @@
-"""Arrays with a row per frame, on disk, that know which of their chunks are finished.
+"""Arrays with a row per frame, on disk, that know which of their units are finished.
 
 Zarr alone does not: a chunk whose file is missing reads back as zeros, and a new chunk is not on the disk yet when the
-call that wrote it returns. So an array under way has a journal beside it, `.<name>.done`, with a "0" or "1" for every
-chunk, and the journal goes when the last chunk is done: no journal, a finished array.
+call that wrote it returns. Where a unit is, and when it counts as finished, is in storage/array_units.py; this file
+turns values into units and back. A finished array is a plain Zarr array in shards.
 """
 
-import os
+import logging
 import shutil
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.codecs.numcodecs import Delta
-from zarr.errors import ZarrUserWarning
 
+from storage.array_layout import METADATA, UNIT, Kind, encode_unit, is_whole, lay_out, open_unit, quiet
+from storage.array_units import Units, journal_of, loose_of
 from storage.artifact import sync, write_whole
 from storage.errors import DamagedError, IncompleteError, MismatchError
 
-METADATA = "zarr.json"
+__all__ = ["FrameArray", "Kind", "damaged_files", "reopen_damaged", "unfinished_arrays"]
 
-Kind = Literal["image", "label", "number"]
-"""What the values are, which decides how they are packed:
-
-image   uint8 (row, channel, height, width): planes compress 1.6 times better than interleaved pixels
-label   classes and masks
-number  landmarks, latents, losses
-"""
+logger = logging.getLogger(__name__)
 
 
 class FrameArray:
-    """A `row ...` array that knows which of its chunks are finished.
+    """A `row ...` array that knows which of its units are finished. Its units are called chunks: what a caller writes.
 
-    Writers own whole chunks, so parallel writers never touch the same file. A chunk is finished only after its data is
-    on disk: a killed run loses at most the chunk in flight.
+    Writers own whole units, so parallel writers never touch the same file. A unit is finished only after its data is
+    on disk: a killed run loses at most the unit in flight.
     """
 
     def __init__(self, path: Path, values: zarr.Array[Any]) -> None:
         self.path = path
         self._values = values
-        self._journal = _journal(path)
+        unit: Any = values.attrs[UNIT]
+        per_shard = (values.shards or values.chunks)[0] // unit
+        self._units = Units(path, values.shape[0], unit, unit // values.chunks[0], per_shard, values.ndim)
 
     @classmethod
     def open(cls, path: Path) -> "FrameArray":
@@ -53,27 +46,27 @@ class FrameArray:
             IncompleteError: there is none.
             DamagedError: it cannot be opened.
         """
-        if not (path / METADATA).exists():
+        metadata = path / METADATA
+        if not metadata.exists():
             raise IncompleteError(f"There is no array at {path}. Run the stage that makes it.")
-        try:
-            with _quiet():
-                values = zarr.open_array(path, mode="r+")
-        except (ValueError, KeyError, TypeError) as error:
+        if not is_whole(metadata):
             raise DamagedError(
-                f"{path / METADATA} is damaged ({error}). Delete {path} and run again: the array is made anew."
-            ) from error
-        return cls(path, values.with_config({"write_empty_chunks": True}))
+                f"{metadata} is damaged: its checksum is wrong. Delete {path} and run again: the array is made anew.",
+                metadata,
+            )
+        with quiet():
+            return cls(path, zarr.open_array(path, mode="r"))
 
     @classmethod
     def create(cls, path: Path, like: np.ndarray, rows: int, chunk: int, kind: Kind) -> "FrameArray":
-        """Open the array at `path`, first making it if it is not there, and clear away what a kill left half written.
+        """Open the array at `path`, first making it if it is not there, and make good what a kill left half done.
 
         Call it once, before anything is written; parallel writers `open` the same path.
 
         Args:
             like: one row's value; sets shape and dtype.
             rows: length of the clip.
-            chunk: rows per chunk, the unit of work and of loss.
+            chunk: rows per unit of work and of loss.
             kind: see `Kind`.
 
         Raises:
@@ -86,7 +79,7 @@ class FrameArray:
             raise ValueError(f"Images are uint8 (channel, height, width), got {like.dtype}{like.shape}.")
         chunk = min(chunk, rows)
         if not (path / METADATA).exists():
-            _lay_out(path, like, rows, chunk, kind)
+            _begin(path, like, rows, chunk, kind)
 
         array = cls.open(path)
         found, wanted = (array.shape, array.dtype, array.chunk), ((rows, *like.shape), like.dtype, chunk)
@@ -95,7 +88,7 @@ class FrameArray:
                 f"{path} holds {_describe(*found)}, but now {_describe(*wanted)} is made there. "
                 f"Delete {path} and bump the stage's revision."
             )
-        array._sweep()
+        array._units.recover()
         return array
 
     @property
@@ -108,25 +101,25 @@ class FrameArray:
 
     @property
     def chunk(self) -> int:
-        """Rows per chunk."""
-        return self._values.chunks[0]
+        """Rows per unit."""
+        return self._units.length
 
     @property
     def chunks(self) -> int:
-        """How many chunks there are."""
-        return -(-len(self) // self.chunk)
+        """How many units there are."""
+        return self._units.count
 
     @property
     def finished(self) -> int:
-        """How many chunks are finished."""
-        return int(self._done().sum())
+        """How many units are finished."""
+        return int(self._units.done().sum())
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def pending(self) -> Iterator[slice]:
-        """Row ranges still to be written, one per chunk."""
-        return (self._rows(int(index)) for index in np.flatnonzero(~self._done()))
+        """Row ranges still to be written, one per unit."""
+        return (self._units.rows_of(int(unit)) for unit in np.flatnonzero(~self._units.done()))
 
     def write(self, rows: slice, values: np.ndarray) -> None:
         """Write one whole range given by `pending`; when this returns, it is on the disk.
@@ -134,6 +127,7 @@ class FrameArray:
         Raises:
             ValueError: `rows` is no such range.
             MismatchError: `values` do not have the array's shape and dtype; nothing is cast.
+            DamagedError: another unit of the same shard changed on the disk meanwhile; that one is pending again.
         """
         if rows not in self.pending():
             raise ValueError(f"Rows {rows.start}:{rows.stop} of {self.path} are not one chunk that is pending.")
@@ -143,130 +137,109 @@ class FrameArray:
                 f"{self.path} takes {self.dtype}{shape} for rows {rows.start}:{rows.stop}, "
                 f"got {values.dtype}{values.shape}."
             )
-        index = rows.start // self.chunk
-        self._values[rows] = values
-        sync(self._file(index))
-        sync(self.path)
-        self._finish(index)
+        self._units.add(rows.start // self.chunk, encode_unit(self.path / METADATA, values))
 
     def read(self, rows: slice | int = slice(None)) -> np.ndarray:
         """Values of `rows`, all by default; one row without the row axis if `rows` is a number.
 
         Raises:
             IncompleteError: some of these rows are not written yet.
-            DamagedError: their chunk is missing or its checksum is wrong.
+            DamagedError: a file of theirs is missing or its checksum is wrong.
             IndexError: there is no such row.
         """
         picked = range(len(self))[rows]
-        needed = sorted({row // self.chunk for row in ([picked] if isinstance(picked, int) else picked)})
-        if not self._done()[needed].all():
+        numbers = range(picked, picked + 1) if isinstance(picked, int) else picked
+        needed = list(dict.fromkeys(row // self.chunk for row in numbers))
+        if not self._units.done()[needed].all():
             raise IncompleteError(
                 f"{self.path} has {self.chunks - self.finished} of {self.chunks} chunks left to write. "
                 f"Run the stage that makes {self.path.name} again; it resumes where it stopped."
             )
-        for index in needed:
-            if not self._file(index).exists():
-                raise self._damage(index, "is missing")
         try:
+            if self._units.under_way() and needed:
+                parts = [self._read_unit(unit, np.array(numbers)) for unit in needed]
+                return np.asarray(np.concatenate(parts) if isinstance(rows, slice) else parts[0][0])
+            self._expect_shards(needed)
             return np.asarray(self._values[rows])
-        except (RuntimeError, ValueError) as error:  # what Zarr's codecs raise for bytes they cannot take
-            raise self._damage(self._first_unreadable(needed), f"cannot be decoded: {error}") from error
+        except (RuntimeError, ValueError, FileNotFoundError) as error:  # the first two: bytes that no codec can take
+            raise self._units.damage(needed) from error
 
-    def _rows(self, index: int) -> slice:
-        return slice(index * self.chunk, min((index + 1) * self.chunk, len(self)))
-
-    def _file(self, index: int) -> Path:
-        return self.path / self._values.metadata.encode_chunk_key((index, *(0 for _ in self.shape[1:])))
-
-    def _done(self) -> np.ndarray:
-        """Which chunks are finished."""
+    def _read_unit(self, unit: int, numbers: np.ndarray) -> np.ndarray:
+        """Those rows of `numbers` that are in `unit`, while the array is under way."""
+        whole = self._units.rows_of(unit)
+        numbers = numbers[(numbers >= whole.start) & (numbers < whole.stop)]
+        first, stop = numbers.min(), numbers.max() + 1
         try:
-            marks = np.frombuffer(self._journal.read_bytes(), np.uint8)
-        except FileNotFoundError:
-            return np.ones(self.chunks, bool)
-        return np.equal(marks, ord("1"))
+            content = (self._units.loose / str(unit)).read_bytes()
+        except FileNotFoundError:  # in its shard by now
+            self._expect_shards([unit])
+            values = self._values[first:stop]
+        else:
+            loose = open_unit(self.path / METADATA, whole.stop - whole.start, content)
+            values = loose[first - whole.start : stop - whole.start]
+        return np.asarray(np.asarray(values)[numbers - first])
 
-    def _finish(self, index: int) -> None:
-        """Mark one chunk; a single byte, so that neither a kill nor a parallel writer can garble it."""
-        journal = os.open(self._journal, os.O_WRONLY)
-        try:
-            os.pwrite(journal, b"1", index)
-            os.fsync(journal)
-        finally:
-            os.close(journal)
-        if self._done().all():
-            self._journal.unlink(missing_ok=True)
-            sync(self._journal.parent)
-
-    def _sweep(self) -> None:
-        """Remove what a kill left half written, so that the folder holds finished chunks only."""
-        keep = {METADATA, *(self._file(int(index)).name for index in np.flatnonzero(self._done()))}
-        for path in self.path.iterdir():
-            if path.name not in keep:
-                path.unlink()
-
-    def _first_unreadable(self, indices: Iterable[int]) -> int:
-        for index in indices:
-            try:
-                self._values[self._rows(index)]
-            except (RuntimeError, ValueError):
-                return index
-        raise AssertionError("no chunk fails alone")
-
-    def _damage(self, index: int, what: str) -> DamagedError:
-        rows = self._rows(index)
-        return DamagedError(
-            f"Chunk {index} of {self.path} (rows {rows.start}:{rows.stop}, file {self._file(index).name}) {what}. "
-            f"Delete {self.path} and run again: the array is made anew."
-        )
+    def _expect_shards(self, units: list[int]) -> None:
+        """Zarr reads zeros where there is no file, or nothing in it."""
+        for file in {self._units.shard_of(unit) for unit in units}:
+            if file.stat().st_size == 0:
+                raise ValueError(f"{file} is empty")
 
 
 def unfinished_arrays(folder: Path) -> list[Path]:
-    """Arrays anywhere below `folder` that have chunks left to write."""
+    """Arrays anywhere below `folder` that have units left to write."""
     return sorted(path.with_name(path.name[1 : -len(".done")]) for path in folder.rglob(".*.done"))
 
 
-def _journal(path: Path) -> Path:
-    return path.with_name(f".{path.name}.done")
+def damaged_files(path: Path) -> list[Path]:
+    """Files of the array at `path` that are missing or changed. Reads all that is finished."""
+    try:
+        array = FrameArray.open(path)
+    except (DamagedError, IncompleteError):
+        return [path / METADATA]
+    return sorted(set(array._units.faults().values()))
 
 
-def _lay_out(path: Path, like: np.ndarray, rows: int, chunk: int, kind: Kind) -> None:
+def reopen_damaged(path: Path) -> int | None:
+    """How many units of a finished array are pending from now on because their bytes are missing or changed.
+
+    Nothing is moved: `create` and `write` go on as after a kill, and the shards made then have the bytes they had
+    before the damage. 0 = the array is whole. None = its metadata is lost: the array is removed and has to be made from
+    its first row.
+    """
+    try:
+        array = FrameArray.open(path)
+    except (DamagedError, IncompleteError) as error:
+        logger.warning("%s is removed, because there is no telling what is in it: %s", path, error)
+        _remove(path)
+        return None
+    faults = array._units.faults()
+    if faults:
+        array._units.reopen(faults)
+    return len(list(array.pending()))
+
+
+def _begin(path: Path, like: np.ndarray, rows: int, chunk: int, kind: Kind) -> None:
     """Make an array with nothing in it: journal first, so that an array never looks finished before it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_journal(path), b"0" * -(-rows // chunk))
+    write_whole(journal_of(path), b"0" * -(-rows // chunk))
     draft = path.with_name(f".{path.name}.new")
-    for left in (path, draft):
+    for left in (path, draft, loose_of(path)):
         if left.exists():
             shutil.rmtree(left)
-    with _quiet():
-        zarr.create_array(
-            draft,
-            shape=(rows, *like.shape),
-            chunks=(chunk, *like.shape),
-            dtype=like.dtype,
-            chunk_key_encoding={"name": "default", "separator": "."},  # one folder, so one fsync per chunk for its name
-            **_packing(kind),
-        )
+    lay_out(draft, like, rows, chunk, kind)
     sync(draft / METADATA)
     sync(draft)
     draft.rename(path)
     sync(path.parent)
 
 
-def _packing(kind: Kind) -> dict[str, Any]:
-    """Codecs for values of one kind, each with a checksum: without one, flipped bits read back as values."""
-    if kind == "image":
-        return {"filters": [Delta(dtype="|u1")], "compressors": [ZstdCodec(level=1, checksum=True)]}
-    if kind == "label":
-        return {"filters": [], "compressors": [ZstdCodec(level=1, checksum=True)]}
-    packed = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
-    return {"filters": [], "compressors": [packed, Crc32cCodec()]}
+def _remove(path: Path) -> None:
+    (path / METADATA).unlink(missing_ok=True)  # first, so that a kill half way leaves nothing that looks finished
+    for left in (path, loose_of(path)):
+        shutil.rmtree(left, ignore_errors=True)
+    journal_of(path).unlink(missing_ok=True)
 
 
 def _describe(shape: tuple[int, ...], dtype: np.dtype[Any], chunk: int) -> str:
     return f"{dtype}{shape} in chunks of {chunk}"
-
-
-def _quiet() -> AbstractContextManager[Any]:
-    """Silence Zarr about Delta being its own extension of the format: only Zarr-Python has to read these arrays."""
-    return warnings.catch_warnings(action="ignore", category=ZarrUserWarning)

@@ -1,86 +1,153 @@
 """Where results are kept, and the one truth about what is done.
 
-<root>/<stage>/<key>/manifest.json    written last: a folder with a manifest is a finished artifact
-<root>/staging/<stage>-<key>/         one being made; stays when its process dies, and is gone on with
-<root>/locks/<stage>-<key>.lock       held (flock) by the process that makes it; a dead process holds nothing
+<stage>/<key>/manifest.json    an artifact with a manifest is finished; it lists every file with size and SHA-256
+leases/<stage>-<key>.json      who makes it now (storage/lease.py)
+runs/<run>.json                who wanted what, and when (storage/runs.py)
+
+All of it lies in a folder or in a bucket of S3-compatible object storage: see `open_store`.
 """
 
-import fcntl
 import json
 import logging
-import platform
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from hashlib import sha256
-from importlib import metadata
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from storage.artifact import RESERVED, Artifact, Recipe, canonical_json, file_sha256, sync, write_whole
-from storage.errors import DamagedError, IncompleteError, MismatchError, StorageError
-from storage.frame_array import unfinished_arrays
-
-MANIFEST = "manifest.json"
-STARTED = ".started"
+from storage.array_layout import METADATA
+from storage.artifact import Artifact, Recipe, file_sha256
+from storage.bucket import Bucket
+from storage.errors import DamagedError, MismatchError
+from storage.folder import Folder
+from storage.lease import Lease, Patience, held
+from storage.objects import Objects
+from storage.workspace import (
+    MANIFEST,
+    STARTED,
+    Attempt,
+    Files,
+    Workspace,
+    arrays_of,
+    content_digest,
+    finish,
+    is_whole,
+    keep_whole,
+    versions,
+)
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """The folder in which one artifact is made. Names that start with "." are scratch and are not kept."""
+class Place(Protocol):
+    """A folder or a bucket. Paths are always local; a bucket's files are brought there when they are needed."""
 
-    path: Path
-    resumed: bool  # `path` holds what a killed or failed run left
+    @property
+    def url(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def objects(self) -> Objects: ...
+    def missing(self, stage: str, key: str, files: Files) -> list[str]: ...
+    def fetch(self, artifact: Artifact, files: Files) -> None: ...
+    def fetch_anew(self, artifact: Artifact, files: Files) -> None: ...
+    def under_way(self, stage: str, key: str) -> Path | None: ...
+    def workspace(
+        self, stage: str, key: str, lease: Lease, left: Mapping[str, Any]
+    ) -> AbstractContextManager[Path]: ...
+    def publish(self, lease: Lease, workspace: Path, manifest: Mapping[str, Any]) -> None: ...
+    def reopen(self, stage: str, key: str, lease: Lease) -> None: ...
+    def refresh(self, stage: str, key: str, name: str) -> None: ...
+    def remove(self, stage: str, key: str) -> None: ...
+    def finished(self) -> list[tuple[str, str]]: ...
+    def remove_under_way(self, stage: str, key: str) -> int: ...
+    def all_under_way(self) -> list[tuple[str, str, int]]: ...
 
 
 @dataclass(frozen=True)
 class Store:
-    """Finished artifacts by recipe, in one folder that any number of processes may share."""
+    """Finished artifacts by recipe, which any number of processes on any number of machines may share."""
 
-    root: Path
+    place: Place
+    patience: Patience = field(default_factory=Patience)
+
+    @classmethod
+    def at(cls, root: Path) -> "Store":
+        """The store in a folder, which need not be there yet."""
+        return cls(Folder(root.absolute()))
+
+    @property
+    def folder(self) -> Path:
+        """Where artifacts' files are on this machine."""
+        return self.place.folder
 
     def find(self, recipe: Recipe) -> Artifact | None:
-        """The finished artifact of `recipe`, or None when it is to be made.
+        """The finished artifact of `recipe`, or None when it, or a part of it, is to be made.
 
-        Files are counted and measured, not hashed (see `verify`): one that is gone or cut short means it is to be made.
+        Files are counted and measured, not hashed (see `verify`).
         """
-        manifest = _whole_manifest(self.root / recipe.stage / recipe.key)
-        return self._ticket(recipe.stage, recipe.key, manifest) if manifest else None
+        manifest = self.read_manifest(recipe.stage, recipe.key)
+        if manifest is None or self.lacking(recipe.stage, recipe.key, manifest):
+            return None
+        return self._ticket(recipe.stage, recipe.key, manifest)
 
-    def make(
-        self, recipe: Recipe, fill: Callable[[Workspace], object], software: Mapping[str, str] | None = None
-    ) -> Artifact:
+    def lacking(self, stage: str, key: str, manifest: Mapping[str, Any]) -> list[str]:
+        """Files of a finished artifact that are gone, cut short, or were reported as damaged."""
+        return sorted({*self.place.missing(stage, key, manifest["files"]), *manifest.get("damaged", [])})
+
+    def make(self, recipe: Recipe, fill: Callable[[Workspace], object]) -> Artifact:
         """The finished artifact of `recipe`: found, or made by `fill`.
 
         When another process is making it, waits and returns that one's. When `fill` raises or the process is killed,
-        what was written stays, and the next `fill` of this recipe goes on from there.
+        what was written stays, and the next `fill` of this recipe goes on from there. Of a damaged artifact, `fill`
+        finds all that is whole.
 
         Args:
-            fill: writes the artifact's files; files it finds there already are from a run that was cut off.
-            software: name -> version, kept in the manifest beside our own; decides nothing.
+            fill: writes the artifact's files; files it finds there already are from a run that was cut off. What it
+                puts into the workspace's `facts` is kept as lineage.
 
         Raises:
             IncompleteError: `fill` returned with an array unfinished, or wrote nothing.
+            LeaseLostError: another process makes it now, taking this one for dead.
             StorageError: the store's folder cannot be made.
         """
+        stage, key = recipe.stage, recipe.key
         done = self.find(recipe)
         if done:
             return done
-        with self._locked(recipe.stage, recipe.key):
+        facts = {"stage": stage, "key": key, "inputs": sorted(recipe.inputs.values())}
+        lease_name = f"leases/{stage}-{key}.json"
+        with held(self.place.objects, lease_name, self.patience, facts, lambda: self.find(recipe) is not None) as taken:
             done = self.find(recipe)
-            if done:
-                return done
-            self._remove_damaged(recipe)
-            staging = self.root / "staging" / f"{recipe.stage}-{recipe.key}"
-            resumed = staging.exists()
-            staging.mkdir(parents=True, exist_ok=True)
-            started = _start(staging)
-            fill(Workspace(staging, resumed))
-            return self._commit(recipe, staging, _lineage(started, software or {}))
+            if done or taken is None:
+                return done or self.make(recipe, fill)
+            lease, left = taken
+            damaged = self.read_manifest(stage, key)
+            if damaged is None:
+                self.place.remove(stage, key)  # files without a readable manifest: nobody knows what they should be
+            else:
+                logger.warning("%s %s is damaged; what is whole of it is kept", stage, key)
+                self.place.reopen(stage, key, lease)
+            with self.place.workspace(stage, key, lease, left) as path:
+                resumed = (path / STARTED).exists() or keep_whole(path)
+                workspace, attempt = Workspace(path, resumed), Attempt(path)
+                try:
+                    fill(workspace)
+                finally:
+                    attempt.end()
+                lease.renew()
+                made = self._commit(recipe, path, {**attempt.lineage(), **versions(), **workspace.facts}, lease)
+            lease.release()
+            return made
+
+    def read_manifest(self, stage: str, key: str) -> dict[str, Any] | None:
+        """What is known of a finished artifact, or None when there is none."""
+        stored = self.place.objects.read(f"{stage}/{key}/{MANIFEST}")
+        try:
+            manifest = json.loads(stored.value) if stored else None
+            return manifest if manifest and {"recipe", "digest", "files", "lineage"} <= set(manifest) else None
+        except ValueError:
+            return None
 
     def manifest(self, artifact: Artifact) -> dict[str, Any]:
         """What is known of an artifact: `recipe`, `digest`, `files` with size and SHA-256, `lineage`.
@@ -88,172 +155,112 @@ class Store:
         Raises:
             DamagedError: it cannot be read, or is no longer there.
         """
-        try:
-            manifest: dict[str, Any] = json.loads((artifact.path / MANIFEST).read_bytes())
-        except (FileNotFoundError, ValueError) as error:
+        manifest = self.read_manifest(artifact.stage, artifact.key)
+        if manifest is None:
             raise DamagedError(
                 f"{artifact.path / MANIFEST} is gone or unreadable. Run again: {artifact.stage} is made anew."
-            ) from error
+            )
         return manifest
+
+    def fetch(self, artifact: Artifact) -> None:
+        """See to it that an artifact's files are on this machine, and that those without checksums inside are whole.
+
+        Arrays are checked where they are read, chunk by chunk.
+
+        Raises:
+            DamagedError: a file is missing or changed; its `path` says which.
+        """
+        files = self.manifest(artifact)["files"]
+        self.place.fetch(artifact, files)
+        arrays = arrays_of(files)
+        for name, listed in files.items():
+            if name.rpartition("/")[0] not in arrays or name.endswith(METADATA):
+                _check(self._path(artifact) / name, listed, artifact.stage)
 
     def verify(self, artifact: Artifact) -> None:
         """Hash every file again.
 
         Raises:
-            DamagedError: a file is missing or changed.
+            DamagedError: a file is missing or changed; its `path` says which.
             MismatchError: the artifact was made anew with other content since the ticket was given out.
         """
         files = self.manifest(artifact)["files"]
+        self.place.fetch_anew(artifact, files)
         for name, listed in files.items():
-            path = artifact.path / name
-            found = file_sha256(path) if path.is_file() else "no file"
-            if found != listed["sha256"]:
-                raise DamagedError(
-                    f"{path} is damaged: expected SHA-256 {listed['sha256']}, found {found}. "
-                    f"Delete {artifact.path} and run again: {artifact.stage} is made anew."
-                )
-        if _content_digest(files) != artifact.digest:
+            _check(self._path(artifact) / name, listed, artifact.stage)
+        if content_digest(files) != artifact.digest:
             raise MismatchError(
-                f"{artifact.path} holds {_content_digest(files)}, the ticket says {artifact.digest}: "
+                f"{artifact.path} holds {content_digest(files)}, the ticket says {artifact.digest}: "
                 "it was made anew with other content. Run again from the start of the flow."
             )
 
+    def report_damage(self, path: Path) -> Artifact | None:
+        """Note that a file is damaged, so that the next run makes again what it lost; the artifact it belongs to.
+
+        Nothing is removed: the file may hold rows that are whole.
+        """
+        try:
+            stage, key, *parts = path.relative_to(self.folder).parts
+        except ValueError:
+            return None
+        name, objects_name = "/".join(parts), f"{stage}/{key}/{MANIFEST}"
+        stored = self.place.objects.read(objects_name)
+        manifest = self.read_manifest(stage, key)
+        if stored is None or manifest is None or name not in manifest["files"]:
+            return None
+        self.place.refresh(stage, key, name)
+        if not is_whole(path, manifest["files"][name]):
+            manifest["damaged"] = sorted({*manifest.get("damaged", []), name})
+            self.place.objects.replace(
+                objects_name, json.dumps(manifest, indent=1, sort_keys=True).encode(), stored.tag
+            )
+        return self._ticket(stage, key, manifest)
+
     def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact; nothing happens when it is already gone."""
-        with self._locked(artifact.stage, artifact.key):
-            _remove(artifact.path)
+        """Remove an artifact; nothing happens when it is already gone. Waits for whoever makes it."""
+        name = f"leases/{artifact.stage}-{artifact.key}.json"
+        with held(self.place.objects, name, self.patience, {"stage": artifact.stage, "key": artifact.key}):
+            self.place.remove(artifact.stage, artifact.key)
 
     def artifacts(self) -> Iterator[Artifact]:
-        """Every finished artifact, by stage and key."""
-        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
-            folder = path.parent
-            manifest = None if folder.parent.name in RESERVED else _whole_manifest(folder)
+        """Every finished artifact, by stage and key; also such that lost files since."""
+        for stage, key in self.place.finished():
+            manifest = self.read_manifest(stage, key)
             if manifest:
-                yield self._ticket(folder.parent.name, folder.name, manifest)
+                yield self._ticket(stage, key, manifest)
 
     def size(self, artifact: Artifact) -> int:
         """Bytes of an artifact's files."""
         return sum(listed["size"] for listed in self.manifest(artifact)["files"].values())
 
     def _ticket(self, stage: str, key: str, manifest: Mapping[str, Any]) -> Artifact:
-        return Artifact(self.root.absolute(), stage, key, manifest["digest"])
+        return Artifact(self.folder, stage, key, manifest["digest"])
 
-    @contextmanager
-    def _locked(self, stage: str, key: str) -> Iterator[None]:
-        """Hold the lock of one artifact, waiting for whoever has it. The kernel frees it when a process dies."""
-        path = self.root / "locks" / f"{stage}-{key}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"The store cannot be made at {self.root} ({error.strerror}). Give another folder with --store."
-            ) from error
-        with path.open("a") as file:  # never deleted: a process waiting on a deleted file would hold no lock
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("Waiting for another process that makes %s %s", stage, key)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _path(self, artifact: Artifact) -> Path:
+        """Where the artifact's files are on this machine, whichever machine gave the ticket out."""
+        return self.folder / artifact.stage / artifact.key
 
-    def _remove_damaged(self, recipe: Recipe) -> None:
-        folder = self.root / recipe.stage / recipe.key
-        if folder.exists():
-            logger.warning("%s is damaged (a file is gone or cut short); it is made anew", folder)
-            _remove(folder)
-
-    def _commit(self, recipe: Recipe, staging: Path, lineage: Mapping[str, Any]) -> Artifact:
-        """Turn a filled workspace into a finished artifact: files, then manifest, then rename, each safely on disk."""
-        _check_finished(staging)
-        _drop_scratch(staging)
-        files = {}
-        for path in sorted(path for path in staging.rglob("*") if path.is_file()):
-            sync(path)
-            name = path.relative_to(staging).as_posix()
-            files[name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
-        if not files:
-            raise IncompleteError(
-                f"{recipe.stage} wrote nothing into {staging}. Its task has to write its result there."
-            )
-
-        for folder in sorted((path for path in staging.rglob("*") if path.is_dir()), reverse=True):
-            sync(folder)
-        manifest = {"recipe": recipe.to_json(), "digest": _content_digest(files), "files": files, "lineage": lineage}
-        write_whole(staging / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-
-        target = self.root / recipe.stage / recipe.key
-        target.parent.mkdir(exist_ok=True)
-        staging.rename(target)
-        for folder in (target.parent, staging.parent, self.root):
-            sync(folder)
+    def _commit(self, recipe: Recipe, workspace: Path, lineage: Mapping[str, Any], lease: Lease) -> Artifact:
+        """Turn a filled workspace into a finished artifact: files, then manifest, then name, each safely on disk."""
+        files = finish(workspace)
+        manifest = {"recipe": recipe.to_json(), "digest": content_digest(files), "files": files, "lineage": lineage}
+        lease.renew()
+        self.place.publish(lease, workspace, manifest)
         return self._ticket(recipe.stage, recipe.key, manifest)
 
 
-def _whole_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of `folder` if every file it lists is there in full length."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        whole = all((folder / name).stat().st_size == listed["size"] for name, listed in manifest["files"].items())
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        return None
-    return manifest if whole else None
+def open_store(url: str, scratch: Path | None = None) -> Store:
+    """The store in a folder, or at s3://bucket/prefix with its files brought to `scratch` when they are needed."""
+    if not url.startswith("s3://"):
+        return Store.at(Path(url))
+    return Store(Bucket(url.rstrip("/"), scratch or Path.home() / ".cache" / "stitchedit"))
 
 
-def _content_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """SHA-256 over names and hashes only: no time, host or path enters it."""
-    return sha256(
-        canonical_json(sorted((name, listed["sha256"]) for name, listed in files.items())).encode()
-    ).hexdigest()
-
-
-def _start(staging: Path) -> str:
-    """When the work in `staging` was first begun, in UTC."""
-    path = staging / STARTED
-    if not path.exists():
-        write_whole(path, datetime.now(UTC).isoformat(timespec="seconds").encode())
-    return path.read_text()
-
-
-def _lineage(started: str, software: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "started": started,  # UTC, of the first attempt
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
-        "software": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in ("stitchedit", "numpy", "zarr")},
-            **software,
-        },
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"  # run from a checkout
-
-
-def _check_finished(staging: Path) -> None:
-    unfinished = unfinished_arrays(staging)
-    if unfinished:
-        names = ", ".join(path.relative_to(staging).as_posix() for path in unfinished)
-        raise IncompleteError(
-            f"{len(unfinished)} of the arrays in {staging} are not finished ({names}). "
-            "The task has to write all that `pending()` gives before it returns."
+def _check(path: Path, listed: Mapping[str, Any], stage: str) -> None:
+    found = file_sha256(path) if path.is_file() else "no file"
+    if found != listed["sha256"]:
+        raise DamagedError(
+            f"{path} is damaged: expected SHA-256 {listed['sha256']}, found {found}. "
+            f"Run again: what is damaged of {stage} is made anew.",
+            path,
         )
-
-
-def _drop_scratch(staging: Path) -> None:
-    (staging / MANIFEST).unlink(missing_ok=True)  # from a run killed between manifest and rename
-    for path in list(staging.rglob(".*")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)  # gone already when its folder was scratch too
-
-
-def _remove(folder: Path) -> None:
-    (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a kill half way leaves nothing that looks finished
-    if folder.exists():
-        shutil.rmtree(folder)

@@ -1,29 +1,33 @@
 """A clip in; the faces of one person out: where they are, their crops and what every pixel of these shows."""
 
-from collections import deque
+import json
+from pathlib import Path
 
 import numpy as np
 from torch.nn import functional as F
 
 from stitchedit.align import AlignOptions, align_run, usable_sizes, working_size
-from stitchedit.landmarks import Detection, FaceFinder, LandmarkOptions, recent_faces
+from stitchedit.landmarks import LandmarkOptions
 from stitchedit.nets.face_parsing import SIZE as PARSING
 from stitchedit.nets.face_parsing import parse_faces
 from stitchedit.tracks import Tracker, TrackOptions, Tracks, select_person
 from stitchedit.warp import crop_face
 from storage.artifact import Artifact, Source, write_json
+from storage.errors import IncompleteError
 from storage.frame_array import FrameArray
-from storage.store import Workspace
-from storage.video import rgb, upright, upright_to_coded
-from storage.video_index import read_frames
+from storage.video import upright_to_coded
+from storage.workspace import Workspace
 from tasks import networks
-from tasks.clip import ShotClip, frames_at, open_clip, save_rows
+from tasks.chunks import face_pictures, pending_in_any
+from tasks.clip import ShotClip, open_clip, save_rows
+from tasks.detections import find_faces
 from tasks.faces import to_images
 from tasks.progress import Progress, tell
 from tasks.stage import stage
 
 CHUNK = 16  # faces; at most so many are lost in a crash
-REMEMBERED = 8  # frames before this one in which a face is looked for again
+TRACKS = "tracks.json"
+FOUND = ("frames", "runs", "interpolated", "landmarks")  # what the search alone gives, beside the tracks
 
 
 @stage(*networks.FACES, *networks.GENERATOR)
@@ -38,73 +42,72 @@ def align_faces(
 ) -> None:
     sizes = usable_sizes(networks.generator(device).sizes, options)  # told before the long search, if there is none
     footage = open_clip(source, clip)
-    found = find_tracks(footage, landmarks, tracks)
-    person = select_person(found, options.person)
-    report(out, found, person)
+    if not ((out.path / TRACKS).exists() and all(_is_complete(out.path / name) for name in FOUND)):
+        found = find_tracks(out, footage, landmarks, tracks)
+        person = select_person(found, options.person)  # refused before anything is kept, if there is none
+        save_tracks(out, found)
+        save_rows_of(out, footage, person)
+    tell_operators(out, options.person)
 
-    order = np.lexsort((person.track, person.frame))
-    info = footage.clip.info
-    points = upright_to_coded(person.landmarks, info.rotation, info.width, info.height)
-    quads = np.empty((len(order), 4, 2))
-    for track in np.unique(person.track):
-        rows = person.track == track
-        quads[rows] = align_run(points[rows], footage.times_s[person.frame[rows]], options)
-    quads, frames = quads[order], person.frame[order]
-    rows = {"frames": frames, "runs": person.track[order], "quads": quads, "interpolated": person.interpolated[order]}
-    for name, values in (rows | {"landmarks": points[order]}).items():
-        save_rows(out.path / name, values)
+    frames, runs, points = (FrameArray.open(out.path / name).read() for name in ("frames", "runs", "landmarks"))
+    quads = np.empty((len(frames), 4, 2))
+    for run in np.unique(runs):
+        rows = runs == run
+        quads[rows] = align_run(points[rows], footage.times_s[frames[rows]], options)
+    save_rows(out.path / "quads", quads)
 
     write_crops(out, footage, frames, quads, working_size(quads, sizes, options), device)
 
 
-def find_tracks(footage: ShotClip, landmarks: LandmarkOptions, options: TrackOptions) -> Tracks:
+def _is_complete(path: Path) -> bool:
+    try:
+        array = FrameArray.open(path)
+    except IncompleteError:
+        return False
+    return array.finished == array.chunks
+
+
+def find_tracks(out: Workspace, footage: ShotClip, landmarks: LandmarkOptions, options: TrackOptions) -> Tracks:
     """Every face of the clip, linked over time."""
-    finder, tracker = FaceFinder(networks.landmark_networks(), landmarks), Tracker(options)
-    progress, info = Progress("align", "frames", "align: faces"), footage.clip.info
-    recent: deque[list[Detection]] = deque(maxlen=REMEMBERED)
-    for number, frame in read_frames(footage.clip):
-        if number and footage.shots[number] != footage.shots[number - 1]:
-            recent.clear()
-        detections = finder.find(np.ascontiguousarray(upright(rgb(frame, info), info.rotation)), recent_faces(recent))
-        recent.append(detections)
+    tracker, progress = Tracker(options), Progress("align", "frames", "align: faces")
+    for number, detections in enumerate(find_faces(out.path / ".detections", footage, landmarks)):
         tracker.add(number, float(footage.times_s[number]), int(footage.shots[number]), detections)
         progress(number + 1, len(footage.shots))
     return tracker.finish()
+
+
+def save_rows_of(out: Workspace, footage: ShotClip, person: Tracks) -> None:
+    """Keep where one person is, in which frames."""
+    order, info = np.lexsort((person.track, person.frame)), footage.clip.info
+    points = upright_to_coded(person.landmarks, info.rotation, info.width, info.height)
+    rows = {"frames": person.frame, "runs": person.track, "interpolated": person.interpolated, "landmarks": points}
+    for name, values in rows.items():
+        save_rows(out.path / name, values[order])
 
 
 def write_crops(
     out: Workspace, footage: ShotClip, frames: np.ndarray, quads: np.ndarray, size: int, device: str
 ) -> None:
     """Crops at `size` and their parsing, chunk by chunk."""
-    parser, progress = networks.face_parser(device), Progress("align", "faces", "align: crops")
+    chosen, progress = networks.choose_device(device), Progress("align", "faces", "align: crops")
     crops = FrameArray.create(out.path / "crops", np.zeros((3, size, size), np.uint8), len(frames), CHUNK, "image")
     labels = FrameArray.create(out.path / "labels", np.zeros((512, 512), np.uint8), len(frames), CHUNK, "label")
-    todo = list(labels.pending())  # written after the crops of its chunk
-    if not todo:
-        return
-    decoded = frames_at(footage.clip, frames[todo[0].start :])
-    number, picture = -1, np.empty(0)
-    for rows in todo:
-        cut = np.empty((rows.stop - rows.start, 3, size, size), np.uint8)
-        for row in range(rows.start, rows.stop):
-            while number != frames[row]:
-                number, frame = next(decoded)
-                picture = rgb(frame, footage.clip.info)
-            cut[row - rows.start] = crop_face(picture, quads[row], size).image.transpose(2, 0, 1)
-        if rows in list(crops.pending()):
-            crops.write(rows, cut)
-        images = to_images(cut, networks.choose_device(device))
-        labels.write(
-            rows,
-            parse_faces(
-                parser, F.interpolate(images, (PARSING, PARSING), mode="area" if size > PARSING else "bilinear")
-            ),
-        )
+    cut = list(crops.pending())
+    pictures = face_pictures(footage.clip, frames, cut)
+    for rows in pending_in_any(crops, labels):
+        if rows in cut:
+            made = [crop_face(next(pictures), quads[row], size).image for row in range(rows.start, rows.stop)]
+            crops.write(rows, np.ascontiguousarray(np.stack(made).transpose(0, 3, 1, 2)))
+        if rows in labels.pending():
+            images = F.interpolate(
+                to_images(crops.read(rows), chosen), (PARSING, PARSING), mode="area" if size > PARSING else "bilinear"
+            )
+            labels.write(rows, parse_faces(networks.face_parser(device), images))
         progress(rows.stop, len(frames))
 
 
-def report(out: Workspace, found: Tracks, person: Tracks) -> None:
-    """Keep what was found, and tell what an operator should know of it."""
+def save_tracks(out: Workspace, found: Tracks) -> None:
+    """Keep who was found, and what was dropped."""
     tracks = [
         {
             "track": int(track),
@@ -116,11 +119,20 @@ def report(out: Workspace, found: Tracks, person: Tracks) -> None:
         for track in np.unique(found.track)
     ]
     dropped = [vars(track) for track in found.dropped]
-    write_json(out.path / "tracks.json", {"frames": found.frames, "tracks": tracks, "dropped": dropped})
-    if len(found.persons) > 1:
-        tell("align", "noted", text=f"{len(found.persons)} persons; person {int(person.person[0])} is edited.")
-    untouched = found.frames - len(np.unique(person.frame))
+    write_json(out.path / TRACKS, {"frames": found.frames, "tracks": tracks, "dropped": dropped})
+
+
+def tell_operators(out: Workspace, person: int) -> None:
+    """What they should know of `person`, and of the others."""
+    found = json.loads((out.path / TRACKS).read_text())
+    frames, interpolated = (FrameArray.open(out.path / name).read() for name in ("frames", "interpolated"))
+    persons = {track["person"] for track in found["tracks"]}
+    if len(persons) > 1:
+        tell("align", "noted", text=f"{len(persons)} persons; person {person} is edited.")
+    untouched = found["frames"] - len(np.unique(frames))
     if untouched:
-        tell("align", "noted", text=f"{untouched} of {found.frames} frames do not show this face; they pass through.")
-    if person.interpolated.any():
-        tell("align", "noted", text=f"{int(person.interpolated.sum())} faces were not seen and are interpolated.")
+        tell(
+            "align", "noted", text=f"{untouched} of {found['frames']} frames do not show this face; they pass through."
+        )
+    if interpolated.any():
+        tell("align", "noted", text=f"{int(interpolated.sum())} faces were not seen and are interpolated.")

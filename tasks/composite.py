@@ -8,14 +8,14 @@ from stitchedit.metrics import ring_error
 from stitchedit.warp import Box, patch_box, patch_size, warp_back
 from storage.artifact import Artifact, Source, write_json
 from storage.frame_array import FrameArray
-from storage.store import Workspace
-from storage.video import rgb
-from tasks.clip import frames_at, open_clip
+from storage.workspace import Workspace
+from tasks.chunks import face_pictures, pending_in_any, write_pending
+from tasks.clip import open_clip
 from tasks.faces import open_faces
 from tasks.progress import Progress
 from tasks.stage import QUALITY, stage
 
-CHUNK = 8  # faces
+CHUNK = 8  # faces; at most so many are lost in a crash
 
 
 @stage()
@@ -39,15 +39,12 @@ def composite_faces(
     patches = array("patches", np.zeros((4, height, width), np.uint8), "image")  # RGB and alpha
     places = array("places", np.zeros(2, np.int32), "number")  # left and top, px
     rings = array("rings", np.zeros((), np.float32), "number")  # ring error in the frame, 8-bit levels
-    todo = list(rings.pending())  # written last of its chunk
-    decoded = frames_at(footage, found.frames[todo[0].start :] if todo else [])
-    number, picture = -1, np.empty(0)
+    todo = pending_in_any(patches, places, rings)
+    pictures = face_pictures(footage, found.frames, todo)
     for rows in todo:
         made = []
         for row in range(rows.start, rows.stop):
-            while number != found.frames[row]:
-                number, frame = next(decoded)
-                picture = rgb(frame, footage.info)
+            picture = next(pictures)
             seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
             alpha = paste_alpha(seam.full[0], found.size, options.feather, options.edge)
             quad = found.quads[row]
@@ -58,13 +55,10 @@ def composite_faces(
                 towards = matched.read(row).transpose(1, 2, 0)
                 patch = keep_detail(patch, picture, (towards, stitched_crop), quad, options)
             made.append((patch, _ring(picture, paste(picture, patch), seam.border[0], quad, box)))
-        for target, values in (
-            (patches, np.stack([np.concatenate([p.rgb.transpose(2, 0, 1), p.alpha[None]]) for p, _ in made])),
-            (places, np.array([(p.left, p.top) for p, _ in made], np.int32)),
-            (rings, np.array([ring for _, ring in made], np.float32)),
-        ):
-            if rows in list(target.pending()):
-                target.write(rows, values)
+        layers = [np.concatenate([patch.rgb.transpose(2, 0, 1), patch.alpha[None]]) for patch, _ in made]
+        write_pending(patches, rows, np.stack(layers))
+        write_pending(places, rows, np.array([(patch.left, patch.top) for patch, _ in made], np.int32))
+        write_pending(rings, rows, np.array([ring for _, ring in made], np.float32))
         progress(rows.stop, len(found))
     write_json(out.path / QUALITY, {"ring_levels": float(np.nanmean(rings.read()))})
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from stitchedit.shots import ShotFinder, ShotOptions
 from storage.artifact import Source
-from storage.store import Workspace
 from storage.video import probe
 from storage.video_index import Clip, DecodeOptions, index_frames
+from storage.workspace import Workspace
 from tasks.clip import save_clip
 from tasks.progress import Progress, tell
 from tasks.stage import stage
@@ -26,4 +26,5 @@ def decode_video(out: Workspace, source: Source, options: DecodeOptions, shots: 
     index = index_frames(source.path, info, options.start, options.end, on_frame)
     for warning in index.warnings:
         tell("decode", "noted", text=warning)
+    out.facts["frames"] = len(index)
     save_clip(out.path, Clip(source.path, info, index), finder.shots())

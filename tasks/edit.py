@@ -5,7 +5,7 @@ import torch
 from stitchedit.edit import EditOptions, edit_codes
 from storage.artifact import Artifact, Source
 from storage.frame_array import FrameArray
-from storage.store import Workspace
+from storage.workspace import Workspace
 from tasks import networks
 from tasks.clip import save_rows
 from tasks.stage import stage

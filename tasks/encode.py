@@ -1,7 +1,8 @@
 """Patches in; the edited video out, with a side-by-side preview and a contact sheet."""
 
+import json
 from collections import defaultdict
-from collections.abc import Callable
+from pathlib import Path
 
 import av
 import cv2
@@ -11,12 +12,13 @@ from stitchedit.planes import paste_patch
 from stitchedit.sheet import contact_sheet
 from storage.artifact import Artifact, Source, write_json, write_whole
 from storage.frame_array import FrameArray
-from storage.store import Workspace
 from storage.video import rgb, upright
 from storage.video_index import Clip
 from storage.video_planes import writable_planes
 from storage.video_preview import Panels, write_side_by_side
+from storage.video_segments import EditFrame
 from storage.video_writer import EncodeOptions, write_video
+from storage.workspace import Workspace
 from tasks.clip import frames_at, open_clip
 from tasks.faces import open_faces
 from tasks.progress import Progress, tell
@@ -36,24 +38,43 @@ def encode_video(
     suffix: str,
 ) -> None:
     footage, found = open_clip(source, clip).clip, open_faces(faces)
-    progress, total = Progress("encode", "frames"), len(footage.index)
-    edit_frame = frame_editor(footage, found.frames, patches)
+    total, edit_frame = len(footage.index), frame_editor(footage, found.frames, patches)
+    video, preview, sheet = (out.path / name for name in (f"video{suffix}", "preview.mp4", "sheet.png"))
 
-    output = out.path / f"video{suffix}"
-    notes = write_video(footage, output, options, edit_frame, lambda number: progress(number + 1, total))
-    for note in notes:
+    for note in _write_video(out, footage, video, options, edit_frame):
         tell("encode", "noted", text=note)
-    preview = Progress("encode", "frames", "encode: preview")
-    write_side_by_side(footage, output, out.path / "preview.mp4", Panels(), lambda number: preview(number + 1, total))
+    if not preview.exists():
+        progress = Progress("encode", "frames", "encode: preview")
+        write_side_by_side(footage, video, preview, Panels(), lambda number: progress(number + 1, total))
+    if not sheet.exists():
+        written, png = cv2.imencode(
+            ".png", cv2.cvtColor(draw_sheet(footage, found.frames, edit_frame), cv2.COLOR_RGB2BGR)
+        )
+        assert written
+        write_whole(sheet, png.tobytes())
 
-    sheet = draw_sheet(footage, found.frames, edit_frame)
-    written, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    assert written
-    write_whole(out.path / "sheet.png", png.tobytes())
-    write_json(out.path / "notes.json", list(notes))
+
+def _write_video(
+    out: Workspace, footage: Clip, video: Path, options: EncodeOptions, edit_frame: EditFrame
+) -> list[str]:
+    """What could not be kept of the source. The video is there then, with the notes beside it."""
+    notes = out.path / "notes.json"
+    if not (video.exists() and notes.exists()):
+        progress, total = Progress("encode", "frames"), len(footage.index)
+        lost = write_video(
+            footage,
+            video,
+            options,
+            edit_frame,
+            lambda number: progress(number + 1, total),
+            scratch=out.path / ".segments",
+        )
+        write_json(notes, list(lost))
+    texts: list[str] = json.loads(notes.read_bytes())
+    return texts
 
 
-def frame_editor(footage: Clip, frames: np.ndarray, patches: Artifact) -> Callable[[int, av.VideoFrame], av.VideoFrame]:
+def frame_editor(footage: Clip, frames: np.ndarray, patches: Artifact) -> EditFrame:
     """A function that pastes into a decoded frame what `composite` made for it."""
     pictures, places = FrameArray.open(patches.path / "patches"), FrameArray.open(patches.path / "places").read()
     rows_of = defaultdict(list)
@@ -73,9 +94,7 @@ def frame_editor(footage: Clip, frames: np.ndarray, patches: Artifact) -> Callab
     return edit
 
 
-def draw_sheet(
-    footage: Clip, frames: np.ndarray, edit_frame: Callable[[int, av.VideoFrame], av.VideoFrame]
-) -> np.ndarray:
+def draw_sheet(footage: Clip, frames: np.ndarray, edit_frame: EditFrame) -> np.ndarray:
     """Frames evenly spread over those that show the face, before and after, upright."""
     info = footage.info
     chosen = np.unique(frames[np.linspace(0, len(frames) - 1, SHEET_FRAMES).round().astype(int)])

@@ -1,15 +1,20 @@
 """Crops in; the code of every face out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from stitchedit.invert import Footage, Inverter, InvertOptions
+from stitchedit.invert import Course, Footage, Inverter, InvertOptions
 from storage.artifact import Artifact
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors
-from storage.store import Workspace
+from storage.workspace import Workspace
 from tasks import networks
+from tasks.checkpoint import save_state, saved_state
 from tasks.faces import open_faces
 from tasks.progress import Progress
 from tasks.stage import stage
@@ -25,16 +30,27 @@ def invert_faces(out: Workspace, faces: Artifact, options: InvertOptions, device
     kept = out.path / "person.safetensors"
     if not kept.exists():
         shared = torch.from_numpy(mean_row(started)).to(chosen)
-        person = inverter.person(shared, Progress("invert", "steps", "invert: person"))
-        save_tensors(kept, {"shared": shared.cpu().numpy(), "w_plus": person.cpu().numpy()}, {})
+        with resumable(out, "person", chosen) as course:
+            found = {"shared": shared, "w_plus": inverter.person(shared, course)}
+            losses = np.array(course.state.losses)  # one per step
+            save_tensors(kept, {name: code.cpu().numpy() for name, code in found.items()} | {"losses": losses}, {})
     shared, person = (torch.from_numpy(load_tensors(kept)[name]).to(chosen) for name in ("shared", "w_plus"))
 
     codes = FrameArray.create(out.path / "w_plus", person[0].cpu().numpy(), len(footage), options.segment, "number")
     for rows in codes.pending():
         segment = np.arange(rows.start, rows.stop)
         own = torch.from_numpy(started.read(rows)).to(chosen) - shared
-        part = f"invert: frames {rows.start}-{rows.stop - 1}"
-        codes.write(rows, inverter.frames(person, own, segment, Progress("invert", "steps", part)).cpu().numpy())
+        with resumable(out, f"frames {rows.start}-{rows.stop - 1}", chosen) as course:
+            codes.write(rows, inverter.frames(person, own, segment, course).cpu().numpy())
+
+
+@contextmanager
+def resumable(out: Workspace, part: str, device: torch.device) -> Iterator[Course]:
+    """Where the optimisation of `part` goes on. Its state is on the disk until the result is."""
+    kept = out.path / f".state-{part.replace(' ', '-')}.safetensors"
+    progress = Progress("invert", "steps", f"invert: {part}")
+    yield Course(saved_state(kept, device), progress, partial(save_state, kept))
+    kept.unlink(missing_ok=True)
 
 
 def start_codes(out: Workspace, footage: Footage, options: InvertOptions, device: str) -> FrameArray:

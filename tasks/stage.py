@@ -10,8 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
-from functools import wraps
-from importlib import metadata
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -22,13 +21,16 @@ from prefect.states import Completed
 from stitchedit.errors import StitchEditError
 from stitchedit.memory import release_freed_memory
 from storage.artifact import Artifact, Recipe, Source
-from storage.errors import StorageError
-from storage.store import Store, Workspace
+from storage.errors import DamagedError, LeaseLostError, StorageError, UnreachableStoreError
+from storage.store import Store
+from storage.workspace import Workspace
+from tasks.code import code_digest, code_digests
 from tasks.pretrained import pretrained
 from tasks.progress import tell
 
 QUALITY = "quality.json"  # of an artifact: name -> number
 REVISION = 1  # of what a recipe says; bump and every stage runs anew
+RETRY_DELAYS: list[float] = [10, 30, 90]  # s; a full disk or a store that is restarted may be fine by then
 HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
 
 
@@ -44,33 +46,31 @@ def stage(*networks: str) -> Callable[[Callable[..., None]], Task[..., Any]]:
             done = store.find(recipe)
             if done:
                 tell(name, "cached", key=done.key)
-                _tell_quality(name, done)
+                _tell_quality(name, store, done)
                 return Completed(name="Cached", data=done, message=f"{done.stage} {done.key} is in the store")
 
             def fill(out: Workspace) -> None:
                 tell(name, "started", resumed=out.resumed)
-                try:
-                    function(out, *args, **kwargs)
-                finally:
-                    release_freed_memory()
+                _fill(out, store, function, args, kwargs)
 
             began = time.monotonic()
             try:
-                made = store.make(recipe, fill, software={"torch": metadata.version("torch")})
+                made = store.make(recipe, fill)
             except BaseException:
                 tell(name, "failed")
                 raise
             tell(name, "finished", key=made.key, seconds=time.monotonic() - began)
-            _tell_quality(name, made)
+            _tell_quality(name, store, made)
             return made
 
+        run.describe = partial(describe, function, networks)  # type: ignore[attr-defined]
         run.__signature__ = _signature(function)  # type: ignore[attr-defined]
         return task(
             name=name,
             cache_policy=NO_CACHE,
             persist_result=False,
-            retries=2,
-            retry_delay_seconds=30,
+            retries=len(RETRY_DELAYS),
+            retry_delay_seconds=RETRY_DELAYS,
             retry_condition_fn=_may_pass_next_time,
         )(run)
 
@@ -81,9 +81,7 @@ def describe(
     function: Callable[..., None], networks: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Recipe:
     """What decides the result of a stage called with `args`: everything but where it is computed."""
-    bound = inspect.signature(function).bind(None, *args, **kwargs)  # None stands for the folder
-    bound.apply_defaults()
-    given = dict(list(bound.arguments.items())[1:])
+    given = _given(function, args, kwargs)
     inputs = {name: value.digest for name, value in given.items() if isinstance(value, Artifact | Source)}
     plain = {name: value for name, value in given.items() if name not in inputs and name not in HARDWARE}
     options = {name: _with_revision(value) for name, value in plain.items()}
@@ -94,14 +92,58 @@ def describe(
         options=options,
         networks={network: catalog[network].sha256 for network in networks},
         inputs=inputs,
+        code=code_digest(function),
     )
 
 
-def _tell_quality(name: str, made: Artifact) -> None:
+def _fill(
+    out: Workspace, store: Store, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Call a stage with inputs that are here and whole, and note where they came from.
+
+    A file found damaged is removed from the store, so that the flow can have it made again.
+    """
+    given = _given(function, args, kwargs)
+    artifacts = {name: value for name, value in given.items() if isinstance(value, Artifact)}
+    sources = {name: value for name, value in given.items() if isinstance(value, Source)}
+    homes = {name: _home(store, artifact) for name, artifact in artifacts.items()}
+    frames = [homes[name].manifest(artifact)["lineage"].get("frames", 0) for name, artifact in artifacts.items()]
+    origins = {name: {"stage": artifact.stage, "key": artifact.key} for name, artifact in artifacts.items()}
+    origins |= {name: {"file": str(source.path)} for name, source in sources.items()}
+    out.facts.update(inputs=origins, frames=max(frames, default=0), code=code_digests(function))
+    try:
+        for name, artifact in artifacts.items():
+            homes[name].fetch(artifact)
+        for source in sources.values():
+            source.check()
+        function(out, *args, **kwargs)
+        for source in sources.values():  # or what was made of the one would be kept as the other's
+            source.check()
+    except DamagedError as error:
+        if error.path is not None:
+            store.report_damage(error.path)
+        raise
+    finally:
+        release_freed_memory()
+
+
+def _home(store: Store, artifact: Artifact) -> Store:
+    """The store that an artifact is in; it is read where it is."""
+    return store if artifact.store == store.folder else Store.at(artifact.store)
+
+
+def _given(function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Every argument of a stage by name, but for the folder."""
+    bound = inspect.signature(function).bind(None, *args, **kwargs)  # None stands for the folder
+    bound.apply_defaults()
+    return dict(list(bound.arguments.items())[1:])
+
+
+def _tell_quality(name: str, store: Store, made: Artifact) -> None:
     """Pass on the numbers by which a stage judges its own result, if it wrote any."""
-    path = made.path / QUALITY
-    if path.exists():
-        tell(name, "measured", **json.loads(path.read_text()))
+    stored = store.place.objects.read(f"{made.stage}/{made.key}/{QUALITY}")
+    if stored:
+        tell(name, "measured", **json.loads(stored.value))
 
 
 def _with_revision(value: Any) -> Any:
@@ -122,7 +164,9 @@ def _may_pass_next_time(task: Any, run: Any, state: Any) -> bool:
     """A full disk or a lost GPU may be gone in a minute; a clip without a face will have none then either."""
     try:
         state.result()
-    except (StitchEditError, StorageError):
+    except (LeaseLostError, UnreachableStoreError):
+        return True
+    except (StitchEditError, StorageError, PermissionError):
         return False
     except (OSError, torch.cuda.OutOfMemoryError, torch.AcceleratorError):
         return True

@@ -1,5 +1,6 @@
 """Edited codes and the tuned generator in; crops that meet their frame out."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from stitchedit.stitch import SeamTarget, Stitched, StitchOptions, fresh_copy, s
 from storage.artifact import Artifact, write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors
-from storage.store import Workspace
+from storage.workspace import Workspace
 from tasks import networks
+from tasks.chunks import pending_in_any, write_pending
 from tasks.faces import Faces, open_faces, to_images, to_pictures
 from tasks.progress import Progress
 from tasks.stage import QUALITY, stage
@@ -42,30 +44,87 @@ def stitch_faces(
     seams = FrameArray.create(out.path / "seams", np.zeros(3, np.float32), len(found), options.chunk, "number")
 
     tuned = tuned_generator(weights, device)
-    todo = list(seams.pending())  # written last of its chunk
-    warm = _warm_copy(tuned, _warm_file(out, todo[0].start), found.size) if todo else fresh_copy(tuned)
-    for rows in todo:
-        results, wanted = [], []
-        for row in range(rows.start, rows.stop):
-            if not options.warm_start or row == 0 or found.runs[row] != found.runs[row - 1]:
-                warm = fresh_copy(tuned)
-            if options.toward == "source":
-                wanted.append(to_images(found.crops.read(slice(row, row + 1)), chosen))
-            else:
-                wanted.append(tuned(before[[row]], found.size))
-            target = _target(found, row, wanted[-1], tuned(after[[row]], found.size), masks)
-            results.append(stitch_face(warm, after[[row]], target, options))
-            progress(row + 1, len(found))
-        for array, images in ((crops, [result.crop for result in results]), (matched, wanted)):
-            if rows in list(array.pending()):
-                array.write(rows, np.concatenate([to_pictures(image) for image in images]))
-        _save_warm(warm, _warm_file(out, rows.stop), found.size)
-        seams.write(rows, np.array([_facts(result) for result in results], np.float32))
-        _warm_file(out, rows.start).unlink(missing_ok=True)
+    chain = WarmChain(out.path, tuned, found.size, found.runs, options)
+
+    def stitch(row: int) -> tuple[Stitched, torch.Tensor]:
+        if options.toward == "source":
+            wanted = to_images(found.crops.read(slice(row, row + 1)), chosen)
+        else:
+            wanted = tuned(before[[row]], found.size)
+        target = _target(found, row, wanted, tuned(after[[row]], found.size), masks)
+        result = stitch_face(chain.weights(row), after[[row]], target, options)
+        progress(row + 1, len(found))
+        return result, wanted
+
+    for rows in pending_in_any(crops, matched, seams):
+        for part in chain.parts(rows):
+            results, wanted = zip(*map(stitch, part), strict=True)
+            chain.keep(part.stop)
+            if part.start == rows.start:  # else it is on the disk, and stitched again for its weights only
+                write_pending(crops, rows, np.concatenate([to_pictures(result.crop) for result in results]))
+                write_pending(matched, rows, np.concatenate([to_pictures(image) for image in wanted]))
+                write_pending(seams, rows, np.array([_facts(result) for result in results], np.float32))
+            chain.drop(part.stop)
     steps, ring_before, ring_after = np.nanmean(seams.read(), axis=0)
     write_json(
         out.path / QUALITY, {"steps": float(steps), "ring_before": float(ring_before), "ring_after": float(ring_after)}
     )
+
+
+class WarmChain:
+    """The weights to stitch each face with: those that the face before was left with, or a run's first, the tuned ones.
+
+    The weights after each chunk are kept until those after the next one are. To make a chunk alone again, as when it
+    was lost from a finished artifact, the faces before it in its run are stitched again, which gives the same weights,
+    bit for bit on a CPU; their chunks are not written.
+    """
+
+    def __init__(self, folder: Path, tuned: Generator, size: int, runs: np.ndarray, options: StitchOptions) -> None:
+        self.folder, self.tuned, self.size, self.chunk = folder, tuned, size, options.chunk
+        cuts = np.flatnonzero(np.diff(runs)) + 1
+        # rows, and the end, that need no weights of the row before
+        self.fresh = {0, *cuts.tolist(), len(runs)} if options.warm_start else set(range(len(runs) + 1))
+        self.warm, self.ready_for = tuned, 0  # the weights in hand, and the row that they are for
+
+    def parts(self, rows: slice) -> Iterator[range]:
+        """Rows to stitch, in order, a chunk at a time: those before `rows` whose weights are missing, then these."""
+        known = {*self.fresh, self.ready_for, *self._saved()}
+        row = max(row for row in known if row <= rows.start)
+        while row < rows.stop:
+            stop = min(row - row % self.chunk + self.chunk, rows.stop)
+            yield range(row, stop)
+            row = stop
+
+    def weights(self, row: int) -> Generator:
+        """What to stitch `row` with, in place."""
+        if row in self.fresh:
+            self.warm = fresh_copy(self.tuned)
+        elif row != self.ready_for:
+            self.warm = fresh_copy(self.tuned)
+            tensors = load_tensors(self._file(row))
+            with torch.no_grad():
+                for name, parameter in self.warm.synthesis_parameters(self.size):
+                    parameter.copy_(torch.from_numpy(tensors[name]))
+        self.ready_for = row + 1
+        return self.warm
+
+    def keep(self, row: int) -> None:
+        """Put the weights for `row`, which are in hand, on the disk if they are needed there."""
+        if row not in self.fresh:
+            tensors = {name: value.detach().cpu().numpy() for name, value in self.warm.synthesis_parameters(self.size)}
+            save_tensors(self._file(row), tensors, {})
+
+    def drop(self, row: int) -> None:
+        """Delete the weights for rows before `row`."""
+        for saved in self._saved():
+            if saved < row:
+                self._file(saved).unlink()
+
+    def _saved(self) -> list[int]:
+        return [int(path.stem.removeprefix(".warm-")) for path in self.folder.glob(".warm-*.safetensors")]
+
+    def _file(self, row: int) -> Path:
+        return self.folder / f".warm-{row}.safetensors"
 
 
 @torch.no_grad()
@@ -73,26 +132,6 @@ def _target(found: Faces, row: int, matched: torch.Tensor, edited: torch.Tensor,
     seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
     border, content = (resize_masks(mask, found.size).to(matched.device) for mask in (seam.border, seam.content))
     return SeamTarget(matched, border, edited, content)
-
-
-def _warm_file(out: Workspace, row: int) -> Path:
-    """Where the weights are kept with which the face before `row` was stitched."""
-    return out.path / f".warm-{row}.safetensors"
-
-
-def _warm_copy(tuned: Generator, path: Path, size: int) -> Generator:
-    """A copy to go on stitching with: of the run that was cut off, else of the tuned generator."""
-    warm = fresh_copy(tuned)
-    if path.exists():
-        tensors = load_tensors(path)
-        with torch.no_grad():
-            for name, parameter in warm.synthesis_parameters(size):
-                parameter.copy_(torch.from_numpy(tensors[name]))
-    return warm
-
-
-def _save_warm(warm: Generator, path: Path, size: int) -> None:
-    save_tensors(path, {name: value.detach().cpu().numpy() for name, value in warm.synthesis_parameters(size)}, {})
 
 
 def _facts(result: Stitched) -> tuple[float, float, float]:

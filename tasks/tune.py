@@ -1,24 +1,29 @@
 """Crops and their codes in; the weights of a generator that draws this very footage out."""
 
 import json
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from stitchedit.descent import DescentState
 from stitchedit.metrics import psnr
 from stitchedit.nets.generator import Generator
 from stitchedit.stitch import fresh_copy
-from stitchedit.tune import Pivots, TuneOptions, TuneState, tune_generator
+from stitchedit.tune import Pivots, TuneOptions, tune_generator
 from storage.artifact import Artifact, write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, read_metadata, save_tensors
-from storage.store import Workspace
+from storage.workspace import Workspace
 from tasks import networks
+from tasks.checkpoint import save_state, saved_state
 from tasks.clip import save_rows
 from tasks.faces import Faces, open_faces, to_pictures
 from tasks.progress import Progress
 from tasks.stage import QUALITY, stage
 
+WEIGHTS = "weights.safetensors"
 MEASURED = 24  # faces, evenly over the clip, on which the reconstruction is measured
 
 
@@ -27,50 +32,45 @@ def tune_weights(out: Workspace, faces: Artifact, codes: Artifact, options: Tune
     chosen, found = networks.choose_device(device), open_faces(faces)
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read()).to(chosen)
     pivots = Pivots(w_plus, found.footage(chosen).crops, found.size)
-    checkpoint = out.path / ".state.safetensors"
-    progress = Progress("tune", "steps")
 
-    def save(state: TuneState) -> None:
-        facts = {"step": str(state.step), "losses": json.dumps(state.losses)}
-        save_tensors(checkpoint, {name: value.cpu().numpy() for name, value in state.tensors.items()}, facts)
+    kept = out.path / WEIGHTS
+    if not kept.exists():
+        generator, state = _tune(out, pivots, options, device)
+        weights = {name: value.detach().cpu().numpy() for name, value in generator.synthesis_parameters(found.size)}
+        # losses are in here too, so that a lost array of them takes no training to come back
+        save_tensors(kept, weights, {"size": str(found.size), "losses": json.dumps(state.losses)})
+    save_rows(out.path / "losses", np.array(json.loads(read_metadata(kept)["losses"])))
+    if not (out.path / QUALITY).exists():
+        write_json(out.path / QUALITY, _measure(_read_generator(kept, device), pivots, found, device))
 
+
+def tuned_generator(weights: Artifact, device: str) -> Generator:
+    """A copy of the generator with the weights that `tune` wrote."""
+    return _read_generator(weights.path / WEIGHTS, device)
+
+
+def _read_generator(path: Path, device: str) -> Generator:
+    generator, tensors = fresh_copy(networks.generator(device)), load_tensors(path)
+    with torch.no_grad():
+        for name, parameter in generator.synthesis_parameters(int(read_metadata(path)["size"])):
+            parameter.copy_(torch.from_numpy(tensors[name]))
+    return generator.requires_grad_(False)
+
+
+def _tune(out: Workspace, pivots: Pivots, options: TuneOptions, device: str) -> tuple[Generator, DescentState]:
+    """A tuned copy of the generator and its last state; goes on from the checkpoint in `out` if there is one."""
+    checkpoint, progress = out.path / ".state.safetensors", Progress("tune", "steps")
     generator = fresh_copy(networks.generator(device))
     state = tune_generator(
         generator,
         networks.perceptual(device),
         pivots,
         options,
-        state=_saved_state(out, chosen),
+        state=saved_state(checkpoint, networks.choose_device(device)),
         on_step=lambda state, total: progress(state.step, total),
-        on_checkpoint=save,
+        on_checkpoint=partial(save_state, checkpoint),
     )
-    weights = {name: value.detach().cpu().numpy() for name, value in generator.synthesis_parameters(found.size)}
-    save_tensors(out.path / "weights.safetensors", weights, {"size": str(found.size)})
-    save_rows(out.path / "losses", np.array(state.losses))
-    write_json(out.path / QUALITY, _measure(generator, pivots, found, device))
-
-
-def tuned_generator(weights: Artifact, device: str) -> Generator:
-    """A copy of the generator with the weights that `tune` wrote."""
-    generator = fresh_copy(networks.generator(device))
-    tensors = load_tensors(weights.path / "weights.safetensors")
-    with torch.no_grad():
-        for name, parameter in generator.synthesis_parameters(int(_size(weights))):
-            parameter.copy_(torch.from_numpy(tensors[name]))
-    return generator.requires_grad_(False)
-
-
-def _size(weights: Artifact) -> str:
-    return read_metadata(weights.path / "weights.safetensors")["size"]
-
-
-def _saved_state(out: Workspace, device: torch.device) -> TuneState | None:
-    path = out.path / ".state.safetensors"
-    if not path.exists():
-        return None
-    facts = read_metadata(path)
-    tensors = {name: torch.from_numpy(value).to(device) for name, value in load_tensors(path).items()}
-    return TuneState(int(facts["step"]), json.loads(facts["losses"]), tensors)
+    return generator, state
 
 
 @torch.no_grad()

@@ -199,7 +199,7 @@ def test_a_clip_without_any_face(stitchedit, packaged, tmp_path, prefect_server)
 
 def test_a_network_file_that_was_altered(stitchedit, copied, monkeypatch):
     """A catalog like ours whose directions lie in a package of the same content but for one byte."""
-    package = copied.request.store.parent / "altered_package"
+    package = copied.store.folder.parent / "altered_package"
     listed = tasks.pretrained.pretrained()["directions"]
     altered = package / listed.file
     altered.parent.mkdir(parents=True)

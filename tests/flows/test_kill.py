@@ -31,7 +31,7 @@ main()
 def words(copied):
     """The command: all but the tuning and what follows from it is in the store. Nine steps, a checkpoint every two."""
     request = copied.request
-    where = ["--store", str(request.store), "--output", str(request.output)]
+    where = ["--store", request.store, "--output", str(request.output)]
     return ["edit", str(request.video), *request.options, "tune.passes=3", "--edit", "smile=+2", "--json", *where]
 
 
@@ -48,7 +48,7 @@ def stop(copied, words):
             rest, told = child.communicate()
         assert done is not None, told
         done = max([done, *map(int, rest.split())])
-        (staging,) = (copied.request.store / "staging").iterdir()
+        (staging,) = (copied.store.folder / "staging").iterdir()
         saved = int(read_metadata(staging / ".state.safetensors")["step"])
         return child.returncode, " ".join(told.split()), done, saved
 

@@ -1,12 +1,23 @@
 """Inversion with a whole generator at toy size, of pictures that it drew itself."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from stitchedit.descent import DescentState
 from stitchedit.errors import OptimizationError
-from stitchedit.invert import SMOOTHING, Footage, Inverter, InvertOptions, smoothing_matrix
+from stitchedit.invert import (
+    SMOOTHING,
+    Course,
+    Footage,
+    Inverter,
+    InvertOptions,
+    shuffled_batches,
+    smoothing_matrix,
+)
 
 TOY = {"work_size": 32, "refine_steps": 40, "color_steps": 0, "refine_passes": 15, "batch": 3, "lpips_weight": 0.1}
 RUNS = np.array([4, 4, 4, 4, 7, 7])
@@ -114,10 +125,11 @@ def test_the_generator_stays_as_it_is(inverter, toy_generator, mean):
 def test_steps_are_told_up_to_the_last(inverter, mean):
     told = []
     toy = inverter(refine_steps=3, color_steps=2, refine_passes=2)
-    person = toy.person(mean, lambda done, total: told.append((done, total)))
+    course = Course(on_step=lambda done, total: told.append((done, total)))
+    person = toy.person(mean, course)
     assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
     told.clear()
-    toy.frames(person, NONE[:4], np.arange(4), lambda done, total: told.append((done, total)))
+    toy.frames(person, NONE[:4], np.arange(4), Course(on_step=course.on_step))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
 
 
@@ -127,7 +139,7 @@ def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_
         Inverter(toy_generator, toy_perceptual, broken, InvertOptions(**TOY)).person(mean)
 
 
-@pytest.mark.parametrize("name", ["batch", "segment", "keyframes"])
+@pytest.mark.parametrize("name", ["batch", "segment", "keyframes", "checkpoint_every"])
 def test_options_name_what_is_wrong(name):
     with pytest.raises(ValueError, match=rf"invert\.{name} must be >= 1, got 0"):
         InvertOptions(**{name: 0})
@@ -154,3 +166,35 @@ def test_a_better_start_is_as_good_with_fewer_steps(inverter, toy_generator, toy
 def test_a_start_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="one of encoder, mean, got 'middle'"):
         InvertOptions(start="middle")
+
+
+def test_every_row_comes_once_before_any_comes_again():
+    """Seven rows by threes: the first two batches, and one row of the third, are six different ones and the seventh."""
+    rows = np.array([3, 5, 8, 13, 21, 34, 55])
+    batches = list(islice(shuffled_batches(rows, 3, seed=0), 14))
+    assert {len(batch) for batch in batches} == {3}
+    order = np.concatenate(batches).reshape(6, 7)
+    assert (np.sort(order, axis=1) == rows).all()
+    assert len(set(map(tuple, order))) == 6
+
+
+def kept(state):
+    """A state as it comes back from the disk."""
+    tensors = {name: value.clone() for name, value in state.tensors.items()}
+    return DescentState(state.step, list(state.losses), tensors, state.begun)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_codes_are_the_same_from_any_checkpoint_on(inverter, mean, every):
+    toy = inverter(refine_steps=5, color_steps=4, refine_passes=3, checkpoint_every=every)
+    states = []
+    person = toy.person(mean, Course(on_checkpoint=lambda state: states.append(kept(state))))
+    assert [state.step for state in states] == list(range(every, 10, every))
+    for state in states:
+        assert torch.equal(toy.person(mean, Course(state)), person)
+
+    states.clear()
+    codes = toy.frames(person, NONE, np.arange(6), Course(on_checkpoint=lambda state: states.append(kept(state))))
+    assert [state.step for state in states] == list(range(every, 7, every))
+    for state in states:
+        assert torch.equal(toy.frames(person, NONE, np.arange(6), Course(state)), codes)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from stitchedit.descent import DescentState
 from stitchedit.errors import OptimizationError
-from stitchedit.tune import Pivots, TuneOptions, TuneState, farthest_codes, shuffled_batches, tune_generator
+from stitchedit.tune import Pivots, TuneOptions, farthest_codes, shuffled_batches, tune_generator
 
 TOY = {"passes": 4, "batch": 2, "learning_rate": 2e-3, "lpips_weight": 0.05, "checkpoint_every": 3}  # 12 steps
 
@@ -35,7 +36,7 @@ def tune(toy_generator, toy_perceptual, pivots):
 
 def kept(state):
     """A state as it comes back from the disk."""
-    return TuneState(state.step, list(state.losses), {name: value.clone() for name, value in state.tensors.items()})
+    return DescentState(state.step, list(state.losses), {name: value.clone() for name, value in state.tensors.items()})
 
 
 def weights_of(generator):

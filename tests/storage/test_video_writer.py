@@ -13,15 +13,16 @@ import pytest
 
 from storage.errors import UnwritableOutputError
 from storage.video import StreamInfo, VideoInfo, probe, rgb
+from storage.video_encoder import encoding_format
 from storage.video_index import Clip, index_frames, read_frames
 from storage.video_output import output_suffix
 from storage.video_preview import Panels, write_side_by_side
-from storage.video_writer import EncodeOptions, encoding_format, write_video
+from storage.video_writer import EncodeOptions, write_video
 
 FEAT = importlib.util.find_spec("feat")
 PACKAGED = Path((FEAT.submodule_search_locations or [""])[0] if FEAT else "") / "tests" / "data"
 SHARED = Path(__file__).parents[2].parent / "shared" / "clips"
-FAST = EncodeOptions(preset="ultrafast")
+FAST = EncodeOptions(preset="ultrafast", segment=20)  # so that most clips have several
 CLIPS = [PACKAGED / name for name in ("single_face.mp4", "face_noface.mov", "no_face.mp4")] + [
     SHARED / name
     for name in (
@@ -300,7 +301,7 @@ def test_unusual_pictures_look_the_same(tmp_path: Path, pixel_format: str, size:
     assert np.abs(before - after).mean() < 2
 
 
-@pytest.mark.parametrize("options", [{"codec": "nothing"}, {"crf": -1.0}])
+@pytest.mark.parametrize("options", [{"codec": "nothing"}, {"crf": -1.0}, {"segment": 0}])
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"encode\."):
         EncodeOptions(**options)  # type: ignore[arg-type]

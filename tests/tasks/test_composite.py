@@ -1,5 +1,7 @@
 """What is to be pasted: patches in frame coordinates."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from storage.frame_array import FrameArray
 from storage.video import rgb
 from storage.video_index import read_frames
 from tasks.clip import open_clip
+from tasks.composite import composite_faces
 from tasks.faces import open_faces
 
 
@@ -53,3 +56,13 @@ def test_the_pasted_frame_equals_the_source_outside_and_differs_inside(finished,
         shown[...] = layers[3][: shown.shape[0], : shown.shape[1]]
         assert outside_difference(after, before, alpha) == 0
         assert np.abs(after[alpha == 255].astype(int) - before[alpha == 255]).mean() > 2
+
+
+@pytest.mark.parametrize("lost", ["patches", "places", "rings"])
+def test_a_lost_array_is_made_again_as_it_was(finished, workspace, make_again, assert_same, lost):
+    artifact, config = finished.artifacts["composite"], finished.request.config()
+    folder = workspace(artifact)
+    shutil.rmtree(folder / lost)
+    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "stitch")]
+    make_again(composite_faces, folder, finished.source, *inputs, config.composite, config.masks)
+    assert_same(folder, artifact)

@@ -25,14 +25,14 @@ def test_codes_move_by_strength_times_direction_in_every_layer(finished):
 
 
 def test_no_edit_leaves_the_codes_as_they_are(finished, tmp_path):
-    edited = edit_faces.fn(Store(tmp_path), finished.artifacts["invert"], EditOptions())
+    edited = edit_faces.fn(Store.at(tmp_path), finished.artifacts["invert"], EditOptions())
     assert np.array_equal(codes_of(edited), codes_of(finished.artifacts["invert"]))
 
 
 def test_an_unknown_direction_is_refused_and_nothing_is_kept(finished, tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'smile'"):
-        edit_faces.fn(Store(tmp_path), finished.artifacts["invert"], EditOptions({"smiel": 1.0}))
-    assert list(Store(tmp_path).artifacts()) == []
+        edit_faces.fn(Store.at(tmp_path), finished.artifacts["invert"], EditOptions({"smiel": 1.0}))
+    assert list(Store.at(tmp_path).artifacts()) == []
 
 
 def test_an_own_direction_is_known_by_its_bytes_and_used_beside_the_packaged_ones(finished, tmp_path):
@@ -43,7 +43,7 @@ def test_an_own_direction_is_known_by_its_bytes_and_used_beside_the_packaged_one
 
     def edited(folder):
         own = Source.of(tmp_path / folder / "own.safetensors")
-        return edit_faces.fn(Store(tmp_path / "store"), codes, options, own)
+        return edit_faces.fn(Store.at(tmp_path / "store"), codes, options, own)
 
     made = edited("one")
 

@@ -12,7 +12,7 @@ from storage.video import rgb, upright
 from storage.video_index import read_frames
 from storage.video_planes import writable_planes
 from tasks.clip import open_clip
-from tasks.encode import frame_editor
+from tasks.encode import encode_video, frame_editor
 from tasks.faces import open_faces
 
 
@@ -86,3 +86,30 @@ def test_sheet_shows_the_source_above_the_result(finished, footage):
     assert number == 0
     assert np.array_equal(above, shown)
     assert np.abs(below.astype(int) - shown).max() > 10
+
+
+@pytest.mark.parametrize(
+    "lost", [("preview.mp4",), ("sheet.png",), ("notes.json",), ("video.mp4", "sheet.png"), ("video.mp4", "notes.json")]
+)
+def test_what_was_lost_is_made_again_and_nothing_else(finished, workspace, make_again, assert_same, lost):
+    artifact, request = finished.artifacts["encode"], finished.request
+    folder = workspace(artifact)
+    for name in lost:
+        (folder / name).unlink()
+    left = {path: path.stat().st_ino for path in folder.iterdir() if path.name not in {*lost, "video.mp4"}}
+
+    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "composite")]
+    make_again(encode_video, folder, finished.source, *inputs, request.config().encode, ".mp4")
+
+    assert_same(folder, artifact)
+    assert {path: path.stat().st_ino for path in left} == left
+
+
+def test_a_run_that_was_cut_off_goes_on_in_the_third_segment(
+    finished, tmp_path, told, monkeypatch, make_again, assert_same
+):
+    artifact = finished.artifacts["encode"]
+    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "composite")]
+    options = replace(finished.request.config().encode, segment=2)
+    given = (finished.source, *inputs, options, ".mp4")
+    monkeypatch.setattr("tasks.encode.Progress", lambda *names: lambda done, total: tell(names[0], "advanced", done=done))

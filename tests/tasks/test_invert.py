@@ -1,5 +1,7 @@
 """Codes of every face, and what is left of them after an interruption."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_frames_differ_from_the_person_in_the_coarse_layers_only(finished):
 
 
 def test_an_interrupted_inversion_keeps_the_person_and_ends_in_the_same_codes(finished, tmp_path, told):
-    store, config = Store(tmp_path), finished.request.config()
+    store, config = Store.at(tmp_path), finished.request.config()
 
     def cut(record):
         if record.event == "advanced" and record.label == "invert: frames 4-5":
@@ -60,3 +62,84 @@ def test_crops_are_read_as_networks_take_them(finished):
     images = faces.footage(torch.device("cpu")).crops(np.array([5, 0]))
     assert images.shape == (2, 3, 256, 256)
     np.testing.assert_allclose(images[0].numpy(), faces.crops.read(5) / 127.5 - 1, atol=1e-6)
+
+
+def labels(told):
+    return {record.label for record in told.records if record.event == "advanced"}
+
+
+@pytest.mark.parametrize(
+    ("array", "number", "work"), [("start", 0, "invert: start"), ("w_plus", 1, "invert: frames 4-5")]
+)
+def test_a_lost_chunk_is_made_again_alone(
+    finished, workspace, lose_chunk, make_again, assert_same, told, array, number, work
+):
+    artifact = finished.artifacts["invert"]
+    folder = workspace(artifact)
+    lose_chunk(folder / array, number, "number")
+    make_again(invert_faces, folder, finished.artifacts["align"], finished.request.config().invert, "auto")
+    assert labels(told) == {work}
+    assert_same(folder, artifact)
+
+
+def test_a_lost_person_is_found_again_and_no_frame_is(finished, workspace, make_again, assert_same, told):
+    artifact = finished.artifacts["invert"]
+    folder = workspace(artifact)
+    (folder / "person.safetensors").unlink()
+    make_again(invert_faces, folder, finished.artifacts["align"], finished.request.config().invert, "auto")
+    assert labels(told) == {"invert: person"}
+    assert_same(folder, artifact)
+
+
+def cut_at(told, label, step):
+    """The stage is to be cut off at this step."""
+
+    def cut(record):
+        if record.event == "advanced" and record.label == label and record.done == step:
+            raise KeyboardInterrupt
+
+    told.on_record = cut
+
+
+def steps_told(told):
+    return [record.done for record in told.records if record.event == "advanced"]
+
+
+@pytest.mark.parametrize(("step", "every"), [(3, 2), (5, 2), (6, 1)])  # four coarse steps, then two fine ones
+def test_a_person_cut_off_goes_on_from_the_checkpoint(finished, workspace, make_again, assert_same, told, step, every):
+    artifact, options = finished.artifacts["invert"], replace(finished.request.config().invert, checkpoint_every=every)
+    folder = workspace(artifact)
+    (folder / "person.safetensors").unlink()
+    cut_at(told, "invert: person", step)
+    with pytest.raises(KeyboardInterrupt):
+        make_again(invert_faces, folder, finished.artifacts["align"], options, "auto")
+    told.on_record, told.records[:] = lambda record: None, []
+    make_again(invert_faces, folder, finished.artifacts["align"], options, "auto")
+    assert steps_told(told)[0] == (step - 1) // every * every + 1
+    assert_same(folder, artifact)
+    assert list(folder.glob(".state*")) == []
+
+
+def test_a_segment_cut_off_goes_on_from_the_checkpoint(finished, workspace, lose_chunk, make_again, told):
+    options = replace(finished.request.config().invert, refine_passes=4, checkpoint_every=2)
+    folder, faces = workspace(finished.artifacts["invert"]), finished.artifacts["align"]
+
+    def again():
+        lose_chunk(folder / "w_plus", 1, "number")
+        make_again(invert_faces, folder, faces, options, "auto")
+        return FrameArray.open(folder / "w_plus").read()
+
+    undisturbed = again()
+    cut_at(told, "invert: frames 4-5", 4)
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    told.on_record, told.records[:] = lambda record: None, []
+    make_again(invert_faces, folder, faces, options, "auto")
+    assert steps_told(told)[0] == 3
+    assert np.array_equal(FrameArray.open(folder / "w_plus").read(), undisturbed)
+
+
+def test_the_person_is_kept_with_a_loss_per_step(finished):
+    losses = load_tensors(finished.artifacts["invert"].path / "person.safetensors")["losses"]
+    assert losses.shape == (4 + 2,)
+    assert losses[3] < losses[0]

@@ -10,8 +10,9 @@ from stitchedit.masks import MaskOptions
 from stitchedit.stitch import StitchOptions
 from storage.frame_array import FrameArray
 from storage.store import Store
+from tasks import networks
 from tasks.faces import to_pictures
-from tasks.stitch import stitch_faces
+from tasks.stitch import WarmChain, stitch_faces
 from tasks.tune import tuned_generator
 
 
@@ -47,7 +48,7 @@ def test_a_warm_start_begins_where_the_frame_before_ended(finished):
 
 
 def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, inputs, tmp_path):
-    stitched = stitch_faces.fn(Store(tmp_path), *inputs, StitchOptions(steps=0), MaskOptions(), "auto")
+    stitched = stitch_faces.fn(Store.at(tmp_path), *inputs, StitchOptions(steps=0), MaskOptions(), "auto")
     tuned = tuned_generator(finished.artifacts["tune"], "auto")
     for array, stage in (("crops", "edit"), ("matched", "invert")):
         codes = torch.from_numpy(FrameArray.open(finished.artifacts[stage].path / "w_plus").read(3))
@@ -56,7 +57,7 @@ def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, input
 
 
 def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(finished, inputs, tmp_path, told):
-    store, config = Store(tmp_path), finished.request.config()
+    store, config = Store.at(tmp_path), finished.request.config()
 
     def cut(record):
         if record.event == "advanced" and record.done >= 3:  # in the second chunk of two
@@ -80,3 +81,68 @@ def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(fi
     )
     assert np.array_equal(resumed, undisturbed)
     assert stitched.digest == finished.artifacts["stitch"].digest
+
+
+def stitched_rows(told):
+    return [record.done for record in told.records if record.event == "advanced"]
+
+
+@pytest.mark.parametrize("array", ["crops", "matched", "seams"])
+def test_a_lost_chunk_is_made_again_from_the_start_of_its_run(
+    finished, inputs, workspace, lose_chunk, make_again, assert_same, told, array
+):
+    artifact, config = finished.artifacts["stitch"], finished.request.config()
+    folder = workspace(artifact)
+    lose_chunk(folder / array, 1, "number" if array == "seams" else "image")
+    make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+    assert stitched_rows(told)[-1] == 4  # what comes after rows 2 and 3 is left alone
+    assert_same(folder, artifact)
+
+
+def test_a_repair_that_was_cut_off_goes_on_where_it_was(
+    finished, inputs, workspace, lose_chunk, make_again, assert_same, told
+):
+    artifact, config = finished.artifacts["stitch"], finished.request.config()
+    folder = workspace(artifact)
+    lose_chunk(folder / "crops", 2, "image")
+
+    def cut(record):
+        if record.event == "advanced" and record.done >= 3:  # in the second chunk, which is there
+            raise KeyboardInterrupt
+
+    told.on_record = cut
+    with pytest.raises(KeyboardInterrupt):
+        make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+    told.on_record, told.records[:] = lambda record: None, []
+    make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+    assert stitched_rows(told)[0] == 3
+    assert_same(folder, artifact)
+
+
+RUNS = np.array([0] * 7 + [1] * 3 + [4] * 6)  # chunks of four: a run begins within the second and the third
+
+
+@pytest.mark.parametrize(
+    ("start", "saved", "parts"),
+    [
+        (0, [], [range(4)]),
+        (4, [], [range(4), range(4, 8)]),
+        (4, [4], [range(4, 8)]),
+        (8, [], [range(7, 8), range(8, 12)]),
+        (12, [], [range(10, 12), range(12, 16)]),
+        (12, [4, 8], [range(10, 12), range(12, 16)]),
+    ],
+)
+def test_stitching_goes_back_to_the_last_row_whose_weights_are_known(tmp_path, start, saved, parts):
+    for row in saved:
+        (tmp_path / f".warm-{row}.safetensors").touch()
+    chain = WarmChain(tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(chunk=4))
+    assert list(chain.parts(slice(start, start + 4))) == parts
+
+
+def test_cold_stitching_goes_back_nowhere(tmp_path):
+    chain = WarmChain(tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(chunk=4, warm_start=False))
+    assert list(chain.parts(slice(12, 16))) == [range(12, 16)]
+    chain.weights(12)
+    chain.keep(13)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """A generator for this very footage, and the same one after an interruption."""
 
 import json
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +24,10 @@ def test_artifact_has_the_weights_that_draw_this_size(artifact):
     used = dict(networks.generator("auto").synthesis_parameters(256))
     weights = load_tensors(artifact.path / "weights.safetensors")
     assert {name: value.shape for name, value in weights.items()} == {n: tuple(v.shape) for n, v in used.items()}
-    assert read_metadata(artifact.path / "weights.safetensors") == {"size": "256"}
+    facts = read_metadata(artifact.path / "weights.safetensors")
+    assert facts.pop("size") == "256"
+    assert json.loads(facts.pop("losses")) == FrameArray.open(artifact.path / "losses").read().tolist()
+    assert facts == {}
 
 
 def test_artifact_has_a_loss_per_step_and_the_quality_reached(artifact):
@@ -55,7 +59,7 @@ def test_tuned_generator_is_a_frozen_copy_with_these_weights(artifact):
 
 
 def test_an_interrupted_tuning_goes_on_from_its_checkpoint_to_the_same_weights(finished, artifact, tmp_path, told):
-    store, options = Store(tmp_path), finished.request.config().tune
+    store, options = Store.at(tmp_path), finished.request.config().tune
     faces, codes = finished.artifacts["align"], finished.artifacts["invert"]
 
     def cut(record):
@@ -80,3 +84,16 @@ def test_an_interrupted_tuning_goes_on_from_its_checkpoint_to_the_same_weights(f
     resumed, undisturbed = (load_tensors(each.path / "weights.safetensors") for each in (weights, artifact))
     assert all(np.array_equal(resumed[name], undisturbed[name]) for name in undisturbed)
     assert weights.digest == artifact.digest
+
+
+@pytest.mark.parametrize("lost", ["losses", "quality.json", "weights.safetensors"])
+def test_only_lost_weights_take_training_to_come_back(
+    finished, artifact, workspace, make_again, assert_same, told, lost
+):
+    folder = workspace(artifact)
+    shutil.move(folder / lost, folder.parent / "lost")
+    faces, codes = finished.artifacts["align"], finished.artifacts["invert"]
+    make_again(tune_weights, folder, faces, codes, finished.request.config().tune, "auto")
+    trained = any(record.event == "advanced" for record in told.records)
+    assert trained == (lost == "weights.safetensors")
+    assert_same(folder, artifact)

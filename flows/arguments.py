@@ -1,0 +1,49 @@
+"""What commands have in common: how a store, and how an edit, is named on the command line."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # it takes seconds
+    from flows.edit_request import EditRequest
+
+StoreUrl = Annotated[
+    str,
+    typer.Option("--store", help="Where results are kept: a folder, or s3://bucket/prefix.", envvar="STITCHEDIT_STORE"),
+]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        "--scratch", help="Where files of an s3:// store are kept on this machine.", envvar="STITCHEDIT_SCRATCH"
+    ),
+]
+Clip = Annotated[Path, typer.Argument(help="The video.")]
+Options = Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")]
+Edits = Annotated[list[str] | None, typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Beside the clip unless given.")]
+Preset = Annotated[str, typer.Option(help="A file of configs/presets.")]
+Start = Annotated[float | None, typer.Option(help="Seconds; the output begins here.")]
+End = Annotated[float | None, typer.Option(help="Seconds; the output ends before.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+HERE = ".stitchedit"
+
+
+def edit_request(edits: list[str] | None, **fields: object) -> "EditRequest":
+    """The request for these words, checked.
+
+    Raises:
+        InputError: an unknown preset, option or direction, or a value out of range.
+        VideoError: the clip cannot be read, or the output cannot be written.
+    """
+    from flows.edit_request import Edit, EditRequest, check_request  # noqa: PLC0415 - imports torch
+    from stitchedit.edit import parse_edit  # noqa: PLC0415
+
+    if not edits:
+        raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
+    wanted = [Edit(direction=name, strength=strength) for name, strength in map(parse_edit, edits)]
+    request = EditRequest(edits=wanted, **fields)  # type: ignore[arg-type]
+    check_request(request)
+    return request

@@ -1,0 +1,132 @@
+"""Objects in S3-compatible storage, through obstore. Address and keys come from the usual AWS_* variables."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from storage.errors import StorageError, UnreachableStoreError
+from storage.objects import Listed, Stored
+
+PATIENCE = timedelta(seconds=8)  # of one call, retries and all; tasks try again after that
+
+
+@dataclass(frozen=True)
+class BucketObjects:
+    """See `storage.objects.Objects`. Needs a server that takes conditional writes: If-None-Match and If-Match."""
+
+    url: str
+
+    def read(self, name: str) -> Stored | None:
+        with self._told():
+            try:
+                result = obstore.get(self._client, name)
+            except (NotFoundError, FileNotFoundError):
+                return None
+            return Stored(bytes(result.bytes()), str(result.meta["e_tag"]))
+
+    def create(self, name: str, value: bytes) -> str | None:
+        return self._conditional(name, value, "create")
+
+    def replace(self, name: str, value: bytes, tag: str) -> str | None:
+        return self._conditional(name, value, {"e_tag": tag})
+
+    def write(self, name: str, value: bytes) -> None:
+        with self._told():
+            obstore.put(self._client, name, value)
+
+    def remove(self, name: str) -> None:
+        with self._told(), suppress(NotFoundError, FileNotFoundError):
+            obstore.delete(self._client, name)
+
+    def names(self, prefix: str) -> list[Listed]:
+        with self._told():
+            pages = obstore.list(self._client, prefix=prefix.rstrip("/") or None)
+            found = [entry for page in pages for entry in page]
+        return sorted(
+            (Listed(entry["path"], entry["size"], entry["last_modified"].timestamp()) for entry in found),
+            key=lambda listed: listed.name,
+        )
+
+    def upload(self, name: str, path: Path) -> None:
+        """A whole file; large ones in parts."""
+        with self._told():
+            obstore.put(self._client, name, path)
+
+    def download(self, name: str, path: Path) -> None:
+        """A whole file, or none when there is no such object."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        with self._told():
+            try:
+                result = obstore.get(self._client, name)
+                with part.open("wb") as file:
+                    for block in result.stream(min_chunk_size=8 * 2**20):
+                        file.write(block)
+            except (NotFoundError, FileNotFoundError):
+                part.unlink(missing_ok=True)
+                return
+        part.replace(path)
+
+    def _conditional(self, name: str, value: bytes, mode: Any) -> str | None:
+        with self._told():
+            try:
+                return str(obstore.put(self._client, name, value, mode=mode, use_multipart=False)["e_tag"])
+            except (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError, FileNotFoundError):
+                pass
+        now = self.read(name)  # an answer that was lost is asked for again, and then finds what it wrote itself
+        return now.tag if now and now.value == value else None
+
+    @property
+    def _client(self) -> S3Store:
+        return _connect(self.url, os.environ.get("AWS_ENDPOINT_URL", ""))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of this store as ours."""
+        try:
+            yield
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise StorageError(
+                f"{self.url} refuses: {_first_line(error)} Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the "
+                "bucket's policy."
+            ) from error
+        except BaseError as error:
+            raise UnreachableStoreError(
+                f"{self.url} cannot be reached: {_first_line(error)} What is finished stays. Check AWS_ENDPOINT_URL "
+                "and that the server runs, then run again."
+            ) from error
+
+
+@cache
+def _connect(url: str, endpoint: str) -> S3Store:
+    place = urlsplit(url)
+    if not place.netloc:
+        raise StorageError(f"{url!r} names no bucket. Write s3://bucket/prefix.")
+    return S3Store(
+        place.netloc,
+        prefix=place.path.strip("/") or None,
+        client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": "5s", "timeout": "60s"},
+        retry_config={"max_retries": 6, "retry_timeout": PATIENCE},
+    )
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return line if line.endswith(".") else f"{line}."

@@ -1,0 +1,125 @@
+"""Small named values that several processes, perhaps on several machines, change without losing each other's changes.
+
+What a store says of itself (manifests, leases, records of runs) is kept in such objects, in a folder or in a bucket.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from storage.artifact import write_whole
+from storage.errors import StorageError
+
+GUARD = ".guard"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A value and the tag of this version of it."""
+
+    value: bytes
+    tag: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One object of a listing."""
+
+    name: str
+    size: int  # bytes
+    modified: float  # s since 1970, by the clock of whoever keeps it
+
+
+class Objects(Protocol):
+    """Values by name; names have "/" in them. Every change is there as a whole or not at all."""
+
+    def read(self, name: str) -> Stored | None:
+        """The value now, or None when there is none."""
+        ...
+
+    def create(self, name: str, value: bytes) -> str | None:
+        """Write a value that must not be there yet; its tag, or None when there is one."""
+        ...
+
+    def replace(self, name: str, value: bytes, tag: str) -> str | None:
+        """Write over the version `tag`; the new tag, or None when the value is another one by now."""
+        ...
+
+    def write(self, name: str, value: bytes) -> None:
+        """Write, whatever is there."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Nothing happens when it is gone already."""
+        ...
+
+    def names(self, prefix: str) -> list[Listed]:
+        """Everything whose name begins with `prefix`, a folder's name with "/" at its end, or all."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderObjects:
+    """Files below one folder. Changes are compared and made under a lock that the kernel frees when a process dies."""
+
+    root: Path
+
+    def read(self, name: str) -> Stored | None:
+        try:
+            value = (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Stored(value, _tag(value))
+
+    def create(self, name: str, value: bytes) -> str | None:
+        with self._guarded():
+            if (self.root / name).exists():
+                return None
+            return self._put(name, value)
+
+    def replace(self, name: str, value: bytes, tag: str) -> str | None:
+        with self._guarded():
+            now = self.read(name)
+            return self._put(name, value) if now and now.tag == tag else None
+
+    def write(self, name: str, value: bytes) -> None:
+        with self._guarded():
+            self._put(name, value)
+
+    def remove(self, name: str) -> None:
+        with self._guarded():
+            (self.root / name).unlink(missing_ok=True)
+
+    def names(self, prefix: str) -> list[Listed]:
+        found = []
+        for path in sorted((self.root / prefix).rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                facts = path.stat()
+                found.append(Listed(path.relative_to(self.root).as_posix(), facts.st_size, facts.st_mtime))
+        return found
+
+    def _put(self, name: str, value: bytes) -> str:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, value)
+        return _tag(value)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"The store cannot be made at {self.root} ({error.strerror}). Give another folder with --store."
+            ) from error
+        with (self.root / GUARD).open("a") as file:  # never deleted: who waits on a deleted file holds no lock
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _tag(value: bytes) -> str:
+    return sha256(value).hexdigest()

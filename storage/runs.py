@@ -1,0 +1,90 @@
+"""Who wanted what, and when: a record of every run, from which follows what of the store is still of use.
+
+runs/<name>.json    the request, the artifact of each stage that was reached, when, where, and how it ended
+leases/run-<name>.json    held as long as the run lives
+"""
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from storage.artifact import Artifact
+from storage.lease import held
+from storage.store import Store
+
+FOLDER = "runs"
+
+
+@dataclass
+class Run:
+    """One run of a flow over one clip."""
+
+    name: str  # sorts by time
+    clip: str  # path of the file
+    source: str  # SHA-256 of the file
+    edit: str  # e.g. smile+2
+    request: dict[str, Any]
+    started: str  # UTC
+    host: str = field(default_factory=platform.node)
+    artifacts: dict[str, str] = field(default_factory=dict)  # stage -> key, of those reached
+    finished: str | None = None
+    state: str = "running"  # completed or failed; one that stays "running" without a lease was killed
+    error: str | None = None
+
+
+@contextmanager
+def recorded(store: Store, clip: str, source: str, edit: str, request: dict[str, Any]) -> Iterator["RunRecord"]:
+    """Keep a record of the run as long as the block lasts, and say how it ended."""
+    now = datetime.now(UTC)
+    name = f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    run = Run(name, clip, source, edit, request, now.isoformat(timespec="seconds"))
+    with held(store.place.objects, f"leases/run-{name}.json", store.patience, {"run": name}) as taken:
+        assert taken is not None
+        record = RunRecord(store, run)
+        record.write()
+        try:
+            yield record
+        except BaseException as error:
+            run.state, run.error = "failed", f"{type(error).__name__}: {error}"[:2000]
+            raise
+        else:
+            run.state = "completed"
+        finally:
+            run.finished = datetime.now(UTC).isoformat(timespec="seconds")
+            record.write()
+            taken[0].release()
+
+
+@dataclass
+class RunRecord:
+    """The record of a run that is going on."""
+
+    store: Store
+    run: Run
+
+    def reached(self, artifact: Artifact) -> None:
+        """Note that the run has this artifact, found or made."""
+        self.run.artifacts[artifact.stage] = artifact.key
+        self.write()
+
+    def write(self) -> None:
+        self.store.place.objects.write(
+            f"{FOLDER}/{self.run.name}.json", json.dumps(vars(self.run), indent=1, sort_keys=True).encode()
+        )
+
+
+def runs(store: Store) -> list[Run]:
+    """Every recorded run, the oldest first. Records that cannot be read are left out."""
+    found = []
+    for listed in store.place.objects.names(f"{FOLDER}/"):
+        stored = store.place.objects.read(listed.name)
+        try:
+            found.append(Run(**json.loads(stored.value)) if stored else None)
+        except (ValueError, TypeError):
+            continue
+    return sorted((run for run in found if run), key=lambda run: run.name)

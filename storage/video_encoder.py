@@ -1,0 +1,113 @@
+"""Encoders for the pictures of one clip, as many as are wanted and all alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.codec import Codec, CodecContext
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+
+from storage.video import FULL_RANGE, VideoInfo, is_full_range, is_rgb
+from storage.video_planes import chroma_block, convert
+
+WHOLE_BLOCKS_ONLY = {"libx264", "libx265", "libsvtav1"}  # take no odd width with 4:2:0
+LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
+THREADS = 4  # x264 and x265 give other bytes with another number, and the default is that of the machine's cores
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How the pictures of a clip are encoded. `open` gives encoders that do the same to the same frames."""
+
+    codec: str  # as FFmpeg names the encoder
+    wanted: Mapping[str, str]  # its own options; those it does not know are left out
+    info: VideoInfo
+
+    @property
+    def pixel_format(self) -> str:
+        return encoding_format(self.info, self.codec)
+
+    def open(self) -> VideoCodecContext:
+        """A fresh encoder, set up as that of the output's stream."""
+        context = CodecContext.create(self.codec, "w")
+        assert isinstance(context, VideoCodecContext)
+        context.width, context.height, context.framerate = self.info.width, self.info.height, self.info.rate
+        context.bit_rate, context.bit_rate_tolerance = 0, 128000  # as PyAV sets them for a stream
+        context.flags |= Flags.global_header  # so do all formats we write
+        self.configure(context)
+        context.open()
+        return context
+
+    def configure(self, context: VideoCodecContext) -> None:
+        """Set up an encoder of this codec, width, height and rate that is not open yet."""
+        info = self.info
+        context.pix_fmt = self.pixel_format
+        context.time_base = info.tick
+        context.thread_count = THREADS
+        context.flags |= Flags.frame_duration
+        if info.sample_aspect:
+            context.sample_aspect_ratio = Fraction(*info.sample_aspect)
+        if info.interlaced:
+            context.flags |= Flags.interlaced_dct
+            context.field_order = info.field_order
+        _tag_colors(context, info)
+        known = {option.name for option in context.supported_options.private}
+        context.options = {name: value for name, value in self.wanted.items() if name in known}
+
+    def encodable(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """`frame` in the encoder's pixel format."""
+        if frame.format.name != self.pixel_format:
+            frame = convert(frame, self.info, self.pixel_format)
+        frame.pict_type = PictureType.NONE  # or x264 repeats the source's choice of keyframes
+        return frame
+
+
+def encoding_format(info: VideoInfo, codec: str) -> str:
+    """The pixel format of `codec` that loses least: chroma detail first, then depth, then bytes wasted."""
+    names = [pixel_format.name for pixel_format in Codec(codec, "w").video_formats or ()]
+    fitting = [name for name in names if _fits(name, info, codec)] or names
+    if info.pixel_format in fitting or not names:
+        return info.pixel_format
+    own = _traits(info.pixel_format, info)
+
+    def loss(name: str) -> tuple[int, ...]:
+        components, across, down, bits, full = _traits(name, info)
+        return (
+            max(0, own[0] - components),
+            max(0, across - own[1]) + max(0, down - own[2]),
+            max(0, own[3] - bits),
+            full != own[4],
+            abs(own[0] - components) + abs(across - own[1]) + abs(down - own[2]) + abs(bits - own[3]),
+        )
+
+    return min(fitting, key=loss)
+
+
+def _fits(name: str, info: VideoInfo, codec: str) -> bool:
+    across, down = chroma_block(av.VideoFormat(name, 64, 64))
+    whole = info.width % across == 0 and info.height % down == 0
+    return whole or codec not in WHOLE_BLOCKS_ONLY
+
+
+def _traits(name: str, info: VideoInfo) -> tuple[int, int, int, int, bool]:
+    pixel_format = av.VideoFormat(name, 64, 64)
+    colors = 3 if pixel_format.has_palette else sum(not component.is_alpha for component in pixel_format.components)
+    bits = 8 if pixel_format.has_palette else pixel_format.components[0].bits
+    full = is_full_range(pixel_format, info)
+    return colors, *chroma_block(pixel_format), bits, full or is_rgb(av.VideoFormat(info.pixel_format, 64, 64))
+
+
+def _tag_colors(context: VideoCodecContext, info: VideoInfo) -> None:
+    """The source's tags; untagged stays untagged, because the samples are the source's too."""
+    assert context.pix_fmt is not None
+    encoded = av.VideoFormat(context.pix_fmt, 64, 64)
+    context.color_primaries, context.color_trc = info.color_primaries, info.color_transfer
+    context.colorspace, context.color_range = info.color_matrix, info.color_range
+    if is_rgb(av.VideoFormat(info.pixel_format, 64, 64)) and not is_rgb(encoded):
+        context.colorspace = 1 if info.matrix.swscale == 1 else 6  # the samples were made with this one
+        context.color_range = LIMITED_RANGE
+    if is_full_range(encoded, info):  # also gray, which decoders give back as luma of a limited picture
+        context.color_range = FULL_RANGE

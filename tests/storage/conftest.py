@@ -1,0 +1,40 @@
+"""The same tests for both places that artifacts can be in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from storage.bucket import Bucket
+from storage.folder import Folder
+from storage.lease import Patience
+from storage.objects import Objects
+from storage.store import Place, Store
+
+PLACES = ["folder", "bucket"]
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A folder, or a bucket of a real S3 server with its scratch folder; nothing in it yet."""
+    if request.param == "folder":
+        return Folder(tmp_path / "store")
+    return Bucket(request.getfixturevalue("s3_url"), tmp_path / "scratch")
+
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    return Store(place, Patience(poll=0.05))
+
+
+@pytest.fixture
+def another_machine(store: Store, tmp_path: Path) -> Store:
+    """The same store as another machine sees it: the same folder, or the same bucket with nothing in its scratch."""
+    if isinstance(store.place, Bucket):
+        return replace(store, place=replace(store.place, scratch=tmp_path / "another scratch"))
+    return store
+
+
+@pytest.fixture
+def objects(place: Place) -> Objects:
+    return place.objects
