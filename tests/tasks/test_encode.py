@@ -1,6 +1,8 @@
 """The edited frame before the codec, and the files that come out."""
 
+import errno
 import json
+from dataclasses import replace
 
 import av
 import cv2
@@ -105,11 +107,24 @@ def test_what_was_lost_is_made_again_and_nothing_else(finished, workspace, make_
     assert {path: path.stat().st_ino for path in left} == left
 
 
-def test_a_run_that_was_cut_off_goes_on_in_the_third_segment(
-    finished, tmp_path, told, monkeypatch, make_again, assert_same
-):
-    artifact = finished.artifacts["encode"]
+def test_a_run_that_was_cut_off_goes_on_with_the_segment_it_was_in(finished, tmp_path, told, make_again, assert_same):
     inputs = [finished.artifacts[stage] for stage in ("decode", "align", "composite")]
-    options = replace(finished.request.config().encode, segment=2)
-    given = (finished.source, *inputs, options, ".mp4")
-    monkeypatch.setattr("tasks.encode.Progress", lambda *names: lambda done, total: tell(names[0], "advanced", done=done))
+    given = (finished.source, *inputs, replace(finished.request.config().encode, segment=4), ".mp4")
+    undisturbed, cut_off = tmp_path / "undisturbed", tmp_path / "cut_off"
+    undisturbed.mkdir()
+    cut_off.mkdir()
+    make_again(encode_video, undisturbed, *given)
+
+    def fill_disk(record):
+        if record.event == "advanced" and record.done == 6:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    told.on_record = fill_disk
+    with pytest.raises(OSError, match="no space left"):
+        make_again(encode_video, cut_off, *given)
+    told.on_record = lambda record: None
+    told.records.clear()
+    make_again(encode_video, cut_off, *given)
+
+    assert [record.done for record in told.records if record.label == "encode"] == [5, 6]
+    assert_same(cut_off, replace(finished.artifacts["encode"], store=tmp_path, stage=".", key="undisturbed"))
