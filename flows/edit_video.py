@@ -40,7 +40,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, suffix: str) -
     faces = call(align_faces, source, clip, landmarks, config.tracks, config.align, device)
     codes = call(invert_faces, faces, config.invert, device)
     weights = call(tune_weights, faces, codes, config.tune, device)
-    edited = call(edit_faces, codes, replace(config.edit, directions=None), request.own_directions())
+    edited = call(edit_faces, clip, faces, codes, replace(config.edit, directions=None), request.own_directions())
     stitched = call(stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
     patches = call(composite_faces, source, clip, faces, stitched, config.composite, config.masks)
     video = call(encode_video, source, clip, faces, patches, config.encode, suffix)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from stitchedit.arrays import Direction, Latent
@@ -19,6 +20,7 @@ class EditOptions:
     strengths: dict[str, float] = field(default_factory=dict)  # direction -> strength; see `stitchedit edits`
     max_strength: float = 12.0  # refuse more: far outside the space the generator knows, nothing but artefacts comes
     layers: dict[str, str] = field(default_factory=dict)  # direction -> rows, such as 4-9; no others of it are applied
+    ramps: dict[str, str] = field(default_factory=dict)  # direction -> s:share,...: how much of it when, see `ramp`
     directions: str | None = None  # file of your own directions, made by `stitchedit directions fit`
 
     def __post_init__(self) -> None:
@@ -28,14 +30,20 @@ class EditOptions:
                     f"Strength of {name!r} is {strength:g}; it must lie within ±{self.max_strength:g} "
                     "(edit.max_strength). `stitchedit edits` shows what is useful."
                 )
-        for name, layers in self.layers.items():
-            if name not in self.strengths:
-                raise InputError(f"edit.layers.{name} is of no use: there is no edit {name!r}.")
-            parse_layers(layers)
+        for option, parse in (("layers", parse_layers), ("ramps", parse_ramp)):
+            for name, text in getattr(self, option).items():
+                if name not in self.strengths:
+                    raise InputError(f"edit.{option}.{name} is of no use: there is no edit {name!r}.")
+                parse(text)
 
 
-def edit_codes(codes: Latent, directions: Mapping[str, Direction], options: EditOptions) -> Latent:
+def edit_codes(
+    codes: Latent, directions: Mapping[str, Direction], options: EditOptions, times_s: np.ndarray | None = None
+) -> Latent:
     """`codes` moved by strength times direction.
+
+    Args:
+        times_s: `face`, s from the first frame; needed for ramps only.
 
     Raises:
         UnknownNameError: an edit names no direction.
@@ -47,8 +55,35 @@ def edit_codes(codes: Latent, directions: Mapping[str, Direction], options: Edit
         direction = directions[name].to(codes)
         if name in options.layers:
             direction = _only(direction, parse_layers(options.layers[name]))
-        edited += strength * direction
+        if name in options.ramps:
+            assert times_s is not None
+            share = ramp(parse_ramp(options.ramps[name]), times_s)
+            edited += torch.from_numpy(strength * share).to(codes)[:, None, None] * direction
+        else:
+            edited += strength * direction
     return edited
+
+
+def ramp(points: tuple[tuple[float, float], ...], times_s: np.ndarray) -> np.ndarray:
+    """Share of an edit at each time: straight lines between `points` (s, share), and level before and after them."""
+    seconds, shares = zip(*points, strict=True)
+    return np.asarray(np.interp(times_s, seconds, shares))
+
+
+def parse_ramp(text: str) -> tuple[tuple[float, float], ...]:
+    """`0:0,2:1` as 0 at 0 s, growing to 1 at 2 s.
+
+    Raises:
+        InputError: not of that form, or the seconds do not ascend.
+    """
+    try:
+        points = tuple((float(second), float(share)) for second, share in (part.split(":") for part in text.split(",")))
+    except ValueError as error:
+        raise InputError(f"Ramp {text!r} is not SECONDS:SHARE,..., such as 0:0,2:1.") from error
+    seconds = [second for second, _ in points]
+    if not all(math.isfinite(number) for point in points for number in point) or seconds != sorted(set(seconds)):
+        raise InputError(f"Ramp {text!r} has to have finite numbers, and seconds that ascend, such as 0:0,2:1.")
+    return points
 
 
 def parse_layers(text: str) -> range:

@@ -29,12 +29,21 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A finished artifact whose recipe differs in inputs only of which a row decides the same row of the result."""
+
+    path: Path
+    inputs: Mapping[str, Path]  # those inputs as they were then
+
+
+@dataclass(frozen=True)
 class Workspace:
     """The folder in which one artifact is made. Names that start with "." are scratch and are not kept."""
 
     path: Path
     resumed: bool  # `path` holds what a killed or failed run left, or what is whole of a damaged artifact
     facts: dict[str, Any] = field(default_factory=dict)  # for the artifact's lineage; decides nothing
+    earlier: Earlier | None = None  # to take rows from that would be made the same
 
 
 class Attempt:

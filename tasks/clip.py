@@ -26,8 +26,7 @@ class ShotClip:
     @property
     def times_s(self) -> np.ndarray:
         """Seconds from the first frame, `frame`."""
-        pts = self.clip.index.pts
-        return np.asarray((pts - pts[0]) * float(self.clip.info.tick))
+        return _seconds(self.clip.index.pts, self.clip.info)
 
 
 def save_clip(folder: Path, clip: Clip, shots: np.ndarray) -> None:
@@ -51,6 +50,12 @@ def open_clip(source: Source, clip: Artifact) -> ShotClip:
     return ShotClip(Clip(source.path, info, index), shots)
 
 
+def frame_times(clip: Artifact) -> np.ndarray:
+    """Seconds from the first frame, `frame`; needs no video file."""
+    facts = json.loads((clip.path / "clip.json").read_text())
+    return _seconds(FrameArray.open(clip.path / "pts").read(), VideoInfo.from_json(json.dumps(facts["info"])))
+
+
 def frames_at(clip: Clip, numbers: Sequence[int] | np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
     """The frames of the given ascending numbers, decoded in one go from the first to the last."""
     wanted = set(map(int, numbers))
@@ -65,3 +70,7 @@ def save_rows(path: Path, values: np.ndarray) -> None:
     array = FrameArray.create(path, values[0], rows=len(values), chunk=len(values), kind="number")
     for rows in array.pending():
         array.write(rows, values[rows])
+
+
+def _seconds(pts: np.ndarray, info: VideoInfo) -> np.ndarray:
+    return np.asarray((pts - pts[0]) * float(info.tick))

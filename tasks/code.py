@@ -1,23 +1,28 @@
-"""Which code a stage's result depends on, read from the source and never run.
+"""Which code decides what a stage makes: everything of our own packages that its function reaches.
 
-From the stage's function, names are followed to the functions, classes and constants of our own packages. What is
-compared are syntax trees without comments, docstrings, annotations and the words of errors: a changed helper makes a
-new key, a changed comment does not. Trees are spelled out by `ast.unparse`, which may change with Python's version.
+Read from the source and never run. Names are followed from the stage's function to the functions, classes and constants
+that they mean; what counts of each is its syntax tree without comments, docstrings, annotations and the words of
+errors. `ast.unparse` spells the trees, so that another minor version of Python may give other digests.
+
+Not seen: a function that only its decorator knows (a registry), and what a function writes into a `global`.
 """
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from tasks.syntax import AT_IMPORT, Names, Stripper, annotations_of, defined, imported, names_in, top_level
+
 PACKAGES = ("configs", "stitchedit", "storage", "tasks")
 
-# What carries bytes and words but decides no pixel: a better error message or a faster store is no new result.
+# What moves bytes and words but decides no pixel, and is not followed: a faster store makes no new result.
 PLUMBING = frozenset(
     {
         "stitchedit.errors",
@@ -36,219 +41,173 @@ PLUMBING = frozenset(
         "tasks.code",
         "tasks.pretrained",
         "tasks.progress",
+        "tasks.reuse",
         "tasks.stage",
+        "tasks.syntax",
     }
 )
 
 Place = tuple[str, str]
-"""Module and name of a definition."""
+"""A module, and a name at its top level."""
+
+
+def code_digests(function: Callable[..., Any]) -> dict[str, str]:
+    """12 hex digits for each definition that `function` reaches, by "package.module.name", sorted.
+
+    Raises:
+        ValueError: `function` is not at the top level of a module of ours.
+    """
+    return dict(_digests(function))
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """16 hex digits over everything that `code_digests` finds."""
-    return sha256(repr(sorted(code_digests(function).items())).encode()).hexdigest()[:16]
+    """16 hex digits over all of `code_digests`."""
+    return sha256(repr(_digests(function)).encode()).hexdigest()[:16]
 
 
 @cache
-def code_digests(function: Callable[..., Any]) -> Mapping[str, str]:
-    """Digest of every definition that `function` reaches, by "package.module.name"."""
+def own_code() -> "CodeIndex":
+    """The code as it is now. Call it when that is what is imported: a file that is edited later is not what runs."""
+    return CodeIndex(Path(__file__).parents[1], PACKAGES, PLUMBING)
+
+
+@cache
+def _digests(function: Callable[..., Any]) -> tuple[tuple[str, str], ...]:
     plain = inspect.unwrap(function)
-    return _index().closure(plain.__module__, plain.__qualname__.partition(".")[0])
+    return tuple(own_code().closure(plain.__module__, plain.__qualname__).items())
 
 
-@cache
-def _index() -> "CodeIndex":
-    return CodeIndex(ROOT, PACKAGES, PLUMBING)
-
-
-@dataclass
 class CodeIndex:
-    """The definitions in the packages below one folder, and what they refer to."""
+    """The definitions in the packages below one folder. All files are read at once, and parsed when reached."""
 
-    root: Path
-    packages: tuple[str, ...]
-    plumbing: frozenset[str] = frozenset()
-    _modules: dict[str, "_Module | None"] = field(default_factory=dict)
+    def __init__(self, root: Path, packages: tuple[str, ...], plumbing: frozenset[str] = frozenset()) -> None:
+        self.root, self.plumbing = root, plumbing
+        files = [file for package in packages for file in (root / package).rglob("*.py")]
+        self._sources = {_module_name(file.relative_to(root)): file for file in files}
+        self._texts = {name: file.read_bytes() for name, file in self._sources.items()}
+        self._modules: dict[str, _Module] = {}
+        self._lock = Lock()  # stages start in threads, and one must not read a tree that another is stripping
 
     def closure(self, module: str, name: str) -> dict[str, str]:
-        """Digest of `name` in `module` and of every definition it reaches, sorted by place."""
-        found: dict[str, str] = {}
-        waiting = [(module, name), *self._always(module)]
-        seen: set[Place] = set()
+        """Digest of `name` in `module` and of every definition that it reaches, sorted by their names."""
+        with self._lock:
+            if module not in self._texts or name not in self._module(module).statements:
+                raise ValueError(
+                    f"There is no {module}.{name} below {self.root}. Put the stage at the top of a module there."
+                )
+            found: dict[Place, str] = {}
+            waiting = self._with_arguments((module, name))
+            while waiting:
+                place = waiting.pop()
+                if place not in found:
+                    definition = self._module(place[0]).definition(place[1])
+                    found[place] = definition.digest
+                    waiting |= {(above, AT_IMPORT) for above in _stems(place[0]) if above in self._texts}
+                    waiting |= self._places(definition.reaches)
+        return {f"{where}.{what}": digest for (where, what), digest in sorted(found.items()) if digest}
+
+    def _with_arguments(self, place: Place) -> set[Place]:
+        """`place` and the classes that its annotations name, and those of their fields: they are made elsewhere."""
+        found, waiting = set(), {place}
         while waiting:
             place = waiting.pop()
-            if place in seen:
-                continue
-            seen.add(place)
-            definition = self._definition(place)
-            if definition is not None:
-                found[".".join(place)] = definition.digest
-                waiting += [target for target in definition.reaches if target[0] not in self.plumbing]
-        return dict(sorted(found.items()))
+            found.add(place)
+            named = self._places(self._module(place[0]).definition(place[1]).annotations)
+            waiting |= {(where, what) for where, what in named if self._module(where).is_class(what)} - found
+        return found
 
-    def _definition(self, place: Place) -> "_Definition | None":
-        module = self._module(place[0])
-        return module.definitions.get(place[1]) if module else None
-
-    def _always(self, name: str) -> list[Place]:
-        """Statements that run when a module is imported and define nothing."""
-        module = self._module(name)
-        return [(name, key) for key in module.definitions if key.startswith("<")] if module else []
-
-    def _module(self, name: str) -> "_Module | None":
-        if name not in self._modules:
-            path = self.root.joinpath(*name.split("."))
-            file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-            ours = name.partition(".")[0] in self.packages and file.is_file()
-            self._modules[name] = None
-            if ours:
-                self._modules[name] = self._read(name, ast.parse(file.read_text(encoding="utf-8")))
-        return self._modules[name]
-
-    def _read(self, name: str, tree: ast.Module) -> "_Module":
-        imports = self._imports(tree)
-        parts = {key: [_Words().visit(node) for node in nodes] for key, nodes in _definitions(tree).items()}
-        definitions = {}
-        for key, nodes in parts.items():
-            # annotations are followed, for methods are called of what they name, and only then taken out
-            reaches = {place for node in nodes for place in self._reached(name, node, imports, set(parts))}
-            text = "\n".join(ast.unparse(_Annotations().visit(node)) for node in nodes)
-            definitions[key] = _Definition(sha256(text.encode()).hexdigest()[:12], frozenset(reaches))
-        return _Module(definitions)
-
-    def _imports(self, tree: ast.AST) -> dict[str, Place]:
-        """Local name -> where it is from; a module itself has the name ""."""
-        found: dict[str, Place] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    target = alias.name if alias.asname else alias.name.partition(".")[0]
-                    found[alias.asname or target] = (target, "")
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                for alias in node.names:
-                    inner = f"{node.module}.{alias.name}"
-                    is_module = node.module.partition(".")[0] in self.packages and self._module(inner) is not None
-                    found[alias.asname or alias.name] = (inner, "") if is_module else (node.module, alias.name)
-        return {local: place for local, place in found.items() if place[0].partition(".")[0] in self.packages}
-
-    def _reached(self, module: str, node: ast.AST, imports: Mapping[str, Place], own: set[str]) -> Iterator[Place]:
-        """Definitions that the code in `node` refers to."""
-        followed: set[int] = set()
-        for part in ast.walk(node):
-            dotted = _dotted(part)
-            if dotted and dotted[0] in imports and imports[dotted[0]][1] == "":
-                place = self._follow(imports[dotted[0]][0], dotted[1:])
-                if place:
-                    yield place
-                    yield from self._always(place[0])
-                    followed |= set(_chain(part))
-        for part in ast.walk(node):
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and id(part) not in followed:
-                yield from self._named(module, part.id, imports, own)
-
-    def _follow(self, module: str, names: list[str]) -> Place | None:
-        """The definition that `module.a.b` means."""
+    def _places(self, names: Iterable[str]) -> set[Place]:
+        """Where the definitions are that `names` mean; everything in a module that is used as a whole."""
+        places = set()
         for name in names:
-            if self._module(f"{module}.{name}") is None:
-                return (module, name) if self._definition((module, name)) else None
-            module = f"{module}.{name}"
-        return None
+            module = next((stem for stem in _stems(name) if stem in self._texts), None)
+            if module is None or module in self.plumbing:
+                continue
+            own = name[len(module) + 1 :].partition(".")[0]
+            if self._module(module).has(own):
+                places.add((module, own))
+            else:
+                whole = {other for other in self._texts if f"{other}.".startswith(f"{module}.")} - self.plumbing
+                places |= {(other, what) for other in whole for what in self._module(other).statements}
+        return places
 
-    def _named(self, module: str, name: str, imports: Mapping[str, Place], own: set[str]) -> Iterator[Place]:
-        if name in imports:
-            source, inner = imports[name]
-            whole = self._module(source) if not inner else None
-            yield from [(source, key) for key in whole.definitions] if whole else [(source, inner)]
-            yield from self._always(source)
-        elif name in own:
-            yield (module, name)
+    def _module(self, name: str) -> "_Module":
+        if name not in self._modules:
+            is_package = self._sources[name].name == "__init__.py"
+            package = name if is_package else name.rpartition(".")[0]
+            self._modules[name] = _Module(name, package, ast.parse(self._texts[name]))
+        return self._modules[name]
 
 
 @dataclass(frozen=True)
 class _Definition:
-    digest: str
-    reaches: frozenset[Place]
+    digest: str  # empty for a name that is only imported
+    reaches: frozenset[str]  # "package.module.name.attribute", of anybody's packages
+    annotations: frozenset[str]  # likewise, of arguments and fields
 
 
-@dataclass(frozen=True)
 class _Module:
-    definitions: dict[str, _Definition]
+    """One file: what its top level defines, and what it imports."""
+
+    def __init__(self, name: str, package: str, tree: ast.Module) -> None:
+        self.name, self.package = name, package
+        self.statements: dict[str, list[tuple[ast.stmt, ast.stmt]]] = defaultdict(list)  # alone, and where it stands
+        self._imports: dict[str, set[str]] = defaultdict(set)
+        self._definitions: dict[str, _Definition] = {}
+        for node, whole in top_level(tree.body):
+            for local, target in imported(node, package):
+                self._imports[local].add(target)
+            for made in defined(node):
+                self.statements[made].append((node, whole))
+
+    def has(self, name: str) -> bool:
+        return name in self.statements or name in self._imports
+
+    def is_class(self, name: str) -> bool:
+        return any(isinstance(node, ast.ClassDef) for node, _ in self.statements.get(name, ()))
+
+    def definition(self, name: str) -> _Definition:
+        if name not in self._definitions:
+            self._definitions[name] = self._read(name)
+        return self._definitions[name]
+
+    def _read(self, name: str) -> _Definition:
+        nodes = self.statements.get(name, [])
+        annotations = names_in(self.package, [part for node, _ in nodes for part in annotations_of(node)])
+        stripped = [Stripper().visit(whole) for _, whole in nodes]
+        names = names_in(self.package, stripped)
+        # the tree does not tell what an imported name means, and theirs are not followed
+        firsts = {used.partition(".")[0] for used in names.free} & self._imports.keys()
+        targets = {
+            f"{first} = {target}"
+            for first in firsts
+            for target in self._imports[first]
+            if target.partition(".")[0] not in PACKAGES
+        }
+        text = "\n".join([*map(ast.unparse, stripped), *sorted(targets)])
+        return _Definition(
+            digest=sha256(text.encode()).hexdigest()[:12] if nodes else "",
+            reaches=frozenset(self._absolute(names) | self._imports.get(name, set())),
+            annotations=frozenset(self._absolute(annotations)),
+        )
+
+    def _absolute(self, names: Names) -> set[str]:
+        found = set(names.imported)
+        for used in names.free:
+            first, dot, rest = used.partition(".")
+            found |= {target + dot + rest for target in self._imports.get(first, ())}
+            if first in self.statements:
+                found.add(f"{self.name}.{used}")
+        return found
 
 
-class _Words(ast.NodeTransformer):
-    """Takes out docstrings and the words of errors."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.body = _without_docstring(node.body)
-        return self.generic_visit(node)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        node.body = _without_docstring(node.body)
-        return self.generic_visit(node)
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        if isinstance(node.exc, ast.Call):
-            node.exc = node.exc.func
-        node.cause = None
-        return self.generic_visit(node)
+def _stems(dotted: str) -> list[str]:
+    """`a.b.c`, `a.b` and `a`."""
+    parts = dotted.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
-class _Annotations(ast.NodeTransformer):
-    """Takes out annotations."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        node.annotation = ast.Constant(value=...)
-        return self.generic_visit(node)
-
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    first = body[0]
-    told = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    return (body[1:] or [ast.Pass()]) if told else body
-
-
-def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
-    """Top-level statements by the name they define; those that define none as "<line>"."""
-    found: dict[str, list[ast.stmt]] = {}
-    for node in _without_docstring(tree.body) if tree.body else []:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        names = _defined(node)
-        for name in names or [f"<{len(found)}>"]:
-            found.setdefault(name, []).append(node)
-    return found
-
-
-def _defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-    if isinstance(node, ast.If | ast.Try):
-        return [name for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.stmt) for name in _defined(inner)]
-    return []
-
-
-def _dotted(node: ast.AST) -> list[str] | None:
-    """["a", "b", "c"] for the expression a.b.c."""
-    names: list[str] = []
-    while isinstance(node, ast.Attribute):
-        names.append(node.attr)
-        node = node.value
-    return [node.id, *reversed(names)] if names and isinstance(node, ast.Name) else None
-
-
-def _chain(node: ast.AST) -> Iterator[int]:
-    """Identities of the nodes that make up a.b.c."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-        yield id(node)
+def _module_name(file: Path) -> str:
+    """ "package.module" of a file relative to the root."""
+    parts = file.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

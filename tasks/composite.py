@@ -13,12 +13,13 @@ from tasks.chunks import face_pictures, pending_in_any, write_pending
 from tasks.clip import open_clip
 from tasks.faces import open_faces
 from tasks.progress import Progress
+from tasks.reuse import equal_rows, take_rows
 from tasks.stage import QUALITY, stage
 
 CHUNK = 8  # faces; at most so many are lost in a crash
 
 
-@stage()
+@stage(by_row="stitched")
 def composite_faces(
     out: Workspace,
     source: Source,
@@ -39,6 +40,10 @@ def composite_faces(
     patches = array("patches", np.zeros((4, height, width), np.uint8), "image")  # RGB and alpha
     places = array("places", np.zeros(2, np.int32), "number")  # left and top, px
     rings = array("rings", np.zeros((), np.float32), "number")  # ring error in the frame, 8-bit levels
+    if out.earlier:
+        before = [FrameArray.open(out.earlier.inputs["stitched"] / name) for name in ("crops", "matched")]
+        same = equal_rows(crops, before[0]) & equal_rows(matched, before[1])
+        take_rows({"patches": patches, "places": places, "rings": rings}, out.earlier, same)
     todo = pending_in_any(patches, places, rings)
     pictures = face_pictures(footage, found.frames, todo)
     for rows in todo:

@@ -7,13 +7,16 @@ from storage.artifact import Artifact, Source
 from storage.frame_array import FrameArray
 from storage.workspace import Workspace
 from tasks import networks
-from tasks.clip import save_rows
+from tasks.clip import frame_times, save_rows
 from tasks.stage import stage
 
 
 @stage(*networks.DIRECTIONS)
-def edit_faces(out: Workspace, codes: Artifact, options: EditOptions, own: Source | None = None) -> None:
+def edit_faces(
+    out: Workspace, clip: Artifact, faces: Artifact, codes: Artifact, options: EditOptions, own: Source | None = None
+) -> None:
     """`own` is the user's file of directions. It is known by its bytes, so `options.directions` has to be None."""
+    times_s = frame_times(clip)[FrameArray.open(faces.path / "frames").read()]
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())
     directions = networks.directions() | (networks.own_directions(own.path) if own else {})
-    save_rows(out.path / "w_plus", edit_codes(w_plus, directions, options).numpy())
+    save_rows(out.path / "w_plus", edit_codes(w_plus, directions, options, times_s).numpy())

@@ -9,7 +9,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from functools import partial, wraps
 from typing import Any
 
@@ -24,9 +24,10 @@ from storage.artifact import Artifact, Recipe, Source
 from storage.errors import DamagedError, LeaseLostError, StorageError, UnreachableStoreError
 from storage.store import Store
 from storage.workspace import Workspace
-from tasks.code import code_digest, code_digests
+from tasks.code import code_digest, code_digests, own_code
 from tasks.pretrained import pretrained
 from tasks.progress import tell
+from tasks.reuse import find_earlier
 
 QUALITY = "quality.json"  # of an artifact: name -> number
 REVISION = 1  # of what a recipe says; bump and every stage runs anew
@@ -34,8 +35,15 @@ RETRY_DELAYS: list[float] = [10, 30, 90]  # s; a full disk or a store that is re
 HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
 
 
-def stage(*networks: str) -> Callable[[Callable[..., None]], Task[..., Any]]:
-    """Make a Prefect task of a stage that uses `networks` (names of configs/pretrained.yaml)."""
+def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], Task[..., Any]]:
+    """Make a Prefect task of a stage that uses `networks` (names of configs/pretrained.yaml).
+
+    Args:
+        by_row: an input of which a row decides no other rows than those that follow from it: the stage finds in
+            `out.earlier` a result that was made with another one, and takes from it what would be made the same.
+    """
+
+    own_code()  # read now, while it is what is imported
 
     def decorate(function: Callable[..., None]) -> Task[..., Any]:
         name = function.__module__.rpartition(".")[2]
@@ -51,7 +59,8 @@ def stage(*networks: str) -> Callable[[Callable[..., None]], Task[..., Any]]:
 
             def fill(out: Workspace) -> None:
                 tell(name, "started", resumed=out.resumed)
-                _fill(out, store, function, args, kwargs)
+                earlier = find_earlier(store, recipe, by_row) if by_row else None
+                _fill(replace(out, earlier=earlier), store, function, args, kwargs)
 
             began = time.monotonic()
             try:

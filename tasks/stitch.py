@@ -1,6 +1,7 @@
 """Edited codes and the tuned generator in; crops that meet their frame out."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from tasks import networks
 from tasks.chunks import pending_in_any, write_pending
 from tasks.faces import Faces, open_faces, to_images, to_pictures
 from tasks.progress import Progress
+from tasks.reuse import equal_rows, take_rows
 from tasks.stage import QUALITY, stage
 from tasks.tune import tuned_generator
 
 
-@stage(*networks.GENERATOR)
+@stage(*networks.GENERATOR, by_row="edited")
 def stitch_faces(
     out: Workspace,
     faces: Artifact,
@@ -56,6 +58,10 @@ def stitch_faces(
         progress(row + 1, len(found))
         return result, wanted
 
+    if out.earlier:
+        edited_then = FrameArray.open(out.earlier.inputs["edited"] / "w_plus").read()
+        same = chain.undisturbed(equal_rows(after.cpu().numpy(), edited_then))
+        take_rows({"crops": crops, "matched": matched, "seams": seams}, out.earlier, same)
     for rows in pending_in_any(crops, matched, seams):
         for part in chain.parts(rows):
             results, wanted = zip(*map(stitch, part), strict=True)
@@ -85,6 +91,17 @@ class WarmChain:
         # rows, and the end, that need no weights of the row before
         self.fresh = {0, *cuts.tolist(), len(runs)} if options.warm_start else set(range(len(runs) + 1))
         self.warm, self.ready_for = tuned, 0  # the weights in hand, and the row that they are for
+
+    def undisturbed(self, same: np.ndarray) -> np.ndarray:
+        """Rows that come out as before when the codes of those that are not `same` change, `row`: runs with no change.
+
+        What comes before a change in its run would be the same too, but is stitched again for the weights it leaves.
+        """
+        starts = sorted(self.fresh)
+        result = np.zeros(len(same), bool)
+        for start, stop in pairwise(starts):
+            result[start:stop] = same[start:stop].all()
+        return result
 
     def parts(self, rows: slice) -> Iterator[range]:
         """Rows to stitch, in order, a chunk at a time: those before `rows` whose weights are missing, then these."""

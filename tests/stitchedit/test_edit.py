@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from stitchedit.edit import EditOptions, describe, edit_codes, parse_edit, parse_layers
+from stitchedit.edit import EditOptions, describe, edit_codes, parse_edit, parse_layers, parse_ramp, ramp
 from stitchedit.errors import InputError, UnknownNameError
 
 DIRECTIONS = {"smile": torch.linspace(-1, 1, 10), "age": torch.arange(10.0)}
@@ -93,3 +94,20 @@ def test_other_layers_are_told_with_the_way_to_write_them(text: str) -> None:
 def test_layers_of_an_edit_that_is_not_asked_for_are_refused() -> None:
     with pytest.raises(InputError, match=r"edit\.layers\.smile is of no use: there is no edit 'smile'"):
         EditOptions({"age": 1.0}, layers={"smile": "2-7"})
+
+
+@pytest.mark.parametrize("text", ["", "1", "0:0,0:1", "2:0,1:1", "0:a", "0:0;1:1", "0:nan,1:1"])
+def test_ramps_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="Ramp"):
+        EditOptions({"smile": 1.0}, ramps={"smile": text})
+
+
+def test_a_ramp_needs_an_edit() -> None:
+    with pytest.raises(InputError, match=r"edit\.ramps\.age is of no use: there is no edit 'age'"):
+        EditOptions({"smile": 1.0}, ramps={"age": "0:0,1:1"})
+
+
+def test_a_ramp_is_level_before_its_first_point_and_after_its_last() -> None:
+    shares = ramp(parse_ramp("1:0,3:1,4:0.5"), np.array([0.0, 1.0, 2.0, 3.0, 3.5, 9.0]))
+
+    np.testing.assert_allclose(shares, [0, 0, 0.5, 1, 0.75, 0.5])
