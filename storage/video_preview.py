@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from storage.errors import UnreadableVideoError
 from storage.video import VideoInfo, open_video, probe, rgb, upright, video_stream
-from storage.video_encoder import THREADS
+from storage.video_encoder import THREADS, x264_instructions
 from storage.video_index import Clip, read_frames
 from storage.video_output import FORMATS, appearing, check_output
 from storage.video_packets import frames_of
@@ -71,7 +71,7 @@ def write_side_by_side(
 
 def _add_video(target: av.container.OutputContainer, info: VideoInfo, size: tuple[int, int]) -> VideoStream:
     video = target.add_stream("libx264", rate=info.rate, width=2 * size[0], height=size[1] + LABEL_PX)
-    video.codec_context.options = {"crf": "20", "preset": "veryfast"}
+    video.codec_context.options = {"crf": "20", "preset": "veryfast", **x264_instructions()}
     video.codec_context.thread_count = THREADS
     video.time_base = video.codec_context.time_base = info.tick
     video.codec_context.colorspace, video.codec_context.color_range = 6, 1  # BT.601 limited, as converted

@@ -30,7 +30,7 @@ from storage.video_index import Clip, read_frames
 
 # One packet per frame, and nothing in the first packets that the header of the file would have to know.
 DIVISIBLE = {"libx264", "libx264rgb", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "mpeg4"}
-COLUMNS = ("pts", "dts", "duration", "keyframe", "size", "alpha_size")
+COLUMNS = ("pts", "dts", "keyframe", "size", "alpha_size")
 READ_AT_ONCE = 1 << 20  # bytes
 
 EditFrame = Callable[[int, av.VideoFrame], av.VideoFrame]
@@ -81,9 +81,9 @@ class Segments:
         for part, table, decode_at in zip(self.parts, tables, times, strict=True):
             with self._content(part).open("rb") as content:
                 for row in zip(decode_at, *(table[name] for name in COLUMNS), strict=True):
-                    dts, pts, _, duration, keyframe, size, alpha_size = map(int, row)
+                    dts, pts, _, keyframe, size, alpha_size = map(int, row)
                     packet: av.Packet[Any] = av.Packet(_read(content, size))
-                    packet.pts, packet.dts, packet.duration = pts, dts, duration
+                    packet.pts, packet.dts, packet.duration = pts, dts, self._duration(pts)
                     packet.time_base, packet.is_keyframe = self.clip.info.tick, bool(keyframe)
                     if alpha_size:
                         _set_alpha(packet, _read(content, alpha_size))
@@ -146,6 +146,11 @@ class Segments:
         times = self._pts(part).tobytes() + (self.header or b"")
         return sha256(json.dumps(facts, sort_keys=True).encode() + times).hexdigest()
 
+    def _duration(self, pts: int) -> int:
+        """That of the frame shown then: SVT-AV1 does not tell it."""
+        place = int(np.searchsorted(self.clip.index.pts, pts + self.offset, side="right")) - 1
+        return int(self.clip.index.durations[max(0, place)])
+
     def _pts(self, part: range) -> np.ndarray:
         return np.asarray(self.clip.index.pts[part.start : part.stop] - self.offset)
 
@@ -172,8 +177,7 @@ class _Written:
             for part in (bytes(packet), alpha):
                 self.content.write(part)
                 self.check = crc32(part, self.check)
-            duration = packet.duration or 0
-            self.rows.append((packet.pts, packet.dts, duration, packet.is_keyframe, packet.size, len(alpha)))
+            self.rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.size, len(alpha)))
 
 
 def decode_times(pts: list[np.ndarray], dts: list[np.ndarray]) -> list[np.ndarray]:

@@ -76,7 +76,9 @@ def write_video(  # noqa: PLR0913 - two of them are callbacks
         part = stack.enter_context(appearing(output))
         folder = stack.enter_context(_folder(scratch, output))
         shift = _shift(clip, source)
-        settings = _mov_settings(clip, shift) if output.suffix.lower() != ".mkv" else {}
+        settings = {"fflags": "+bitexact"}  # or Matroska draws a number for every file
+        if output.suffix.lower() != ".mkv":
+            settings |= _mov_settings(clip, shift)
         name = FORMATS[output.suffix.lower()]
         target = stack.enter_context(av.open(str(part), "w", format=name, container_options=settings))
         video, copies = _add_streams(clip, (source, target), output, encoder, notes)

@@ -13,7 +13,6 @@ import pytest
 
 from storage.errors import UnwritableOutputError
 from storage.video import StreamInfo, VideoInfo, probe, rgb
-from storage.video_encoder import encoding_format
 from storage.video_index import Clip, index_frames, read_frames
 from storage.video_output import output_suffix
 from storage.video_preview import Panels, write_side_by_side
@@ -237,28 +236,6 @@ def test_suffix_follows_container_and_sound(container: str, audio: str, suffix: 
     info = replace(info, container=container, streams=(StreamInfo(0, "audio", audio, (1, 44100), 0),))
 
     assert output_suffix(info) == suffix
-
-
-@pytest.mark.parametrize(
-    ("source", "size", "encoded"),
-    [
-        ("yuv420p", (640, 360), "yuv420p"),
-        ("yuvj422p", (640, 360), "yuvj422p"),
-        ("yuv420p10le", (640, 360), "yuv420p10le"),
-        ("yuv420p12le", (640, 360), "yuv420p10le"),
-        ("yuv422p12le", (640, 360), "yuv422p10le"),
-        ("yuv444p", (641, 361), "yuv444p"),
-        ("yuv420p", (641, 361), "yuv444p"),
-        ("bgra", (640, 360), "yuv444p"),
-        ("gbrp10le", (640, 360), "yuv444p10le"),
-        ("yuva420p", (640, 360), "yuv420p"),
-        ("gray", (640, 360), "gray"),
-    ],
-)
-def test_encoder_gets_the_nearest_pixel_format(source: str, size: tuple[int, int], encoded: str) -> None:
-    info = replace(probe(PACKAGED / "single_face.mp4"), pixel_format=source, width=size[0], height=size[1])
-
-    assert encoding_format(info, "libx264") == encoded
 
 
 def test_gif_becomes_full_chroma_and_keeps_its_times(tmp_path: Path) -> None:
