@@ -28,6 +28,8 @@ from flows.arguments import (
     StoreUrl,
     edit_request,
 )
+from flows.plan_command import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
+from flows.store_commands import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
 from stitchedit.errors import InputError, StitchEditError
 from storage.errors import StorageError, VideoError
 
@@ -171,6 +173,12 @@ def doctor(
         Console().print(table)
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
+
+app.command(epilog=PLAN_EXAMPLES)(plan)
+app.command(epilog=WHY_EXAMPLES)(why)
+app.command(epilog=STORE_EXAMPLES)(store)
+app.command(epilog=VERIFY_EXAMPLES)(verify)
+app.command(epilog=PRUNE_EXAMPLES)(prune)
 
 # All that these two are given, `--help` too, goes on to commands of their own.
 group = app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -161,13 +161,7 @@ class Bucket:
             shutil.rmtree(here)
 
     def remove_under_way(self, stage: str, key: str) -> int:
-        """Remove what was left of an unfinished artifact; bytes freed in the bucket."""
-        name = f"leases/{stage}-{key}.json"
-        stored = self.objects.read(name)
-        if stored and json.loads(stored.value).get("owner"):
-            return 0  # somebody began to work on it just now
-        if stored:
-            self.objects.replace(name, json.dumps({"owner": None}).encode(), stored.tag)
+        """Remove what was left of an unfinished artifact, whose lease the caller holds; bytes freed in the bucket."""
         for folder in (self.folder / STAGING).glob(f"{stage}-{key}.*"):
             shutil.rmtree(folder)
         return self._remove_all(f"{UNDER_WAY}/{stage}-{key}/")

@@ -13,7 +13,7 @@ from typing import Any
 
 from storage.artifact import RESERVED, Artifact, sync, write_json
 from storage.lease import Lease
-from storage.objects import FolderObjects
+from storage.objects import FolderObjects, files_below
 from storage.workspace import MANIFEST, STARTED, Files
 
 STAGING = "staging"
@@ -101,10 +101,10 @@ class Folder:
             shutil.rmtree(folder)
 
     def remove_under_way(self, stage: str, key: str) -> int:
-        """Remove what was left of an unfinished artifact; bytes freed."""
+        """Remove what was left of an unfinished artifact, whose lease the caller holds; bytes freed."""
         freed = 0
         for folder in self._workspaces(stage, key):
-            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            freed += sum(size for _, size, _ in files_below(folder))
             shutil.rmtree(folder)
         return freed
 
@@ -113,7 +113,7 @@ class Folder:
         found = []
         for path in sorted((self.root / STAGING).glob("*-*.*")):
             stage, _, key = path.name.partition(".")[0].rpartition("-")
-            found.append((stage, key, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
+            found.append((stage, key, sum(size for _, size, _ in files_below(path))))
         return found
 
     def _workspaces(self, stage: str, key: str) -> list[Path]:

@@ -4,6 +4,7 @@ What a store says of itself (manifests, leases, records of runs) is kept in such
 """
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,12 +96,8 @@ class FolderObjects:
             (self.root / name).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> list[Listed]:
-        found = []
-        for path in sorted((self.root / prefix).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                facts = path.stat()
-                found.append(Listed(path.relative_to(self.root).as_posix(), facts.st_size, facts.st_mtime))
-        return found
+        found = sorted(entry for entry in files_below(self.root / prefix) if not entry[0].name.startswith("."))
+        return [Listed(path.relative_to(self.root).as_posix(), size, modified) for path, size, modified in found]
 
     def _put(self, name: str, value: bytes) -> str:
         path = self.root / name
@@ -119,6 +116,18 @@ class FolderObjects:
         with (self.root / GUARD).open("a") as file:  # never deleted: who waits on a deleted file holds no lock
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, int, float]]:
+    """Path, bytes and time of change of every file; one that others remove meanwhile is left out."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            try:
+                facts = path.stat()
+            except FileNotFoundError:
+                continue
+            yield path, facts.st_size, facts.st_mtime
 
 
 def _tag(value: bytes) -> str:

@@ -7,8 +7,9 @@ leases/run-<name>.json    held as long as the run lives
 import json
 import platform
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from storage.lease import held
 from storage.store import Store
 
 FOLDER = "runs"
+CONNECTIONS = 8
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Run:
 def recorded(store: Store, clip: str, source: str, edit: str, request: dict[str, Any]) -> Iterator["RunRecord"]:
     """Keep a record of the run as long as the block lasts, and say how it ended."""
     now = datetime.now(UTC)
-    name = f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    name = f"{now:%Y%m%dT%H%M%S.%f}-{uuid4().hex[:6]}"
     run = Run(name, clip, source, edit, request, now.isoformat(timespec="seconds"))
     with held(store.place.objects, f"leases/run-{name}.json", store.patience, {"run": name}) as taken:
         assert taken is not None
@@ -80,11 +82,17 @@ class RunRecord:
 
 def runs(store: Store) -> list[Run]:
     """Every recorded run, the oldest first. Records that cannot be read are left out."""
-    found = []
-    for listed in store.place.objects.names(f"{FOLDER}/"):
-        stored = store.place.objects.read(listed.name)
-        try:
-            found.append(Run(**json.loads(stored.value)) if stored else None)
-        except (ValueError, TypeError):
-            continue
-    return sorted((run for run in found if run), key=lambda run: run.name)
+    names = [listed.name.rpartition("/")[2].removesuffix(".json") for listed in store.place.objects.names(f"{FOLDER}/")]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        found = pool.map(lambda name: read_run(store, name), names)
+        return sorted((run for run in found if run), key=lambda run: run.name)
+
+
+def read_run(store: Store, name: str) -> Run | None:
+    """The record of one run, or None when there is none that can be read. What a later version added is left out."""
+    stored = store.place.objects.read(f"{FOLDER}/{name}.json")
+    try:
+        words = json.loads(stored.value) if stored else {}
+        return Run(**{field.name: words[field.name] for field in fields(Run) if field.name in words})
+    except (ValueError, TypeError):
+        return None

@@ -158,7 +158,8 @@ class Store:
         manifest = self.read_manifest(artifact.stage, artifact.key)
         if manifest is None:
             raise DamagedError(
-                f"{artifact.path / MANIFEST} is gone or unreadable. Run again: {artifact.stage} is made anew."
+                f"{artifact.path / MANIFEST} is gone or unreadable. Run again: {artifact.stage} is made anew.",
+                artifact.path / MANIFEST,
             )
         return manifest
 

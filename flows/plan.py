@@ -1,0 +1,265 @@
+"""What an edit would run, why, and what it would cost: found out without computing anything."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import unwrap
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from flows.edit_request import EditRequest, check_request
+from flows.edit_video import edit_stages
+from flows.recipe_changes import Change, changes, nearest
+from storage.artifact import Artifact, Recipe, Source
+from storage.errors import StorageError
+from storage.frame_array import FrameArray
+from storage.lease import died, holder
+from storage.runs import runs
+from storage.state_dict import read_metadata
+from storage.store import Store
+from storage.video import probe
+from storage.workspace import is_whole
+from tasks.code import code_digests
+
+RATES = 5  # earlier results of a stage that an estimate is the median of
+BYTES_STAY = {"code", "revision"}  # changes after which a stage may well make the same bytes
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage would do."""
+
+    stage: str
+    state: str  # cached, partial or to run
+    reasons: list[str]
+    key: str | None = None
+    done: int = 0  # of a partial one: units, in `unit`
+    total: int = 0
+    unit: str = ""
+    condition: str | None = None  # the stage before that has to make the same bytes as before for this to hold
+    seconds: float | None = None  # still to be spent; None where nothing was recorded
+    bytes: int | None = None  # still to be written
+    seconds_saved: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one edit would do."""
+
+    clip: str
+    output: str
+    stages: list[StagePlan]
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds or 0 for stage in self.stages)
+
+    @property
+    def bytes(self) -> int:
+        return sum(stage.bytes or 0 for stage in self.stages)
+
+    @property
+    def seconds_saved(self) -> float:
+        return sum(stage.seconds_saved or 0 for stage in self.stages)
+
+
+def plan_edit(request: EditRequest, *, verify: bool = False) -> Plan:
+    """The plan for a request, checked as the flow would check it.
+
+    Args:
+        verify: hash what is cached; else a changed byte is only found by the stage that reads it.
+    """
+    output, source = check_request(request), Source.of(request.video)
+    planner = Planner(request.open_store(), source, _frames(request), verify)
+    edit_stages(planner, request, source, output.suffix)
+    return Plan(str(source.path), str(output), planner.stages)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What stands for a stage's artifact as an argument of others."""
+
+    stage: str
+    artifact: Artifact | None  # None: it cannot be told yet
+    condition: str | None = None
+
+
+@dataclass
+class Planner:
+    """Walks the graph of the method as the flow does, and calls nothing."""
+
+    store: Store
+    source: Source
+    frames: int
+    verify: bool
+    stages: list[StagePlan] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._manifests: dict[str, list[dict[str, Any]]] = {}
+        for stage, key in self.store.place.finished():
+            manifest = self.store.read_manifest(stage, key)
+            if manifest:
+                self._manifests.setdefault(stage, []).append({**manifest, "key": key})
+        ours = [
+            run for run in runs(self.store) if self.source.digest == run.source or run.clip == str(self.source.path)
+        ]
+        self._own = {(stage, key) for run in ours for stage, key in run.artifacts.items()}
+
+    def __call__(self, task: Any, *arguments: Any) -> Expected:
+        stage = task.name
+        given = [value.artifact if isinstance(value, Expected) else value for value in arguments]
+        waits = [value for value in arguments if isinstance(value, Expected) and value.artifact is None]
+        condition = next((v.condition for v in arguments if isinstance(v, Expected) and v.condition), None)
+        if waits:
+            names = " and ".join(value.stage for value in waits)
+            plan, expected = self._to_run(stage, None, [f"{names} is made anew"], None), Expected(stage, None)
+        else:
+            recipe: Recipe = task.fn.describe(given, {})
+            plan, expected = self._known(recipe, dict(code_digests(unwrap(task.fn))), condition)
+        self.stages.append(plan)
+        return expected
+
+    def _known(self, recipe: Recipe, code: Mapping[str, str], condition: str | None) -> tuple[StagePlan, Expected]:
+        stage, key = recipe.stage, recipe.key
+        manifest = self.store.read_manifest(stage, key)
+        if manifest:
+            artifact = Artifact(self.store.folder, stage, key, manifest["digest"])
+            if "frames" in manifest["lineage"]:
+                self.frames = manifest["lineage"]["frames"]
+            bad = sorted({*self.store.lacking(stage, key, manifest), *self._changed(artifact, manifest)})
+            if not bad:
+                saved = _seconds(manifest)
+                return StagePlan(stage, "cached", [], key, condition=condition, seconds_saved=saved), Expected(
+                    stage, artifact, condition
+                )
+            return self._damaged(recipe, manifest, bad, condition), Expected(stage, artifact, stage)
+        under_way = self._under_way(recipe, condition)
+        if under_way:
+            return under_way, Expected(stage, None)
+        before = nearest(recipe, self._candidates(stage))
+        told = changes(recipe, code, before) if before else []
+        plan = self._to_run(stage, key, self._reasons(stage, told), before, condition)
+        if before and {change.part for change in told} <= BYTES_STAY:
+            digest = before["digest"]
+            return plan, Expected(stage, Artifact(self.store.folder, stage, before["key"], digest), stage)
+        return plan, Expected(stage, None)
+
+    def _reasons(self, stage: str, told: Sequence[Change]) -> list[str]:
+        if told:
+            return [change.text for change in told]
+        return [f"nothing of {stage} is in the store" if not self._manifests.get(stage) else "its result is gone"]
+
+    def _candidates(self, stage: str) -> list[dict[str, Any]]:
+        """Manifests of a stage: of this clip if there are any, else all."""
+        found = self._manifests.get(stage, [])
+        own = [manifest for manifest in found if (stage, manifest["key"]) in self._own]
+        return own or found
+
+    def _changed(self, artifact: Artifact, manifest: Mapping[str, Any]) -> list[str]:
+        if not self.verify:
+            return []
+        self.store.place.fetch_anew(artifact, manifest["files"])
+        return [name for name, listed in manifest["files"].items() if not is_whole(artifact.path / name, listed)]
+
+    def _damaged(self, recipe: Recipe, manifest: Mapping[str, Any], bad: list[str], condition: str | None) -> StagePlan:
+        total = len(manifest["files"])
+        listed = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+        share = sum(manifest["files"][name]["size"] for name in bad) / max(1, _bytes(manifest))
+        seconds = _seconds(manifest)
+        return StagePlan(
+            recipe.stage, "partial",
+            [f"{len(bad)} of {total} files gone or damaged ({listed}): what they held is made again"],
+            recipe.key, total - len(bad), total, "files", condition,
+            seconds=None if seconds is None else seconds * share, bytes=int(_bytes(manifest) * share),
+        )  # fmt: skip
+
+    def _under_way(self, recipe: Recipe, condition: str | None) -> StagePlan | None:
+        folder = self.store.place.under_way(recipe.stage, recipe.key)
+        if folder is None:
+            return None
+        done, total, unit = progress_in(folder)
+        said = holder(self.store.place.objects, f"leases/{recipe.stage}-{recipe.key}.json")
+        reason = "a run was cut off; it goes on from there"
+        if said and not died(said):
+            reason = f"process {said['process']} on {said['host']} is making it"
+        whole = self._to_run(recipe.stage, recipe.key, [reason], None, condition)
+        left = 1 - done / total if total else 1.0
+        return StagePlan(
+            recipe.stage, "partial", [reason], recipe.key, done, total, unit, condition,
+            seconds=None if whole.seconds is None else whole.seconds * left,
+            bytes=None if whole.bytes is None else int(whole.bytes * left),
+        )  # fmt: skip
+
+    def _to_run(
+        self,
+        stage: str,
+        key: str | None,
+        reasons: list[str],
+        before: Mapping[str, Any] | None,
+        condition: str | None = None,
+    ) -> StagePlan:
+        latest = sorted(self._candidates(stage), key=lambda manifest: manifest["lineage"]["finished"])[-RATES:]
+        known = [before] if before else latest
+        timed = [(_seconds(m), _frame_count(m)) for m in known]
+        rates = [seconds / frames for seconds, frames in timed if seconds is not None and frames]
+        sizes = [_bytes(m) / _frame_count(m) for m in known if _frame_count(m)]
+        return StagePlan(
+            stage, "to run", reasons, key, condition=condition,
+            seconds=median(rates) * self.frames if rates else None,
+            bytes=int(median(sizes) * self.frames) if sizes else None,
+        )  # fmt: skip
+
+
+def progress_in(folder: Path) -> tuple[int, int, str]:
+    """How far an unfinished workspace is: chunks done and in all of the arrays it has begun, or steps of tuning."""
+    done = total = 0
+    for journal in folder.rglob(".*.done"):
+        marks = journal.read_bytes()
+        done, total = done + marks.count(b"1"), total + len(marks)
+    for metadata in folder.rglob("zarr.json"):
+        if not metadata.parent.with_name(f".{metadata.parent.name}.done").exists():
+            try:
+                chunks = FrameArray.open(metadata.parent).chunks
+            except StorageError:
+                continue
+            done, total = done + chunks, total + chunks
+    states = sorted(folder.glob(".state*.safetensors"))
+    if not total and states:
+        try:
+            return int(read_metadata(states[0])["step"]), 0, "steps"
+        except (StorageError, KeyError, ValueError):
+            return 0, 0, ""
+    return done, total, "chunks"
+
+
+def _frames(request: EditRequest) -> int:
+    """Frames that the edit is about, before anything was decoded."""
+    info = probe(request.video)
+    declared = info.declared_frames or 0
+    if request.start is None and request.end is None:
+        return declared
+    rate = float(info.rate)
+    first, last = (request.start or 0) * rate, declared if request.end is None else request.end * rate
+    return max(1, round(min(last, declared or last) - first))
+
+
+def _seconds(manifest: Mapping[str, Any]) -> float | None:
+    """What an artifact cost, all attempts that are known of; None when none is."""
+    known = [a["seconds"] for a in manifest["lineage"].get("attempts", []) if a["seconds"] is not None]
+    return sum(known) if known else None
+
+
+def _frame_count(manifest: Mapping[str, Any]) -> int:
+    return int(manifest["lineage"].get("frames") or 0)
+
+
+def _bytes(manifest: Mapping[str, Any]) -> int:
+    return sum(listed["size"] for listed in manifest["files"].values())
+
+
+def as_json(plan: Plan) -> str:
+    """What `--json` prints."""
+    totals = {"seconds": plan.seconds, "bytes": plan.bytes, "seconds_saved": plan.seconds_saved}
+    facts = {"clip": plan.clip, "output": plan.output, **totals}
+    return json.dumps({**facts, "stages": [vars(stage) for stage in plan.stages]}, indent=1)

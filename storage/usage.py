@@ -1,0 +1,170 @@
+"""What is in a store, how large it is, and which runs reach what.
+
+A run reaches the artifacts in its record, what those were made of, and so on up to the clip.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from storage.artifact import RESERVED
+from storage.runs import Run, runs
+from storage.store import Store
+from storage.workspace import MANIFEST
+
+CONNECTIONS = 8
+STAGE = re.compile(r"[a-z][a-z0-9_]*")
+KEY = re.compile(r"[0-9a-f]{16}")
+
+Name = tuple[str, str]
+"""Stage and key."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One artifact, or what is left of one."""
+
+    bytes: int  # of its files as they are now, without the manifest
+    digest: str = ""  # none when it has no readable manifest
+    inputs: frozenset[Name] = frozenset()
+    finished: float = 0.0  # s since 1970, by the clock of who made it
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A store at one moment."""
+
+    artifacts: Mapping[Name, Entry]
+    under_way: Mapping[Name, int]  # bytes of what is unfinished
+    runs: tuple[Run, ...]  # the oldest first
+
+    @property
+    def bytes(self) -> int:
+        """Of artifacts and of what is unfinished."""
+        return self.size(self.artifacts) + sum(self.under_way.values())
+
+    def size(self, names: Iterable[Name]) -> int:
+        """Bytes of these artifacts."""
+        return sum(self.artifacts[name].bytes for name in names)
+
+    def reached(self, run: Run) -> set[Name]:
+        """The artifacts in a run's record and all that they were made of."""
+        return self.with_inputs(run.artifacts.items())
+
+    def with_inputs(self, names: Iterable[Name]) -> set[Name]:
+        """Those of `names` that are there, and all that they were made of."""
+        found: set[Name] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name in self.artifacts and name not in found:
+                found.add(name)
+                left.extend(self.artifacts[name].inputs)
+        return found
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one stage, one clip or one edit uses."""
+
+    name: str
+    artifacts: int
+    bytes: int  # all that it reaches
+    own_bytes: int  # of those that no other one reaches: what would be freed without it
+
+
+def contents(store: Store) -> Contents:
+    """What is in a store now: everything is listed, manifests and records are read."""
+    under_way = {(stage, key): size for stage, key, size in store.place.all_under_way()}
+    recorded = tuple(runs(store))
+    stages = {stage for stage, _ in [*store.place.finished(), *under_way]}
+    stages.update(stage for run in recorded for stage in run.artifacts)
+    sizes = _sizes(store, stages)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        entries = pool.map(lambda name: _entry(store, name, sizes[name]), sizes)
+        return Contents(dict(zip(sizes, entries, strict=True)), under_way, recorded)
+
+
+def stage_shares(found: Contents) -> list[Share]:
+    """What each stage uses, the largest first."""
+    groups: dict[str, set[Name]] = {}
+    for name in found.artifacts:
+        groups.setdefault(name[0], set()).add(name)
+    return _shares(found, groups)
+
+
+def clip_shares(found: Contents) -> list[Share]:
+    """What the runs of each clip reach, the largest first; a clip is called as its latest run called it."""
+    names = {clip_of(run): _file_name(run.clip) for run in found.runs}
+    groups: dict[str, set[Name]] = {}
+    for run in found.runs:
+        groups.setdefault(_unique(names, clip_of(run)), set()).update(found.reached(run))
+    return _shares(found, groups)
+
+
+def edit_shares(found: Contents) -> list[Share]:
+    """What the runs of each edit of each clip reach, the largest first."""
+    names = {clip_of(run): _file_name(run.clip) for run in found.runs}
+    groups: dict[str, set[Name]] = {}
+    for run in found.runs:
+        edit = f"{_unique(names, clip_of(run))} {run.edit}"
+        groups.setdefault(edit, set()).update(found.reached(run))
+    return _shares(found, groups)
+
+
+def unreached(found: Contents) -> set[Name]:
+    """Artifacts that no recorded run reaches."""
+    return set(found.artifacts).difference(*(found.reached(run) for run in found.runs))
+
+
+def clip_of(run: Run) -> str:
+    """What tells clips apart: the bytes of the file, else its path."""
+    return run.source or run.clip
+
+
+def _sizes(store: Store, stages: Iterable[str]) -> dict[Name, int]:
+    """Bytes of everything in the folders of `stages`, by stage and key; other people's files are left out."""
+    sizes: dict[Name, int] = {}
+    for stage in sorted(stages):
+        if not STAGE.fullmatch(stage) or stage in RESERVED:
+            continue
+        for listed in store.place.objects.names(f"{stage}/"):
+            _, key, *parts = listed.name.split("/")
+            if parts and KEY.fullmatch(key):
+                size = 0 if parts == [MANIFEST] else listed.size
+                sizes[stage, key] = sizes.get((stage, key), 0) + size
+    return sizes
+
+
+def _entry(store: Store, name: Name, size: int) -> Entry:
+    manifest = store.read_manifest(*name)
+    if manifest is None:
+        return Entry(size)
+    lineage = manifest["lineage"]
+    origins = [origin for origin in lineage.get("inputs", {}).values() if "key" in origin]
+    inputs = frozenset((origin["stage"], origin["key"]) for origin in origins)
+    return Entry(size, manifest["digest"], inputs, datetime.fromisoformat(lineage["finished"]).timestamp())
+
+
+def _shares(found: Contents, groups: Mapping[str, set[Name]]) -> list[Share]:
+    users: dict[Name, int] = {}
+    for names in groups.values():
+        for name in names:
+            users[name] = users.get(name, 0) + 1
+    shares = [
+        Share(group, len(names), found.size(names), found.size(name for name in names if users[name] == 1))
+        for group, names in groups.items()
+    ]
+    return sorted(shares, key=lambda share: (-share.bytes, share.name))
+
+
+def _file_name(clip: str) -> str:
+    return re.split(r"[/\\]", clip)[-1]
+
+
+def _unique(names: Mapping[str, str], clip: str) -> str:
+    """The file name of a clip, with a part of its digest where another clip is called the same."""
+    same = [other for other, name in names.items() if name == names[clip]]
+    return names[clip] if len(same) == 1 else f"{names[clip]} ({clip[:6]})"

@@ -1,0 +1,93 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.artifact import Recipe
+from storage.lease import died, holder
+from storage.runs import read_run, recorded, runs
+from storage.store import Store
+from storage.workspace import Workspace
+
+CLIP, SOURCE, EDIT = "/clips/interview.mp4", "ab" * 32, "smile+2"
+
+# Begins a run in the store argv[1] with scratch argv[2], says its name, and is killed then.
+KILLED = f"""
+import os, signal, sys
+from pathlib import Path
+from storage.runs import recorded
+from storage.store import open_store
+
+with recorded(open_store(sys.argv[1], Path(sys.argv[2])), {CLIP!r}, {SOURCE!r}, {EDIT!r}, {{}}) as run:
+    print(run.run.name, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def fill(workspace: Workspace) -> None:
+    (workspace.path / "report.txt").write_text("fine")
+
+
+def test_a_run_says_what_was_wanted_what_it_reached_and_that_it_ended(store: Store) -> None:
+    with recorded(store, CLIP, SOURCE, EDIT, {"preset": "draft"}) as record:
+        made = store.make(Recipe("align", 1, {}, {}, {}), fill)
+        record.reached(made)
+
+    (run,) = runs(store)
+    assert (run.clip, run.source, run.edit, run.request) == (CLIP, SOURCE, EDIT, {"preset": "draft"})
+    assert (run.state, run.error, run.artifacts) == ("completed", None, {"align": made.key})
+    assert run.finished is not None
+    assert run.started <= run.finished
+
+
+def test_a_run_that_fails_says_why(store: Store) -> None:
+    with pytest.raises(OSError, match="No space left"), recorded(store, CLIP, SOURCE, EDIT, {}):
+        raise OSError(28, "No space left on device")
+
+    (run,) = runs(store)
+    assert (run.state, run.error) == ("failed", "OSError: [Errno 28] No space left on device")
+
+
+def test_a_run_holds_a_lease_as_long_as_it_lasts(store: Store) -> None:
+    with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
+        lease = f"leases/run-{record.run.name}.json"
+        said = holder(store.place.objects, lease)
+        assert said is not None
+        assert said["run"] == record.run.name
+        assert [run.state for run in runs(store)] == ["running"]
+
+    assert holder(store.place.objects, lease) is None
+
+
+def test_a_run_that_was_killed_is_running_by_its_record_and_dead_by_its_lease(store: Store, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, store.place.url, str(tmp_path / "scratch of the killed")]
+    name = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+
+    (run,) = runs(store)
+    assert (run.name, run.state, run.finished) == (name, "running", None)
+    said = holder(store.place.objects, f"leases/run-{name}.json")
+    assert said is not None
+    assert died(said)
+
+
+def test_runs_come_in_the_order_in_which_they_began(store: Store) -> None:
+    names = []
+    for _ in range(5):  # within one second
+        with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
+            names.append(record.run.name)
+
+    assert [run.name for run in runs(store)] == names
+
+
+def test_records_of_a_later_version_are_read_and_unreadable_ones_left_out(store: Store) -> None:
+    with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
+        pass
+    words = {**vars(record.run), "cost": 3}
+    store.place.objects.write(f"runs/{record.run.name}.json", json.dumps(words).encode())
+    store.place.objects.write("runs/20200101T000000-broken.json", b"{")
+
+    assert runs(store) == [record.run]
+    assert read_run(store, "20200101T000000-broken") is None
+    assert read_run(store, "never there") is None
