@@ -70,7 +70,7 @@ class RunDisplay(logging.Handler):
         stage, event, facts = (getattr(record, name) for name in ("stage", "event", "facts"))
         if self.first_stage is None:
             self.first_stage = time.monotonic() - self.began
-        result = self.results.setdefault(stage, StageResult())
+        result = self.results.get(stage, StageResult())  # "repair" is no stage
         if event == "started":
             result.how = "resumed" if facts["resumed"] else "ran"
         elif event == "advanced":

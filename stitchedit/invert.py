@@ -26,6 +26,7 @@ SMOOTHING = (0.25, 0.75, 1.0, 0.75, 0.25)  # over frames; Tzaban et al. 2022's s
 @dataclass(frozen=True)
 class InvertOptions:
     revision: ClassVar[int] = 2
+    decide_nothing: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})  # options that are in no key
 
     start: str = (
         "encoder"  # `encoder`: one pass per frame; `mean`: the mean code, which takes about four times the steps

@@ -21,6 +21,7 @@ from stitchedit.nets.lpips import LPIPS
 @dataclass(frozen=True)
 class TuneOptions:
     revision: ClassVar[int] = 1
+    decide_nothing: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})  # options that are in no key
 
     passes: int = 12  # over every keyframe
     keyframes: int = 48  # at most; the most different codes

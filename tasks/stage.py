@@ -159,7 +159,8 @@ def _with_revision(value: Any) -> Any:
     """Options and the hand-bumped revision of the code they belong to, as one mapping."""
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    return {**asdict(value), "revision": getattr(value, "revision", 0)}
+    kept = {name: part for name, part in asdict(value).items() if name not in getattr(value, "decide_nothing", ())}
+    return {**kept, "revision": getattr(value, "revision", 0)}
 
 
 def _signature(function: Callable[..., None]) -> inspect.Signature:

@@ -15,7 +15,7 @@ from stitchedit.errors import NoFaceError
 from stitchedit.shots import ShotOptions
 from stitchedit.tune import TuneOptions
 from storage.artifact import Artifact, Source
-from storage.errors import PretrainedError
+from storage.errors import LeaseLostError, PretrainedError, SourceChangedError, UnreachableStoreError
 from storage.store import Store
 from storage.video_index import DecodeOptions
 from tasks import networks
@@ -40,9 +40,14 @@ def test_equal_options_give_the_same_key():
     assert tune_key(options=TuneOptions()) == tune_key(options=TuneOptions(passes=TuneOptions().passes))
 
 
-def test_every_option_of_the_stage_changes_the_key():
-    others = [replace(TuneOptions(), **{name: value + 1}) for name, value in vars(TuneOptions()).items()]
+def test_every_option_that_decides_something_changes_the_key():
+    names = vars(TuneOptions()).keys() - TuneOptions.decide_nothing
+    others = [replace(TuneOptions(), **{name: getattr(TuneOptions(), name) + 1}) for name in names]
     assert len({tune_key()} | {tune_key(options=other) for other in others}) == 1 + len(others)
+
+
+def test_how_often_to_save_is_in_no_key():
+    assert tune_key(options=TuneOptions(checkpoint_every=1)) == tune_key()
 
 
 def test_bumping_an_options_revision_changes_the_key(monkeypatch):
@@ -105,11 +110,54 @@ def test_a_task_is_called_with_a_store_in_place_of_the_folder():
     ("error", "again"),
     [
         (OSError(28, "No space left on device"), True),
+        (UnreachableStoreError("The server is down."), True),
+        (LeaseLostError("Another process has it."), True),
+        (PermissionError(13, "Permission denied"), False),
+        (SourceChangedError("Another clip."), False),
         (NoFaceError("No face."), False),
         (PretrainedError("Another file."), False),
         (ZeroDivisionError(), False),
     ],
 )
-def test_a_full_disk_is_tried_again_and_a_clip_without_a_face_is_not(error, again):
+def test_what_may_pass_is_tried_again_and_a_clip_without_a_face_is_not(error, again):
     failed = run_coro_as_sync(exception_to_failed_state(error))
     assert tune_weights.retry_condition_fn(tune_weights, None, failed) is again
+
+
+def test_nothing_is_kept_of_a_clip_that_changed_while_it_was_worked_on(clip, tmp_path, told):
+    path = shutil.copy(clip, tmp_path / "growing.mp4")
+    source = Source.of(path)
+
+    def grow(record):
+        if record.event == "advanced" and path.stat().st_size == source.seen[0]:
+            with path.open("ab") as file:
+                file.write(bytes(8))
+
+    told.on_record = grow
+    store = Store.at(tmp_path / "store")
+    with pytest.raises(SourceChangedError, match=r"growing\.mp4 changed while it was worked on"):
+        decode_video.fn(store, source, DecodeOptions(), ShotOptions())
+    assert list(store.artifacts()) == []
+
+    told.on_record = lambda record: None
+    made = decode_video.fn(store, Source.of(path), DecodeOptions(), ShotOptions())
+    assert list(store.artifacts()) == [made]
+
+
+def test_a_clip_that_went_away_is_told(clip, tmp_path):
+    path = shutil.copy(clip, tmp_path / "gone.mp4")
+    source = Source.of(path)
+    path.unlink()
+    with pytest.raises(SourceChangedError, match="was there when the run began and is gone"):
+        decode_video.fn(Store.at(tmp_path / "store"), source, DecodeOptions(), ShotOptions())
+
+
+def test_lineage_says_where_a_result_is_from(finished):
+    lineage = finished.store.manifest(finished.artifacts["stitch"])["lineage"]
+
+    assert lineage["inputs"]["weights"] == {"stage": "tune", "key": finished.artifacts["tune"].key}
+    assert lineage["frames"] == 6
+    assert "stitchedit.stitch.stitch_face" in lineage["code"]
+    assert lineage["attempts"][0]["seconds"] > 0
+    decoded = finished.store.manifest(finished.artifacts["decode"])["lineage"]
+    assert decoded["inputs"] == {"source": {"file": str(finished.request.video)}}
