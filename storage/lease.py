@@ -93,20 +93,17 @@ def held(
     None when `is_done` says, while waiting, that there is nothing left to do. A block that ends releases the lease with
     the facts that it has then; see `Lease.release` for another way.
     """
-    taken = _take(objects, name, patience, dict(facts), is_done)
-    if taken is None:
-        yield None
-        return
-    lease, left = taken
-    stopped = threading.Event()
-    beating = threading.Thread(target=_beat, args=(lease, patience, stopped), daemon=True, name=f"lease {name}")
-    beating.start()
+    lease, stopped = Lease(objects, name, uuid4().hex[:12], dict(facts), ""), threading.Event()
+    beating = threading.Thread(target=_beat, args=(lease, patience, stopped), daemon=True, name=_beater(lease.owner))
+    beating.start()  # before the lease is there: see `died`
     try:
-        yield lease, left
+        left = _take(lease, patience, is_done)
+        yield None if left is None else (lease, left)
     finally:
         stopped.set()
         beating.join()
-        lease.release(**lease.facts)
+        if lease.tag:
+            lease.release(**lease.facts)
 
 
 def holder(objects: Objects, name: str) -> dict[str, Any] | None:
@@ -117,45 +114,52 @@ def holder(objects: Objects, name: str) -> dict[str, Any] | None:
 
 
 def died(said: Mapping[str, Any]) -> bool:
-    """Whether a holder was a process of this machine that is no more."""
+    """Whether a holder was a process of this machine that is no more, or one of this process that renews no more."""
     mine = _identity()
     if said.get("machine") != mine["machine"]:
         return False
+    if (said["process"], said["began"]) == (mine["process"], mine["began"]):
+        return _beater(said["owner"]) not in {thread.name for thread in threading.enumerate()}
     return bool(_process_began(int(said["process"])) != said["began"])
 
 
-def _take(
-    objects: Objects, name: str, patience: Patience, facts: dict[str, Any], is_done: Callable[[], bool]
-) -> tuple[Lease, Mapping[str, Any]] | None:
+def _take(lease: Lease, patience: Patience, is_done: Callable[[], bool]) -> Mapping[str, Any] | None:
+    """What the last holder left, once the lease is ours; None when there is nothing left to do."""
     seen, since, told = "", time.monotonic(), False
     while not is_done():
-        lease = Lease(objects, name, uuid4().hex[:12], facts, "")
-        stored = objects.read(name)
+        stored = lease.objects.read(lease.name)
         said = _decode(stored.value) if stored else {}
         if stored is None:
-            tag = objects.create(name, lease._value())
+            tag = lease.objects.create(lease.name, lease._value())
         elif not said.get("owner") or died(said) or (stored.tag == seen and time.monotonic() - since > patience.expiry):
-            tag = objects.replace(name, lease._value(), stored.tag)
+            tag = lease.objects.replace(lease.name, lease._value(), stored.tag)
         else:
             if stored.tag != seen:
                 seen, since = stored.tag, time.monotonic()
             if not told:
-                logger.info("Waiting for process %s on %s, which holds %s", said.get("process"), said.get("host"), name)
+                whose = f"process {said.get('process')} on {said.get('host')}"
+                logger.info("Waiting for %s, which holds %s", whose, lease.name)
                 told = True
             time.sleep(patience.poll)
             continue
         if tag is not None:
             if said.get("owner"):
-                logger.warning("Took %s over from process %s on %s", name, said.get("process"), said.get("host"))
+                logger.warning("Took %s over from process %s on %s", lease.name, said.get("process"), said.get("host"))
             lease.tag = tag
-            return lease, said
+            return said
     return None
+
+
+def _beater(owner: str) -> str:
+    """Name of the thread that renews a lease."""
+    return f"lease of {owner}"
 
 
 def _beat(lease: Lease, patience: Patience, stopped: threading.Event) -> None:
     while not stopped.wait(patience.beat):
         try:
-            lease.renew()
+            if lease.tag:
+                lease.renew()
         except LeaseLostError as error:
             logger.warning("%s", error)
             return

@@ -58,7 +58,7 @@ def test_option_without_one_spelling_is_refused(value: object) -> None:
         replace(RECIPE, options={"layers": [value]})
 
 
-@pytest.mark.parametrize("stage", ["", "../align", "Align", "two words", "staging", "locks"])
+@pytest.mark.parametrize("stage", ["", "../align", "Align", "two words", "staging", "leases", "runs"])
 def test_stage_that_makes_no_folder_of_its_own_is_refused(stage: str) -> None:
     with pytest.raises(ValueError, match="A stage is one word"):
         replace(RECIPE, stage=stage)

@@ -84,6 +84,17 @@ def test_a_dead_process_of_this_machine_is_seen_at_once(objects: Objects) -> Non
         assert again is not None
 
 
+def test_a_lease_that_this_process_could_not_give_back_is_seen_at_once(objects: Objects) -> None:
+    with held(objects, NAME, QUICK, {}) as taken:
+        assert taken is not None
+        said = objects.read(NAME)
+    assert said is not None
+    objects.write(NAME, said.value)  # as if the store had not been there when it was given back
+
+    with held(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
+        assert again is not None
+
+
 def test_whoever_was_taken_for_dead_is_told(objects: Objects) -> None:
     with held(objects, NAME, Patience(beat=10, expiry=1000), {}) as taken:
         assert taken is not None
