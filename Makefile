@@ -4,6 +4,9 @@ CLIP ?=
 EDIT ?= smile=+2
 ARGS ?=
 VENV ?= .venv
+KILLS ?= 60
+SEED ?= 7
+CRASH_TABLE ?= out/crash.md
 
 # Threads that wait by spinning cost five times the time when another process wants the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -22,7 +25,7 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run clip-is-named test check clean
+.PHONY: help install demo run clip-is-named test crash check clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,6 +51,10 @@ clip-is-named:
 
 test: $(INSTALLED) ## Run all tests, the end-to-end one with the real networks among them.
 	$(BIN)/python -m pytest $(ARGS)
+
+crash: $(INSTALLED) ## Kill real runs at KILLS random moments (60 unless given) and compare what comes out; for the night.
+	mkdir -p out
+	CRASH_KILLS=$(KILLS) CRASH_SEED=$(SEED) CRASH_TABLE=$(CRASH_TABLE) $(BIN)/python -m pytest tests/crash -s $(ARGS)
 
 check: $(INSTALLED) ## Formatting, lint, types, import contracts, tests.
 	$(BIN)/ruff format --check .

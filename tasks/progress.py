@@ -9,6 +9,8 @@ from typing import Literal
 
 Event = Literal["started", "advanced", "finished", "cached", "failed", "noted", "measured"]
 
+PERIOD = 0.1  # s between two records of one counter
+
 logger = logging.getLogger("stitchedit.progress")
 
 
@@ -18,7 +20,7 @@ def tell(stage: str, event: Event, **facts: object) -> None:
 
 
 class Progress:
-    """A counter to hand to a stage function as its callback. Tells at most ten times a second."""
+    """A counter to hand to a stage function as its callback. Tells once in `PERIOD` at most, and its end."""
 
     def __init__(self, stage: str, unit: str, label: str = "") -> None:
         self.stage, self.unit, self.label = stage, unit, label or stage
@@ -26,6 +28,6 @@ class Progress:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._last > 0.1 or done >= total:
+        if now - self._last > PERIOD or done >= total:
             self._last = now
             tell(self.stage, "advanced", done=done, total=total, unit=self.unit, label=self.label)

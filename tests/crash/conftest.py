@@ -1,0 +1,133 @@
+"""Real runs in child processes that are killed. How many kills: CRASH_KILLS, and from which list: CRASH_SEED."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from storage.store import Store, open_store
+
+OPTIONS = [
+    "align.size=256", "landmarks.backend=dlib",
+    "invert.refine_steps=4", "invert.color_steps=2", "invert.refine_passes=1", "invert.segment=8",
+    "invert.checkpoint_every=2",
+    "tune.passes=2", "tune.batch=2", "tune.checkpoint_every=4",
+    "stitch.steps=2", "stitch.learning_rate=3e-5", "stitch.stop_below=0", "stitch.chunk=4",
+    "encode.preset=veryfast", "encode.segment=6",
+]  # fmt: skip
+
+# The command line. A line in $LOG for everything that a stage tells; and, $DELAY seconds after the $COUNT-th time that
+# $STAGE tells that it advanced, or that it is through, the power fails.
+CHILD = """
+import json, logging, os, signal, threading
+import tasks.progress
+import tasks.stage
+tasks.progress.PERIOD = 0.0
+tasks.stage.RETRY_DELAYS[:] = [1, 2, 4]
+from flows.cli import main
+
+log = open(os.environ["LOG"], "a", buffering=1)
+stage, left, delay = os.environ.get("STAGE"), int(os.environ.get("COUNT", 0)), float(os.environ.get("DELAY", 0))
+
+class Watch(logging.Handler):
+    def emit(self, record):
+        global left
+        log.write(json.dumps([record.stage, record.event, record.facts], default=str) + "\\n")
+        if record.stage == stage and record.event in ("advanced", "finished", "cached"):
+            left = left - 1 if record.event == "advanced" else min(left, 0)
+            if left == 0:
+                left = -1
+                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+logging.getLogger("stitchedit.progress").addHandler(Watch())
+main()
+"""
+
+
+@dataclass
+class Runs:
+    """Runs of one command over one store, one after the other or side by side."""
+
+    clip: Path
+    folder: Path
+    store: str
+    edit: str = "smile=+2"
+    logs: list[Path] = field(default_factory=list)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / f"{self.edit}.mp4"
+
+    def start(self, kill: tuple[str, int, float] | None = None, options: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        """A run that goes on by itself; `kill` is stage, how many times it may tell that it advanced, and seconds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.logs.append(self.folder / f"{len(self.logs):03}.log")
+        self.logs[-1].touch()
+        words = ["edit", self.clip, *OPTIONS, *options, "--end", "0.66", "--edit", self.edit, "--json"]
+        places = ["--store", self.store, "--scratch", self.folder / "scratch", "--output", self.output]
+        known = {"PREFECT_API_URL": PREFECT_API_URL.value(), "LOG": self.logs[-1], "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+        if kill:
+            known |= dict(zip(("STAGE", "COUNT", "DELAY"), kill, strict=True))
+        environment = os.environ | {name: str(value) for name, value in known.items()}
+        command = [sys.executable, "-c", CHILD, *map(str, [*words, *places])]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=environment, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+    def run(self, kill: tuple[str, int, float] | None = None, options: Sequence[str] = ()) -> tuple[int, str]:
+        """Exit code, and what it told on standard error."""
+        with self.start(kill, options) as child:
+            told = child.communicate()[1]
+        return child.returncode, " ".join(told.split())
+
+    def records(self, number: int) -> list[tuple[str, str, dict[str, object]]]:
+        """What the stages of one run told: stage, event, facts."""
+        lines = self.logs[number].read_text().splitlines()
+        return [tuple(json.loads(line)) for line in lines if line.endswith("]")]  # type: ignore[misc]
+
+    def stages(self, number: int, event: str) -> list[str]:
+        return [stage for stage, what, _ in self.records(number) if what == event]
+
+    def opened(self) -> Store:
+        return open_store(self.store, self.folder / "scratch")
+
+    def digests(self) -> dict[str, str]:
+        """What every stage made; of each there is one."""
+        return {artifact.stage: artifact.digest for artifact in self.opened().artifacts()}
+
+    def frames(self) -> np.ndarray:
+        """Every frame of the output, decoded, `frame height width rgb`."""
+        with av.open(str(self.output)) as container:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.fixture(scope="session")
+def runs(packaged: Callable[[str], Path], prefect_server: None) -> Callable[..., Runs]:
+    """`runs(folder, store)`: twenty frames of single_face.mp4."""
+
+    def make(folder: Path, store: str = "", edit: str = "smile=+2") -> Runs:
+        return Runs(packaged("single_face.mp4"), folder, store or str(folder / "store"), edit)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(runs: Callable[..., Runs], tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run that nothing happened to."""
+    made = runs(tmp_path_factory.mktemp("undisturbed"))
+    code, told = made.run()
+    assert code == 0, told
+    return made
+
+
+@pytest.fixture(scope="session")
+def kills_wanted() -> tuple[int, int]:
+    """How many kills, and the seed of their list."""
+    return int(os.environ.get("CRASH_KILLS", "5")), int(os.environ.get("CRASH_SEED", "0"))

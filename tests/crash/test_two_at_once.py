@@ -1,0 +1,60 @@
+"""Two runs over one store at the same time."""
+
+import signal
+
+import pytest
+
+
+def made_by(runs, number):
+    return [stage for stage, event, _ in runs.records(number) if event == "finished"]
+
+
+def test_two_runs_of_one_edit_make_everything_once(runs, undisturbed, tmp_path):
+    both = runs(tmp_path)
+    one, two = both.start(), both.start()
+    for child in (one, two):
+        told = child.communicate()[1]
+        assert child.returncode == 0, told
+
+    started = both.stages(0, "started") + both.stages(1, "started")
+    assert sorted(started) == sorted(undisturbed.digests())
+    assert both.digests() == undisturbed.digests()
+
+
+def test_another_edit_shares_what_it_can_and_takes_over_what_a_killed_run_left(runs, undisturbed, tmp_path):
+    smile, older = (
+        runs(tmp_path / "smile", str(tmp_path / "store")),
+        runs(tmp_path / "older", str(tmp_path / "store"), "age=+2"),
+    )
+    first = smile.start(("tune", 6, 0.1))
+    second = older.start()
+    told = second.communicate()[1]
+    first.communicate()
+
+    assert first.returncode == -signal.SIGKILL
+    assert second.returncode == 0, told
+    shared = {stage: digest for stage, digest in undisturbed.digests().items() if stage in {"align", "invert", "tune"}}
+    assert shared.items() <= older.digests().items()
+    started = smile.stages(0, "started") + older.stages(0, "started")
+    assert [started.count(stage) for stage in ("decode", "align", "invert")] == [1, 1, 1]
+    resumed = [facts["resumed"] for stage, event, facts in older.records(0) if (stage, event) == ("tune", "started")]
+    assert resumed in ([True], [])  # it was waiting for the one that died; or had it all made by then
+
+
+@pytest.mark.slow
+def test_a_bucket_whose_server_is_killed_and_started_again(runs, undisturbed, s3_server, s3_url, tmp_path):
+    made = runs(tmp_path, s3_url)
+    child = made.start()
+    try:
+        while not any(stage == "tune" for stage in made.stages(0, "advanced")):
+            assert child.poll() is None, child.communicate()[1]
+        s3_server.kill()
+    finally:
+        s3_server.start()
+    told = child.communicate()[1]
+    if child.returncode:  # it was down for longer than the tries last
+        assert "cannot be reached" in " ".join(told.split())
+        code, told = made.run()
+        assert code == 0, told
+
+    assert made.digests() == undisturbed.digests()
