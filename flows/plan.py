@@ -37,7 +37,7 @@ class StagePlan:
     done: int = 0  # of a partial one: units, in `unit`
     total: int = 0
     unit: str = ""
-    condition: str | None = None  # the stage before that has to make the same bytes as before for this to hold
+    condition: str | None = None  # stages before that have to make the same bytes as before for this to hold
     seconds: float | None = None  # still to be spent; None where nothing was recorded
     bytes: int | None = None  # still to be written
     seconds_saved: float | None = None
@@ -82,7 +82,7 @@ class Expected:
 
     stage: str
     artifact: Artifact | None  # None: it cannot be told yet
-    condition: str | None = None
+    conditions: tuple[str, ...] = ()  # stages that have to make the same bytes as before for this to hold
 
 
 @dataclass
@@ -101,6 +101,7 @@ class Planner:
             manifest = self.store.read_manifest(stage, key)
             if manifest:
                 self._manifests.setdefault(stage, []).append({**manifest, "key": key})
+        self._digests = _recorded_digests([one for found in self._manifests.values() for one in found])
         ours = [
             run for run in runs(self.store) if self.source.digest == run.source or run.clip == str(self.source.path)
         ]
@@ -110,18 +111,20 @@ class Planner:
         stage = task.name
         given = [value.artifact if isinstance(value, Expected) else value for value in arguments]
         waits = [value for value in arguments if isinstance(value, Expected) and value.artifact is None]
-        condition = next((v.condition for v in arguments if isinstance(v, Expected) and v.condition), None)
+        conditions = dict.fromkeys(one for v in arguments if isinstance(v, Expected) for one in v.conditions)
         if waits:
             names = " and ".join(value.stage for value in waits)
             plan, expected = self._to_run(stage, None, [f"{names} is made anew"], None), Expected(stage, None)
         else:
             recipe: Recipe = task.fn.describe(given, {})
-            plan, expected = self._known(recipe, dict(code_digests(unwrap(task.fn))), condition)
+            plan, expected = self._known(recipe, dict(code_digests(unwrap(task.fn))), tuple(conditions))
         self.stages.append(plan)
         return expected
 
-    def _known(self, recipe: Recipe, code: Mapping[str, str], condition: str | None) -> tuple[StagePlan, Expected]:
-        stage, key = recipe.stage, recipe.key
+    def _known(
+        self, recipe: Recipe, code: Mapping[str, str], conditions: tuple[str, ...]
+    ) -> tuple[StagePlan, Expected]:
+        stage, key, condition = recipe.stage, recipe.key, " and ".join(conditions) or None
         manifest = self.store.read_manifest(stage, key)
         if manifest:
             artifact = Artifact(self.store.folder, stage, key, manifest["digest"])
@@ -131,24 +134,28 @@ class Planner:
             if not bad:
                 saved = _seconds(manifest)
                 return StagePlan(stage, "cached", [], key, condition=condition, seconds_saved=saved), Expected(
-                    stage, artifact, condition
+                    stage, artifact, conditions
                 )
-            return self._damaged(recipe, manifest, bad, condition), Expected(stage, artifact, stage)
+            return self._damaged(recipe, manifest, bad, condition), Expected(stage, artifact, (stage,))
         under_way = self._under_way(recipe, condition)
-        if under_way:
-            return under_way, Expected(stage, None)
         before = nearest(recipe, self._candidates(stage))
         told = changes(recipe, code, before) if before else []
-        plan = self._to_run(stage, key, self._reasons(stage, told), before, condition)
-        if before and {change.part for change in told} <= BYTES_STAY:
+        plan = under_way or self._to_run(stage, key, self._reasons(stage, key, before, told), before, condition)
+        digest = self._digests.get((stage, key))  # made before: the same bytes come out
+        if digest is None and before and {change.part for change in told} <= BYTES_STAY:
             digest = before["digest"]
-            return plan, Expected(stage, Artifact(self.store.folder, stage, before["key"], digest), stage)
-        return plan, Expected(stage, None)
+        if digest is None:
+            return plan, Expected(stage, None)
+        return plan, Expected(stage, Artifact(self.store.folder, stage, key, digest), (stage,))
 
-    def _reasons(self, stage: str, told: Sequence[Change]) -> list[str]:
-        if told:
-            return [change.text for change in told]
-        return [f"nothing of {stage} is in the store" if not self._manifests.get(stage) else "its result is gone"]
+    def _reasons(self, stage: str, key: str, before: Mapping[str, Any] | None, told: Sequence[Change]) -> list[str]:
+        if (stage, key) in self._digests or (stage, key) in self._own:
+            return ["its result is no longer in the store"]
+        if before is None:
+            return [f"nothing of {stage} is in the store"]
+        if (stage, before["key"]) not in self._own and any(change.part == "inputs" for change in told):
+            return ["first time for this clip"]
+        return [change.text for change in told]
 
     def _candidates(self, stage: str) -> list[dict[str, Any]]:
         """Manifests of a stage: of this clip if there are any, else all."""
@@ -206,8 +213,8 @@ class Planner:
         sizes = [_bytes(m) / _frame_count(m) for m in known if _frame_count(m)]
         return StagePlan(
             stage, "to run", reasons, key, condition=condition,
-            seconds=median(rates) * self.frames if rates else None,
-            bytes=int(median(sizes) * self.frames) if sizes else None,
+            seconds=median(rates) * self.frames if rates and self.frames else None,
+            bytes=int(median(sizes) * self.frames) if sizes and self.frames else None,
         )  # fmt: skip
 
 
@@ -217,7 +224,7 @@ def progress_in(folder: Path) -> tuple[int, int, str]:
     for journal in folder.rglob(".*.done"):
         marks = journal.read_bytes()
         done, total = done + marks.count(b"1"), total + len(marks)
-    for metadata in folder.rglob("zarr.json"):
+    for metadata in folder.rglob("[!.]*/zarr.json"):
         if not metadata.parent.with_name(f".{metadata.parent.name}.done").exists():
             try:
                 chunks = FrameArray.open(metadata.parent).chunks
@@ -234,14 +241,24 @@ def progress_in(folder: Path) -> tuple[int, int, str]:
 
 
 def _frames(request: EditRequest) -> int:
-    """Frames that the edit is about, before anything was decoded."""
+    """Frames that the edit is about, before anything was decoded; 0 = the container does not say."""
     info = probe(request.video)
-    declared = info.declared_frames or 0
-    if request.start is None and request.end is None:
-        return declared
     rate = float(info.rate)
+    declared = info.declared_frames or round((info.duration or 0) * rate)
+    if not declared:
+        return 0
     first, last = (request.start or 0) * rate, declared if request.end is None else request.end * rate
-    return max(1, round(min(last, declared or last) - first))
+    return max(1, round(min(last, declared) - first))
+
+
+def _recorded_digests(manifests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Content of artifacts by stage and key, as those that were made of them tell it: also of such that are gone."""
+    return {
+        (origin["stage"], origin["key"]): manifest["recipe"]["inputs"][name]
+        for manifest in manifests
+        for name, origin in manifest["lineage"].get("inputs", {}).items()
+        if "key" in origin and name in manifest["recipe"]["inputs"]
+    }
 
 
 def _seconds(manifest: Mapping[str, Any]) -> float | None:

@@ -94,7 +94,7 @@ def why(
     if as_json:
         print(json.dumps(lineage.to_json(), indent=1))
     else:
-        Console().print(_tree(lineage))
+        Console().print(_tree(lineage, set()))
 
 
 def _show(made: "Plan", console: Console) -> None:
@@ -103,7 +103,7 @@ def _show(made: "Plan", console: Console) -> None:
         state = f"[{COLORS[stage.state]}]{stage.state}[/]{_progress(stage)}"
         reasons = [escape(reason) for reason in stage.reasons]
         if stage.condition:
-            reasons.append(f"if {stage.condition} makes the same bytes as before")
+            reasons.append(f"if the result of {stage.condition} is the same as before")
         time = _duration(stage.seconds) if stage.state != "cached" else ""
         table.add_row(stage.stage, state, "\n".join(reasons), time, _size(stage.bytes))
     console.print(table)
@@ -119,9 +119,10 @@ def _progress(stage: "StagePlan") -> str:
     return f" {stage.done}{f' of {stage.total}' if stage.total else ''} {stage.unit}"
 
 
-def _tree(lineage: "Lineage", tree: Tree | None = None, name: str = "") -> Tree:
+def _tree(lineage: "Lineage", shown: set[tuple[str, str]], tree: Tree | None = None, name: str = "") -> Tree:
     """The artifact with its facts, its inputs as branches; one that was shown before is only named."""
     manifest, facts = lineage.manifest, lineage.manifest["lineage"]
+    shown.add((lineage.stage, lineage.key))
     title = f"{f'{name}: ' if name else ''}[bold]{lineage.stage}/{lineage.key}[/bold]"
     branch = Tree(title) if tree is None else tree.add(title)
     size = sum(listed["size"] for listed in manifest["files"].values())
@@ -137,10 +138,10 @@ def _tree(lineage: "Lineage", tree: Tree | None = None, name: str = "") -> Tree:
     for key, value in lineage.inputs.items():
         if isinstance(value, str):
             branch.add(f"{key}: {escape(value)}")
-        elif tree is None:
-            _tree(value, branch, key)
+        elif (value.stage, value.key) in shown:
+            branch.add(f"{key}: {value.stage}/{value.key}, see above")
         else:
-            branch.add(f"{key}: {value.stage}/{value.key}")
+            _tree(value, shown, branch, key)
     return branch
 
 

@@ -122,7 +122,8 @@ def keep_whole(workspace: Path) -> bool:
     manifest = workspace / MANIFEST
     if not manifest.exists():
         return False
-    files: Files = json.loads(manifest.read_bytes())["files"]
+    known = json.loads(manifest.read_bytes())
+    files: Files = known["files"]
     bad = {name for name, listed in files.items() if not is_whole(workspace / name, listed)}
     arrays = arrays_of(files)
     for array in sorted(arrays):
@@ -133,6 +134,7 @@ def keep_whole(workspace: Path) -> bool:
     for name in bad:
         if name.rpartition("/")[0] not in arrays:
             (workspace / name).unlink(missing_ok=True)
+    write_json(workspace / ATTEMPTS, known["lineage"].get("attempts", []))  # what it cost is what it cost in all
     manifest.unlink()
     return True
 
