@@ -19,52 +19,37 @@ OPTIONS = [
     "align.size=256", "landmarks.backend=dlib",
     "invert.refine_steps=4", "invert.color_steps=2", "invert.refine_passes=1", "invert.segment=8",
     "invert.checkpoint_every=2",
-    "tune.passes=1", "tune.batch=2", "tune.checkpoint_every=2",
-    "stitch.steps=1", "stitch.learning_rate=3e-5", "stitch.stop_below=0", "stitch.chunk=4",
+    "tune.passes=2", "tune.batch=2", "tune.checkpoint_every=4",
+    "stitch.steps=2", "stitch.learning_rate=3e-5", "stitch.stop_below=0", "stitch.chunk=4",
     "encode.preset=veryfast", "encode.segment=6",
 ]  # fmt: skip
 
-# The command line. A line in $LOG for everything that a stage tells, and for every frame that is searched for faces:
-# the stage's own counter also runs over frames that it finds on the disk. $DELAY seconds after the counter $LABEL came
-# to $DONE, or after its stage was through, the power fails.
+# The command line. A line in $LOG for everything that a stage tells; and, $DELAY seconds after the $COUNT-th time that
+# $STAGE tells that it advanced, or that it is through, the power fails.
 CHILD = """
 import json, logging, os, signal, threading
-import tasks.detections
 import tasks.progress
 import tasks.stage
 tasks.progress.PERIOD = 0.0
-tasks.stage.RETRY_DELAYS[:] = [1, 4, 15]
-tasks.detections.CHUNK = 6
+tasks.stage.RETRY_DELAYS[:] = [1, 2, 4]
 from flows.cli import main
 
 log = open(os.environ["LOG"], "a", buffering=1)
-label, done, delay = os.environ.get("LABEL", ""), int(os.environ.get("DONE", 0)), float(os.environ.get("DELAY", 0))
-search = tasks.detections._search
-
-def told_search(footage, options, first, recent):
-    counter = tasks.progress.Progress("align", "frames", "align: search")
-    for number, faces in enumerate(search(footage, options, first, recent), first + 1):
-        counter(number, len(footage.shots))
-        yield faces
+stage, left, delay = os.environ.get("STAGE"), int(os.environ.get("COUNT", 0)), float(os.environ.get("DELAY", 0))
 
 class Watch(logging.Handler):
-    armed = bool(label)
-
     def emit(self, record):
+        global left
         log.write(json.dumps([record.stage, record.event, record.facts], default=str) + "\\n")
-        facts, through = record.facts, record.event in ("finished", "cached")
-        there = record.event == "advanced" and facts["label"] == label and facts["done"] >= done
-        if self.armed and (there or (through and record.stage == label.partition(":")[0])):
-            self.armed = False
-            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        if record.stage == stage and record.event in ("advanced", "finished", "cached"):
+            left = left - 1 if record.event == "advanced" else min(left, 0)
+            if left == 0:
+                left = -1
+                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-tasks.detections._search = told_search
 logging.getLogger("stitchedit.progress").addHandler(Watch())
 main()
 """
-
-Kill = tuple[str, int, float]
-"""A counter's label, how far it is, and how many seconds after that the process is killed."""
 
 
 @dataclass
@@ -81,8 +66,8 @@ class Runs:
     def output(self) -> Path:
         return self.folder / f"{self.edit}.mp4"
 
-    def start(self, kill: Kill | None = None, options: Sequence[str] = ()) -> "subprocess.Popen[str]":
-        """A run that goes on by itself."""
+    def start(self, kill: tuple[str, int, float] | None = None, options: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        """A run that goes on by itself; `kill` is stage, how many times it may tell that it advanced, and seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.append(self.folder / f"{len(self.logs):03}.log")
         self.logs[-1].touch()
@@ -90,13 +75,13 @@ class Runs:
         places = ["--store", self.store, "--scratch", self.folder / "scratch", "--output", self.output]
         known = {"PREFECT_API_URL": PREFECT_API_URL.value(), "LOG": self.logs[-1], "PREFECT_LOGGING_LEVEL": "CRITICAL"}
         if kill:
-            known |= dict(zip(("LABEL", "DONE", "DELAY"), kill, strict=True))
+            known |= dict(zip(("STAGE", "COUNT", "DELAY"), kill, strict=True))
         environment = os.environ | {name: str(value) for name, value in known.items()}
         command = [sys.executable, "-c", CHILD, *map(str, [*words, *places])]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
 
-    def run(self, kill: Kill | None = None, options: Sequence[str] = ()) -> tuple[int, str]:
+    def run(self, kill: tuple[str, int, float] | None = None, options: Sequence[str] = ()) -> tuple[int, str]:
         """Exit code, and what it told on standard error."""
         with self.start(kill, options) as child:
             told = child.communicate()[1]
