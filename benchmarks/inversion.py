@@ -66,8 +66,8 @@ def main() -> None:
     store = Store.at(options.store or Path(tempfile.mkdtemp()))
     rows: list[dict[str, object]] = []
     for clip in options.clips:
-        faces = crops_of(store, clip, options)
-        rows += still(faces) if options.still else [measure(store, clip, faces, way, options) for way in options.ways]
+        found = crops_of(store, clip, options)
+        rows += still(found[1]) if options.still else [measure(store, clip, found, way, options) for way in options.ways]
     names = list(dict.fromkeys(name for row in rows for name in row))
     for file in [sys.stdout, *([options.csv.open("w", newline="")] if options.csv else [])]:
         writer = csv.DictWriter(file, names)
@@ -76,18 +76,18 @@ def main() -> None:
 
 
 def crops_of(store, clip, options):
-    """The crops of the largest face."""
+    """The decoded clip, and the crops of its largest face."""
     overrides = [f"decode.start={options.start}", f"decode.end={options.start + options.seconds}"]
     config = load_config("default", [*overrides, f"align.size={options.size}", "landmarks.backend=dlib"])
     source = Source.of(clip)
-    decoded = decode_video.fn(store, source, config.decode, config.shots)
-    return _artifact(
-        align_faces.fn(store, source, _artifact(decoded), config.landmarks, config.tracks, config.align, "cpu")
-    )
+    decoded = _artifact(decode_video.fn(store, source, config.decode, config.shots))
+    faces = align_faces.fn(store, source, decoded, config.landmarks, config.tracks, config.align, "cpu")
+    return decoded, _artifact(faces)
 
 
-def measure(store, clip, faces, way, options):
+def measure(store, clip, crops, way, options):
     """One row: `way` on one clip."""
+    decoded, faces = crops
     found, judge = open_faces(faces), Judge()
     began = time.perf_counter()
     codes = _artifact(invert_faces.fn(store, faces, WAYS[way], "cpu"))
@@ -107,7 +107,7 @@ def measure(store, clip, faces, way, options):
         began = time.perf_counter()
         weights = _artifact(tune_weights.fn(store, faces, codes, config.tune, "cpu"))
         row["tune s"] = round(time.perf_counter() - began, 1)
-        edited_codes = _artifact(edit_faces.fn(store, codes, config.edit))
+        edited_codes = _artifact(edit_faces.fn(store, decoded, faces, codes, config.edit, None))
         generator = tuned_generator(weights, "cpu")
         moved = torch.from_numpy(FrameArray.open(edited_codes.path / "w_plus").read())
         after, edited = draw(generator, w_plus[shown], found.size), draw(generator, moved[shown], found.size)
