@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # it takes seconds
-    from flows.edit_request import EditRequest
+    from flows.edit_request import Edit, EditRequest
 
 StoreUrl = Annotated[
     str,
@@ -21,6 +21,14 @@ Scratch = Annotated[
 Clip = Annotated[Path, typer.Argument(help="The video.")]
 Options = Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")]
 Edits = Annotated[list[str] | None, typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")]
+Faces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--face",
+        help="Whose: a number (0 = the largest), largest, smallest, left, right, top, bottom, or a photo's path. "
+        "Repeatable; WHO:NAME=STRENGTH,... gives that face edits of its own.",
+    ),
+]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Beside the clip unless given.")]
 Preset = Annotated[str, typer.Option(help="A file of configs/presets.")]
 Start = Annotated[float | None, typer.Option(help="Seconds; the output begins here.")]
@@ -31,19 +39,34 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 HERE = ".stitchedit"
 
 
-def edit_request(edits: list[str] | None, **fields: object) -> "EditRequest":
+def edit_request(edits: list[str] | None, faces: list[str] | None, **fields: object) -> "EditRequest":
     """The request for these words, checked.
 
     Raises:
         InputError: an unknown preset, option or direction, or a value out of range.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
-    from flows.edit_request import Edit, EditRequest, check_request  # noqa: PLC0415 - imports torch
-    from stitchedit.edit import parse_edit  # noqa: PLC0415
+    from flows.edit_request import EditRequest, FaceEdits, check_request  # noqa: PLC0415 - imports torch
 
-    if not edits:
+    shared = _edits(edits or [])
+    named = [FaceEdits(face=who, edits=_edits(own)) for who, own in map(parse_face, faces or [])]
+    if not all(face.edits or shared for face in named or [FaceEdits()]):
         raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
-    wanted = [Edit(direction=name, strength=strength) for name, strength in map(parse_edit, edits)]
-    request = EditRequest(edits=wanted, **fields)  # type: ignore[arg-type]
+    request = EditRequest(edits=shared, faces=named, **fields)  # type: ignore[arg-type]
     check_request(request)
     return request
+
+
+def parse_face(text: str) -> tuple[str, list[str]]:
+    """`left:smile=+2,age=-3` as (`left`, [`smile=+2`, `age=-3`]); `left` as (`left`, [])."""
+    who, colon, edits = text.rpartition(":")
+    if colon and "=" in edits:
+        return who, edits.split(",")
+    return text, []
+
+
+def _edits(texts: list[str]) -> "list[Edit]":
+    from flows.edit_request import Edit  # noqa: PLC0415 - imports torch
+    from stitchedit.edit import parse_edit  # noqa: PLC0415
+
+    return [Edit(direction=name, strength=strength) for name, strength in map(parse_edit, texts)]

@@ -20,6 +20,7 @@ from flows.arguments import (
     Device,
     Edits,
     End,
+    Faces,
     Options,
     Output,
     Preset,
@@ -53,6 +54,10 @@ EDIT_EXAMPLES = """
 
   stitchedit edit interview.mp4 --edit age=+3 --start 2 --end 4 --preset draft
 
+  stitchedit edit two.mp4 --edit smile=+2 --face anna.jpg
+
+  stitchedit edit two.mp4 --face left:smile=+2 --face right:age=-3,smile=+1
+
   stitchedit edit interview.mp4 --edit smile=+2 align.size=512 stitch.steps=40
 """
 
@@ -62,6 +67,7 @@ def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
     clip: Clip,
     options: Options = None,
     edits: Edits = None,
+    faces: Faces = None,
     output: Output = None,
     preset: Preset = "default",
     start: Start = None,
@@ -72,9 +78,9 @@ def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
 ) -> None:
-    """Edit the faces of one clip. What was computed before, for this or another edit of it, is not computed again."""
+    """Edit faces of one clip. What was computed before, for this or another edit of it, is not computed again."""
     request = edit_request(
-        edits, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
+        edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
         store=store, scratch=scratch, device=device,
     )  # fmt: skip
     _run(request, Console(stderr=as_json), as_json, verbose)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-STAGES = ("decode", "align", "invert", "tune", "edit", "stitch", "composite", "encode")
+STAGES = ("decode", "detect", "align", "invert", "tune", "edit", "stitch", "composite", "encode")
 
 
 @dataclass
@@ -41,6 +41,7 @@ class RunDisplay(logging.Handler):
         super().__init__()
         self.console = console
         self.results = {stage: StageResult() for stage in STAGES}
+        self._open: dict[str, str] = {}  # stage -> its row that is being filled
         self.began = time.monotonic()
         self.first_stage: float | None = None  # s after `began`; what Prefect took to start
         columns = (
@@ -70,7 +71,9 @@ class RunDisplay(logging.Handler):
         stage, event, facts = (getattr(record, name) for name in ("stage", "event", "facts"))
         if self.first_stage is None:
             self.first_stage = time.monotonic() - self.began
-        result = self.results.get(stage, StageResult())  # "repair" is no stage
+        if event in {"started", "cached"}:
+            self._open_row(stage, facts["key"])
+        result = self._row(stage)
         if event == "started":
             result.how = "resumed" if facts["resumed"] else "ran"
         elif event == "advanced":
@@ -89,6 +92,17 @@ class RunDisplay(logging.Handler):
         elif event == "noted":
             result.notes.append(facts["text"])
             self.console.print(f"[yellow]{stage}: {facts['text']}[/yellow]")
+
+    def _open_row(self, stage: str, key: str) -> None:
+        """The row of that artifact: the stage's own, or one more for the next face."""
+        rows = [name for name in self.results if name.partition(" ")[0] == stage]
+        known = [name for name in rows if self.results[name].key in {"", key}]
+        name = known[0] if known else f"{stage} {len(rows) + 1}"
+        self.results.setdefault(name, StageResult()).key = key
+        self._open[stage] = name
+
+    def _row(self, stage: str) -> StageResult:
+        return self.results.get(self._open.get(stage, stage), StageResult())  # "repair" is no stage
 
     def summary(self, written: Path) -> dict[str, Any]:
         """What `--json` prints."""

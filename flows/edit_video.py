@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.edit_request import EditRequest, check_request
 from flows.export import export_result
-from stitchedit.edit import describe
 from stitchedit.landmarks import resolve_backend
 from storage.artifact import Artifact, Source
 from storage.errors import DamagedError
@@ -18,6 +18,7 @@ from storage.store import Store
 from tasks.align import align_faces
 from tasks.composite import composite_faces
 from tasks.decode import decode_video
+from tasks.detect import detect_faces
 from tasks.edit import edit_faces
 from tasks.encode import encode_video
 from tasks.invert import invert_faces
@@ -33,26 +34,35 @@ Call = Callable[..., Any]
 
 def edit_stages(call: Call, request: EditRequest, source: Source, suffix: str) -> list[Any]:
     """Every stage of one edit, called in order: the graph of the method, whoever walks it."""
-    config, device = request.config(), request.device
+    config, device, own = request.config(), request.device, request.own_directions()
     landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
 
     clip = call(decode_video, source, config.decode, config.shots)
-    faces = call(align_faces, source, clip, landmarks, config.tracks, config.align, device)
-    codes = call(invert_faces, faces, config.invert, device)
-    weights = call(tune_weights, faces, codes, config.tune, device)
-    edited = call(edit_faces, clip, faces, codes, replace(config.edit, directions=None), request.own_directions())
-    stitched = call(stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
-    patches = call(composite_faces, source, clip, faces, stitched, config.composite, config.masks)
-    video = call(encode_video, source, clip, faces, patches, config.encode, suffix)
-    return [clip, faces, codes, weights, edited, stitched, patches, video]
+    detected = call(detect_faces, source, clip, landmarks, config.tracks)
+    edited_faces, stages = [], [clip, detected]
+    for target in request.targets():
+        faces = call(align_faces, source, clip, detected, target.align, device, target.photo)
+        codes = call(invert_faces, faces, config.invert, device)
+        weights = call(tune_weights, faces, codes, config.tune, device)
+        edited = call(edit_faces, clip, faces, codes, target.edit, own)
+        stitched = call(stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
+        patches = call(composite_faces, source, clip, faces, stitched, config.composite, config.masks)
+        edited_faces.append((faces, patches))
+        stages += [faces, codes, weights, edited, stitched, patches]
+    every_face, every_patch = zip(*edited_faces, strict=True)
+    video = call(encode_video, source, clip, every_face, every_patch, config.encode, suffix)
+    return [*stages, video]
 
 
-@flow(name="edit-video", persist_result=False)
+ONE_AT_A_TIME: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)  # each stage wants the whole machine
+
+
+@flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)
 def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
-    with recorded(store, str(source.path), source.digest, describe(request.strengths()), words) as run:
+    with recorded(store, str(source.path), source.digest, request.describe(), words) as run:
         return _repaired(lambda: export_result(store, _run_stages(store, run, request, source, output.suffix), output))
 
 

@@ -105,21 +105,22 @@ class Planner:
         ours = [
             run for run in runs(self.store) if self.source.digest == run.source or run.clip == str(self.source.path)
         ]
-        self._own = {(stage, key) for run in ours for stage, key in run.artifacts.items()}
+        self._own = {name for run in ours for name in run.artifacts}
 
     def __call__(self, task: Any, *arguments: Any) -> Expected:
         stage = task.name
-        given = [value.artifact if isinstance(value, Expected) else value for value in arguments]
-        waits = [value for value in arguments if isinstance(value, Expected) and value.artifact is None]
-        conditions = dict.fromkeys(one for v in arguments if isinstance(v, Expected) for one in v.conditions)
+        expected = [one for value in arguments for one in (value if isinstance(value, tuple) else [value])]
+        expected = [one for one in expected if isinstance(one, Expected)]
+        waits = [one for one in expected if one.artifact is None]
+        conditions = dict.fromkeys(condition for one in expected for condition in one.conditions)
         if waits:
-            names = " and ".join(value.stage for value in waits)
-            plan, expected = self._to_run(stage, None, [f"{names} is made anew"], None), Expected(stage, None)
+            names = " and ".join(dict.fromkeys(one.stage for one in waits))
+            plan, result = self._to_run(stage, None, [f"{names} is made anew"], None), Expected(stage, None)
         else:
-            recipe: Recipe = task.fn.describe(given, {})
-            plan, expected = self._known(recipe, dict(code_digests(unwrap(task.fn))), tuple(conditions))
+            recipe: Recipe = task.fn.describe([_artifact(value) for value in arguments], {})
+            plan, result = self._known(recipe, dict(code_digests(unwrap(task.fn))), tuple(conditions))
         self.stages.append(plan)
-        return expected
+        return result
 
     def _known(
         self, recipe: Recipe, code: Mapping[str, str], conditions: tuple[str, ...]
@@ -216,6 +217,13 @@ class Planner:
             seconds=median(rates) * self.frames if rates and self.frames else None,
             bytes=int(median(sizes) * self.frames) if sizes and self.frames else None,
         )  # fmt: skip
+
+
+def _artifact(value: Any) -> Any:
+    """`value` with the artifacts that are expected in the places of their stand-ins."""
+    if isinstance(value, tuple):
+        return tuple(map(_artifact, value))
+    return value.artifact if isinstance(value, Expected) else value
 
 
 def progress_in(folder: Path) -> tuple[int, int, str]:

@@ -18,6 +18,7 @@ from flows.arguments import (
     Device,
     Edits,
     End,
+    Faces,
     Options,
     Output,
     Preset,
@@ -52,6 +53,7 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
     clip: Clip,
     options: Options = None,
     edits: Edits = None,
+    faces: Faces = None,
     output: Output = None,
     preset: Preset = "default",
     start: Start = None,
@@ -69,7 +71,7 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
     from flows.plan import plan_edit  # noqa: PLC0415
 
     request = edit_request(
-        edits, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
+        edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
         store=store, scratch=scratch, device=device,
     )  # fmt: skip
     made = plan_edit(request, verify=verify)

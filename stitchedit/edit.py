@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from stitchedit.errors import InputError, UnknownNameError
 
 @dataclass(frozen=True)
 class EditOptions:
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     strengths: dict[str, float] = field(default_factory=dict)  # direction -> strength; see `stitchedit edits`
     max_strength: float = 12.0  # refuse more: far outside the space the generator knows, nothing but artefacts comes
     layers: dict[str, str] = field(default_factory=dict)  # direction -> rows, such as 4-9; no others of it are applied
     ramps: dict[str, str] = field(default_factory=dict)  # direction -> s:share,...: how much of it when, see `ramp`
+    shots: dict[str, str] = field(default_factory=dict)  # direction -> number:share,...: how much of it in which shot
+    fade_s: float = 0.25  # a face that comes or goes within a shot is edited so gradually; 0 = at once
     directions: str | None = None  # file of your own directions, made by `stitchedit directions fit`
 
     def __post_init__(self) -> None:
@@ -30,20 +32,38 @@ class EditOptions:
                     f"Strength of {name!r} is {strength:g}; it must lie within ±{self.max_strength:g} "
                     "(edit.max_strength). `stitchedit edits` shows what is useful."
                 )
-        for option, parse in (("layers", parse_layers), ("ramps", parse_ramp)):
+        if not self.fade_s >= 0:
+            raise InputError(f"edit.fade_s must be 0 s or more, got {self.fade_s:g}.")
+        kinds: dict[str, Callable[[str], object]] = {"layers": parse_layers, "ramps": parse_ramp, "shots": parse_shots}
+        for option, parse in kinds.items():
             for name, text in getattr(self, option).items():
                 if name not in self.strengths:
                     raise InputError(f"edit.{option}.{name} is of no use: there is no edit {name!r}.")
                 parse(text)
 
+    def only(self, strengths: Mapping[str, float]) -> Self:
+        """The same for these edits alone."""
+
+        def kept(texts: Mapping[str, str]) -> dict[str, str]:
+            return {name: text for name, text in texts.items() if name in strengths}
+
+        layers, ramps, shots = map(kept, (self.layers, self.ramps, self.shots))
+        return replace(self, strengths=dict(strengths), layers=layers, ramps=ramps, shots=shots)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When each face of a person is seen."""
+
+    times_s: np.ndarray  # `face`, s from the first frame of the clip
+    frames: np.ndarray  # `face`, number of the frame; ascending
+    shots: np.ndarray  # `frame`, number of the shot that each frame of the clip belongs to
+
 
 def edit_codes(
-    codes: Latent, directions: Mapping[str, Direction], options: EditOptions, times_s: np.ndarray | None = None
+    codes: Latent, directions: Mapping[str, Direction], options: EditOptions, moments: Moments | None = None
 ) -> Latent:
-    """`codes` moved by strength times direction.
-
-    Args:
-        times_s: `face`, s from the first frame; needed for ramps only.
+    """`codes` moved by strength times direction; wholly, everywhere, where no `moments` are given.
 
     Raises:
         UnknownNameError: an edit names no direction.
@@ -55,13 +75,40 @@ def edit_codes(
         direction = directions[name].to(codes)
         if name in options.layers:
             direction = _only(direction, parse_layers(options.layers[name]))
-        if name in options.ramps:
-            assert times_s is not None
-            share = ramp(parse_ramp(options.ramps[name]), times_s)
-            edited += torch.from_numpy(strength * share).to(codes)[:, None, None] * direction
-        else:
-            edited += strength * direction
+        share = share_of(name, options, moments) if moments else np.ones(1)
+        edited += torch.from_numpy(strength * share).to(codes)[:, None, None] * direction
     return edited
+
+
+def share_of(name: str, options: EditOptions, moments: Moments) -> np.ndarray:
+    """How much of the edit `name` each face gets, `face`: by its ramp, its shot, and as the face comes or goes."""
+    share = fade(moments, options.fade_s)
+    if name in options.ramps:
+        share = share * ramp(parse_ramp(options.ramps[name]), moments.times_s)
+    if name in options.shots:
+        by_shot = parse_shots(options.shots[name])
+        share = share * np.array([by_shot.get(int(shot), 1.0) for shot in moments.shots[moments.frames]])
+    return share
+
+
+def fade(moments: Moments, fade_s: float) -> np.ndarray:
+    """Share of the edit as a face comes and goes, `face`: 0 where it is first or last seen amid a shot, then rising.
+
+    A cut, and the clip's own ends, are no reason to fade.
+    """
+    share, frames = np.ones(len(moments.frames)), moments.frames
+    if not fade_s:
+        return share
+    shots = moments.shots[frames]
+    apart = (np.diff(frames) > 1) | (np.diff(shots) != 0)
+    starts, stops = np.flatnonzero(np.r_[True, apart]), np.flatnonzero(np.r_[apart, True])
+    for first, last in zip(starts, stops, strict=True):
+        rows, times_s = slice(first, last + 1), moments.times_s[first : last + 1]
+        if frames[first] > 0 and moments.shots[frames[first] - 1] == shots[first]:
+            share[rows] = np.minimum(share[rows], (times_s - times_s[0]) / fade_s)
+        if frames[last] + 1 < len(moments.shots) and moments.shots[frames[last] + 1] == shots[last]:
+            share[rows] = np.minimum(share[rows], (times_s[-1] - times_s) / fade_s)
+    return share
 
 
 def ramp(points: tuple[tuple[float, float], ...], times_s: np.ndarray) -> np.ndarray:
@@ -84,6 +131,21 @@ def parse_ramp(text: str) -> tuple[tuple[float, float], ...]:
     if not all(math.isfinite(number) for point in points for number in point) or seconds != sorted(set(seconds)):
         raise InputError(f"Ramp {text!r} has to have finite numbers, and seconds that ascend, such as 0:0,2:1.")
     return points
+
+
+def parse_shots(text: str) -> dict[int, float]:
+    """`0:1,2:0.5` as all of it in shot 0 and half in shot 2.
+
+    Raises:
+        InputError: not of that form.
+    """
+    try:
+        shares = {int(shot): float(share) for shot, share in (part.split(":") for part in text.split(","))}
+    except ValueError as error:
+        raise InputError(f"Shots {text!r} are not NUMBER:SHARE,..., such as 0:1,2:0.5.") from error
+    if min(shares) < 0 or not all(math.isfinite(share) for share in shares.values()):
+        raise InputError(f"Shots {text!r} have to be numbered from 0, each with a finite share, such as 0:1,2:0.5.")
+    return shares
 
 
 def parse_layers(text: str) -> range:

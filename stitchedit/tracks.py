@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from stitchedit.arrays import Boxes, Flags, Landmarks
-from stitchedit.errors import NoFaceError, UnknownNameError
+from stitchedit.errors import NoFaceError
 from stitchedit.landmarks import Detection, overlaps
 from stitchedit.nets.recognition import SAME_PERSON
 
@@ -61,6 +61,7 @@ class Tracks:
     confidence: np.ndarray  # `face`; NaN where interpolated
     interpolated: Flags
     frames: int  # of the clip, with and without a face
+    descriptors: np.ndarray  # `track 128`, mean of each track in dlib's scale
     dropped: tuple[DroppedTrack, ...] = ()
 
     def __len__(self) -> int:
@@ -188,6 +189,7 @@ class Tracker:
             confidence=np.concatenate(confidence),
             interpolated=np.isnan(np.concatenate(confidence)),
             frames=len(self._times_s),
+            descriptors=np.stack([track.descriptor for track in kept]),
             dropped=dropped,
         )
 
@@ -204,19 +206,6 @@ class Tracker:
         flat = known.reshape(len(known), -1)
         filled = [np.interp(wanted_s, known_s, column) for column in flat.T]
         return np.stack(filled, axis=1).reshape(-1, *known.shape[1:])
-
-
-def select_person(tracks: Tracks, person: int) -> Tracks:
-    """The rows of one person.
-
-    Raises:
-        UnknownNameError: there are not so many persons.
-    """
-    if person not in tracks.persons:
-        raise UnknownNameError("person", str(person), map(str, tracks.persons))
-    rows = tracks.person == person
-    names = ("frame", "track", "person", "landmarks", "box", "confidence", "interpolated")
-    return Tracks(**{name: getattr(tracks, name)[rows] for name in names}, frames=tracks.frames, dropped=tracks.dropped)
 
 
 def _persons(tracks: Sequence[_Track], same_person: float) -> list[int]:

@@ -258,7 +258,7 @@ def _wanted_since(store: Store, plan: PrunePlan, verdict: Verdict) -> bool:
         listed.name.rpartition("/")[2].removesuffix(".json") for listed in store.place.objects.names(f"{FOLDER}/")
     }
     since = [read_run(store, name) for name in (recorded - planned) | used.runs]
-    return verdict.digest in used.read or any(run.artifacts.get(verdict.stage) == verdict.key for run in since if run)
+    return verdict.digest in used.read or any((verdict.stage, verdict.key) in run.artifacts for run in since if run)
 
 
 def _remove(store: Store, verdict: Verdict) -> int:

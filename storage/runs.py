@@ -33,7 +33,7 @@ class Run:
     request: dict[str, Any]
     started: str  # UTC
     host: str = field(default_factory=platform.node)
-    artifacts: dict[str, str] = field(default_factory=dict)  # stage -> key, of those reached
+    artifacts: list[tuple[str, str]] = field(default_factory=list)  # stage and key of those reached, in order
     finished: str | None = None
     state: str = "running"  # completed or failed; one that stays "running" without a lease was killed
     error: str | None = None
@@ -71,7 +71,9 @@ class RunRecord:
 
     def reached(self, artifact: Artifact) -> None:
         """Note that the run has this artifact, found or made."""
-        self.run.artifacts[artifact.stage] = artifact.key
+        name = artifact.stage, artifact.key
+        if name not in self.run.artifacts:
+            self.run.artifacts.append(name)
         self.write()
 
     def write(self) -> None:
@@ -93,6 +95,9 @@ def read_run(store: Store, name: str) -> Run | None:
     stored = store.place.objects.read(f"{FOLDER}/{name}.json")
     try:
         words = json.loads(stored.value) if stored else {}
-        return Run(**{field.name: words[field.name] for field in fields(Run) if field.name in words})
+        known = {field.name: words[field.name] for field in fields(Run) if field.name in words}
+        reached = known.get("artifacts", [])  # an earlier version kept one of each stage, by its name
+        known["artifacts"] = list(reached.items()) if isinstance(reached, dict) else [(s, k) for s, k in reached]
+        return Run(**known)
     except (ValueError, TypeError):
         return None

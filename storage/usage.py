@@ -51,7 +51,7 @@ class Contents:
 
     def reached(self, run: Run) -> set[Name]:
         """The artifacts in a run's record and all that they were made of."""
-        return self.with_inputs(run.artifacts.items())
+        return self.with_inputs(run.artifacts)
 
     def with_inputs(self, names: Iterable[Name]) -> set[Name]:
         """Those of `names` that are there, and all that they were made of."""
@@ -80,7 +80,7 @@ def contents(store: Store) -> Contents:
     under_way = {(stage, key): size for stage, key, size in store.place.all_under_way()}
     recorded = tuple(runs(store))
     stages = {stage for stage, _ in [*store.place.finished(), *under_way]}
-    stages.update(stage for run in recorded for stage in run.artifacts)
+    stages.update(stage for run in recorded for stage, _ in run.artifacts)
     sizes = _sizes(store, stages)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         entries = pool.map(lambda name: _entry(store, name, sizes[name]), sizes)

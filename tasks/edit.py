@@ -2,7 +2,7 @@
 
 import torch
 
-from stitchedit.edit import EditOptions, edit_codes
+from stitchedit.edit import EditOptions, Moments, edit_codes
 from storage.artifact import Artifact, Source
 from storage.frame_array import FrameArray
 from storage.workspace import Workspace
@@ -16,7 +16,8 @@ def edit_faces(
     out: Workspace, clip: Artifact, faces: Artifact, codes: Artifact, options: EditOptions, own: Source | None = None
 ) -> None:
     """`own` is the user's file of directions. It is known by its bytes, so `options.directions` has to be None."""
-    times_s = frame_times(clip)[FrameArray.open(faces.path / "frames").read()]
+    frames = FrameArray.open(faces.path / "frames").read()
+    moments = Moments(frame_times(clip)[frames], frames, FrameArray.open(clip.path / "shots").read())
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())
     directions = networks.directions() | (networks.own_directions(own.path) if own else {})
-    save_rows(out.path / "w_plus", edit_codes(w_plus, directions, options, times_s).numpy())
+    save_rows(out.path / "w_plus", edit_codes(w_plus, directions, options, moments).numpy())

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -32,13 +33,14 @@ def encode_video(
     out: Workspace,
     source: Source,
     clip: Artifact,
-    faces: Artifact,
-    patches: Artifact,
+    faces: tuple[Artifact, ...],
+    patches: tuple[Artifact, ...],
     options: EncodeOptions,
     suffix: str,
 ) -> None:
-    footage, found = open_clip(source, clip).clip, open_faces(faces)
-    total, edit_frame = len(footage.index), frame_editor(footage, found.frames, patches)
+    """`faces` and `patches` are of every person who was edited, in the same order."""
+    footage, frames = open_clip(source, clip).clip, [open_faces(one).frames for one in faces]
+    total, edit_frame = len(footage.index), frame_editor(footage, frames, patches)
     video, preview, sheet = (out.path / name for name in (f"video{suffix}", "preview.mp4", "sheet.png"))
 
     for note in _write_video(out, footage, video, options, edit_frame):
@@ -48,7 +50,7 @@ def encode_video(
         write_side_by_side(footage, video, preview, Panels(), lambda number: progress(number + 1, total))
     if not sheet.exists():
         written, png = cv2.imencode(
-            ".png", cv2.cvtColor(draw_sheet(footage, found.frames, edit_frame), cv2.COLOR_RGB2BGR)
+            ".png", cv2.cvtColor(draw_sheet(footage, np.unique(np.concatenate(frames)), edit_frame), cv2.COLOR_RGB2BGR)
         )
         assert written
         write_whole(sheet, png.tobytes())
@@ -74,19 +76,21 @@ def _write_video(
     return texts
 
 
-def frame_editor(footage: Clip, frames: np.ndarray, patches: Artifact) -> EditFrame:
-    """A function that pastes into a decoded frame what `composite` made for it."""
-    pictures, places = FrameArray.open(patches.path / "patches"), FrameArray.open(patches.path / "places").read()
+def frame_editor(footage: Clip, frames: Sequence[np.ndarray], patches: Sequence[Artifact]) -> EditFrame:
+    """A function that pastes into a decoded frame what `composite` made for it, person after person."""
+    pictures = [FrameArray.open(one.path / "patches") for one in patches]
+    places = [FrameArray.open(one.path / "places").read() for one in patches]
     rows_of = defaultdict(list)
-    for row, frame in enumerate(frames):
-        rows_of[int(frame)].append(row)
+    for person, numbers in enumerate(frames):
+        for row, frame in enumerate(numbers):
+            rows_of[int(frame)].append((person, row))
 
     def edit(number: int, frame: av.VideoFrame) -> av.VideoFrame:
-        for row in rows_of[number]:
-            layers = pictures.read(row)
+        for person, row in rows_of[number]:
+            layers = pictures[person].read(row)
             picture = np.ascontiguousarray(layers[:3].transpose(1, 2, 0))
             planes = writable_planes(frame, footage.info)
-            left, top = map(int, places[row])
+            left, top = map(int, places[person][row])
             paste_patch(planes, rgb(planes.frame, footage.info), picture, layers[3], (left, top))
             frame = planes.frame
         return frame

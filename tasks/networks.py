@@ -24,7 +24,9 @@ GENERATOR = (
     "mobile_stylegan_synthesis_numbers",
     "mobile_stylegan_heads",
 )
-FACES = ("dlib_landmarks", "dlib_detector", "dlib_recognition", "face_parsing")
+LANDMARKS = ("dlib_landmarks", "dlib_detector", "dlib_recognition")
+PARSING = ("face_parsing",)
+FACES = (*LANDMARKS, *PARSING)
 PERCEPTUAL = ("lpips_alex",)
 ENCODER = ("encoder",)
 DIRECTIONS = ("directions",)
@@ -71,8 +73,7 @@ def face_parser(device: str) -> FaceParser:
 
 def landmark_networks() -> LandmarkNetworks:
     """dlib's files, for a `FaceFinder`."""
-    names = ("dlib_landmarks", "dlib_detector", "dlib_recognition")
-    predictor, detector, recognition = (pretrained()[name].verified() for name in names)
+    predictor, detector, recognition = (pretrained()[name].verified() for name in LANDMARKS)
     return LandmarkNetworks(predictor, detector, recognition)
 
 

@@ -58,7 +58,7 @@ def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], T
                 return Completed(name="Cached", data=done, message=f"{done.stage} {done.key} is in the store")
 
             def fill(out: Workspace) -> None:
-                tell(name, "started", resumed=out.resumed)
+                tell(name, "started", resumed=out.resumed, key=recipe.key)
                 earlier = find_earlier(store, recipe, by_row) if by_row else None
                 _fill(replace(out, earlier=earlier), store, function, args, kwargs)
 
@@ -142,10 +142,16 @@ def _home(store: Store, artifact: Artifact) -> Store:
 
 
 def _given(function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Every argument of a stage by name, but for the folder."""
+    """Every argument of a stage by name, but for the folder; one artifact for each person as `name.0`, `name.1`, …"""
     bound = inspect.signature(function).bind(None, *args, **kwargs)  # None stands for the folder
     bound.apply_defaults()
-    return dict(list(bound.arguments.items())[1:])
+    given: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        if isinstance(value, tuple) and all(isinstance(one, Artifact) for one in value):
+            given |= {f"{name}.{index}": one for index, one in enumerate(value)}
+        else:
+            given[name] = value
+    return given
 
 
 def _tell_quality(name: str, store: Store, made: Artifact) -> None:

@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.edit import EditOptions, describe, edit_codes, parse_edit, parse_layers, parse_ramp, ramp
+from stitchedit.edit import (
+    EditOptions,
+    Moments,
+    describe,
+    edit_codes,
+    fade,
+    parse_edit,
+    parse_layers,
+    parse_ramp,
+    ramp,
+    share_of,
+)
 from stitchedit.errors import InputError, UnknownNameError
 
 DIRECTIONS = {"smile": torch.linspace(-1, 1, 10), "age": torch.arange(10.0)}
@@ -111,3 +122,44 @@ def test_a_ramp_is_level_before_its_first_point_and_after_its_last() -> None:
     shares = ramp(parse_ramp("1:0,3:1,4:0.5"), np.array([0.0, 1.0, 2.0, 3.0, 3.5, 9.0]))
 
     np.testing.assert_allclose(shares, [0, 0, 0.5, 1, 0.75, 0.5])
+
+
+def moments(frames: list[int], shots: list[int]) -> Moments:
+    """Faces of these frames at 10 frames/s."""
+    numbers = np.array(frames)
+    return Moments(numbers / 10, numbers, np.array(shots))
+
+
+def test_a_face_that_comes_and_goes_amid_a_shot_is_edited_little_by_little() -> None:
+    share = fade(moments([3, 4, 5, 6, 7], [0] * 12), fade_s=0.2)
+    np.testing.assert_allclose(share, [0, 0.5, 1, 0.5, 0], atol=1e-9)
+
+
+def test_a_face_that_is_there_at_a_cut_or_at_the_clips_end_does_not_fade() -> None:
+    cut = moments([0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(fade(cut, fade_s=0.2), np.ones(6))
+
+
+def test_two_tracks_without_a_gap_are_one_appearance() -> None:
+    """`frames` says when the face is seen; that the track's number changed on the way is of no matter."""
+    assert fade(moments([0, 1, 2, 3], [0] * 4), fade_s=1.0).min() == 1
+
+
+def test_no_fade_is_the_whole_edit_at_once() -> None:
+    np.testing.assert_array_equal(fade(moments([3, 4], [0] * 9), fade_s=0.0), [1, 1])
+
+
+def test_an_edit_has_its_own_share_in_each_shot() -> None:
+    options = EditOptions({"smile": 1.0}, shots={"smile": "1:0.5"}, fade_s=0)
+    np.testing.assert_array_equal(share_of("smile", options, moments([0, 1, 2, 3], [0, 0, 1, 1])), [1, 1, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("text", ["", "1", "1:", "a:1", "-1:1", "0:nan"])
+def test_shots_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="Shots"):
+        EditOptions({"smile": 1.0}, shots={"smile": text})
+
+
+def test_options_for_some_edits_keep_only_what_is_theirs() -> None:
+    options = EditOptions({"smile": 1.0, "age": 2.0}, layers={"age": "4-9"}, ramps={"smile": "0:0,1:1"})
+    assert options.only({"age": -1.0}) == EditOptions({"age": -1.0}, layers={"age": "4-9"})

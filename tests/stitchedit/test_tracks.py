@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from stitchedit.errors import NoFaceError, UnknownNameError
+from stitchedit.errors import NoFaceError
 from stitchedit.landmarks import Detection, FaceFinder, LandmarkNetworks, LandmarkOptions, recent_faces
-from stitchedit.tracks import Tracker, TrackOptions, Tracks, select_person
+from stitchedit.tracks import Tracker, TrackOptions, Tracks
 
 FRAME_S = 1 / 25
 OPTIONS = TrackOptions(max_gap_s=0.2, min_length_s=0.1)
@@ -131,20 +131,10 @@ def test_a_clip_without_a_face_names_the_way_out() -> None:
         track([[]] * 7)
 
 
-def test_one_persons_rows_are_selected() -> None:
-    tracks = track([[face(0, ANNA), face(300, BERT, side=50)]] * 5)
+def test_the_descriptor_of_a_track_is_the_mean_of_its_faces() -> None:
+    tracks = track([[face(0, ANNA), face(300, BERT, side=50)], [face(0, 1.1 * ANNA), face(300, BERT, side=50)]] * 4)
 
-    small = select_person(tracks, 1)
-
-    assert len(small) == 5
-    assert small.persons == [1]
-    assert small.frames == tracks.frames
-    np.testing.assert_array_equal(small.box[:, 0], [300] * 5)
-
-
-def test_a_person_who_is_not_there_is_named() -> None:
-    with pytest.raises(UnknownNameError, match=r"No person '3'.*There are: 0"):
-        select_person(track([[face(0)]] * 5), 3)
+    np.testing.assert_allclose(tracks.descriptors, [1.05 * ANNA, BERT])
 
 
 def test_frames_out_of_order_are_refused() -> None:

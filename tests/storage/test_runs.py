@@ -37,7 +37,7 @@ def test_a_run_says_what_was_wanted_what_it_reached_and_that_it_ended(store: Sto
 
     (run,) = runs(store)
     assert (run.clip, run.source, run.edit, run.request) == (CLIP, SOURCE, EDIT, {"preset": "draft"})
-    assert (run.state, run.error, run.artifacts) == ("completed", None, {"align": made.key})
+    assert (run.state, run.error, run.artifacts) == ("completed", None, [("align", made.key)])
     assert run.finished is not None
     assert run.started <= run.finished
 

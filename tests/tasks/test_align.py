@@ -1,30 +1,20 @@
 """Faces of a real clip: where they are, their crops and what every pixel of these shows."""
 
-import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from stitchedit.align import AlignOptions
-from stitchedit.errors import InputError, NoFaceError, UnknownNameError
-from stitchedit.landmarks import LandmarkOptions
+from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.nets.face_parsing import CLASSES
-from stitchedit.shots import ShotOptions
-from stitchedit.tracks import TrackOptions
 from stitchedit.warp import crop_face, square_sides
-from storage.artifact import Source
 from storage.frame_array import FrameArray
 from storage.store import Store
 from storage.video import rgb
-from storage.video_index import DecodeOptions
-from tasks import detections
 from tasks.align import align_faces
 from tasks.clip import frames_at, open_clip
-from tasks.decode import decode_video
 from tasks.faces import open_faces
-
-DLIB = LandmarkOptions(backend="dlib")
 
 
 @pytest.fixture(scope="module")
@@ -79,85 +69,27 @@ def test_crops_are_upright_though_the_clip_lies_on_its_side(faces):
         assert height["hair"] < height["nose"] < height["neck"]
 
 
-def test_what_was_found_is_told_to_operators(artifact):
-    told = json.loads((artifact.path / "tracks.json").read_text())
-    assert told["frames"] == 6
-    assert [(track["frames"], track["faces"]) for track in told["tracks"]] == [([0, 5], 6)]
-
-
-def decoded(path, store, end):
-    source = Source.of(path)
-    return source, decode_video.fn(store, source, DecodeOptions(end=end), ShotOptions())
-
-
-def test_a_clip_without_a_face_is_refused(packaged, tmp_path):
-    store = Store.at(tmp_path)
-    source, clip = decoded(packaged("no_face.mp4"), store, 0.07)
-    with pytest.raises(NoFaceError, match=r"[Nn]o face"):
-        align_faces.fn(store, source, clip, DLIB, TrackOptions(), AlignOptions(size=256), "cpu")
-
-
 def test_a_person_who_is_not_there_is_refused(finished, tmp_path):
-    with pytest.raises((UnknownNameError, NoFaceError), match="person"):
-        align_faces.fn(
-            Store.at(tmp_path), finished.source, finished.artifacts["decode"], DLIB, TrackOptions(),
-            AlignOptions(size=256, person=7), "cpu",
-        )  # fmt: skip
+    source, decode, detected, options, device = inputs_of(finished)
+    with pytest.raises(UnknownNameError, match="No person '7'"):
+        align_faces.fn(Store.at(tmp_path), source, decode, detected, replace(options, face="7"), device)
 
 
 def test_a_size_the_generator_does_not_draw_is_refused(finished, tmp_path):
+    source, decode, detected, options, device = inputs_of(finished)
     with pytest.raises(InputError, match=r"makes \[128, 256, 512, 1024\] px, but align.size is 300"):
-        align_faces.fn(
-            Store.at(tmp_path), finished.source, finished.artifacts["decode"], DLIB, TrackOptions(),
-            AlignOptions(size=300), "cpu",
-        )  # fmt: skip
+        align_faces.fn(Store.at(tmp_path), source, decode, detected, replace(options, size=300), device)
 
 
 def inputs_of(finished):
-    config = finished.request.config()
-    return finished.source, finished.artifacts["decode"], config.landmarks, config.tracks, config.align, "auto"
-
-
-def searched(told):
-    return any(record.event == "advanced" and record.label == "align: faces" for record in told.records)
+    artifacts = [finished.artifacts[stage] for stage in ("decode", "detect")]
+    return finished.source, *artifacts, finished.request.config().align, "auto"
 
 
 @pytest.mark.parametrize("lost", [["quads"], ["crops"], ["labels"], ["crops", "labels"], ["landmarks"], ["frames"]])
-def test_what_was_lost_is_made_again_as_it_was(finished, artifact, workspace, make_again, assert_same, told, lost):
+def test_what_was_lost_is_made_again_as_it_was(finished, artifact, workspace, make_again, assert_same, lost):
     folder = workspace(artifact)
     for name in lost:
         shutil.rmtree(folder / name)
     make_again(align_faces, folder, *inputs_of(finished))
-    assert searched(told) == bool({"landmarks", "frames"} & set(lost))  # all else follows from these
-    assert_same(folder, artifact)
-
-
-def test_lost_tracks_are_found_again(finished, artifact, workspace, make_again, assert_same):
-    folder = workspace(artifact)
-    (folder / "tracks.json").unlink()
-    make_again(align_faces, folder, *inputs_of(finished))
-    assert_same(folder, artifact)
-
-
-def test_a_search_that_was_cut_off_keeps_what_it_found(
-    finished, artifact, tmp_path, make_again, assert_same, told, monkeypatch
-):
-    monkeypatch.setattr(detections, "CHUNK", 2)  # frames, of six
-    folder = tmp_path / "again"
-    folder.mkdir()
-
-    def cut(record):
-        if record.event == "advanced" and record.label == "align: faces" and record.done >= 3:
-            raise KeyboardInterrupt
-
-    told.on_record = cut
-    with pytest.raises(KeyboardInterrupt):
-        make_again(align_faces, folder, *inputs_of(finished))
-    kept = {path.name: path.stat().st_mtime_ns for path in (folder / ".detections").iterdir()}
-    assert "000000.safetensors" in kept
-    assert len(kept) < 3
-
-    told.on_record = lambda record: None
-    make_again(align_faces, folder, *inputs_of(finished))
-    assert {name: (folder / ".detections" / name).stat().st_mtime_ns for name in kept} == kept
     assert_same(folder, artifact)

@@ -24,13 +24,18 @@ def footage(finished):
     return open_clip(finished.source, finished.artifacts["decode"]).clip
 
 
+def inputs_of(finished):
+    decode, faces, patches = (finished.artifacts[stage] for stage in ("decode", "align", "composite"))
+    return finished.source, decode, (faces,), (patches,)
+
+
 def samples(frame, info):
     return [plane.copy() for plane in writable_planes(frame, info).samples]
 
 
 def test_every_sample_outside_alpha_equals_the_source_exactly(finished, footage):
     frames = open_faces(finished.artifacts["align"]).frames
-    edit = frame_editor(footage, frames, finished.artifacts["composite"])
+    edit = frame_editor(footage, [frames], [finished.artifacts["composite"]])
     folder = finished.artifacts["composite"].path
     patches, places = (FrameArray.open(folder / name).read() for name in ("patches", "places"))
     sources = {number: samples(frame, footage.info) for number, frame in read_frames(footage)}
@@ -52,7 +57,7 @@ def test_every_sample_outside_alpha_equals_the_source_exactly(finished, footage)
 
 
 def test_a_frame_without_the_face_passes_untouched(finished, footage):
-    edit = frame_editor(footage, np.array([2, 3]), finished.artifacts["composite"])
+    edit = frame_editor(footage, [np.array([2, 3])], [finished.artifacts["composite"]])
     number, frame = next(read_frames(footage))
     assert edit(number, frame) is frame
 
@@ -107,16 +112,14 @@ def test_what_was_lost_is_made_again_and_the_rest_left(finished, workspace, make
         (folder / name).unlink()
     before = [(folder / name).stat().st_ino for name in kept]
 
-    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "composite")]
-    make_again(encode_video, folder, finished.source, *inputs, finished.request.config().encode, ".mp4")
+    make_again(encode_video, folder, *inputs_of(finished), finished.request.config().encode, ".mp4")
 
     assert_same(folder, artifact)
     assert [(folder / name).stat().st_ino for name in kept] == before
 
 
 def test_a_run_that_was_cut_off_goes_on_with_the_segment_it_was_in(finished, tmp_path, told, make_again, assert_same):
-    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "composite")]
-    given = (finished.source, *inputs, replace(finished.request.config().encode, segment=4), ".mp4")
+    given = (*inputs_of(finished), replace(finished.request.config().encode, segment=4), ".mp4")
     undisturbed, cut_off = tmp_path / "undisturbed", tmp_path / "cut_off"
     undisturbed.mkdir()
     cut_off.mkdir()

@@ -1,0 +1,79 @@
+"""A clip in; every face of every frame out, linked into tracks and persons. Done once, whoever is edited."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stitchedit.landmarks import LandmarkOptions
+from stitchedit.persons import Person
+from stitchedit.tracks import Tracker, TrackOptions, Tracks
+from storage.artifact import Artifact, Source, write_json
+from storage.frame_array import FrameArray
+from storage.video import upright_to_coded
+from storage.workspace import Workspace
+from tasks import networks
+from tasks.clip import ShotClip, open_clip, save_rows
+from tasks.detections import find_faces
+from tasks.progress import Progress, tell
+from tasks.stage import stage
+
+TRACKS = "tracks.json"
+PER_FACE = ("frame", "track", "person", "interpolated", "landmarks", "box")
+
+
+@stage(*networks.LANDMARKS)
+def detect_faces(
+    out: Workspace, source: Source, clip: Artifact, landmarks: LandmarkOptions, options: TrackOptions
+) -> None:
+    footage = open_clip(source, clip)
+    found = find_tracks(out.path / ".detections", footage, landmarks, options)
+    info = footage.clip.info
+    points = upright_to_coded(found.landmarks, info.rotation, info.width, info.height)
+    for name in PER_FACE:
+        save_rows(out.path / name, points if name == "landmarks" else getattr(found, name))
+    save_rows(out.path / "descriptors", found.descriptors)
+    save_tracks(out.path / TRACKS, found)
+    tell_operators(found)
+
+
+def find_tracks(folder: Path, footage: ShotClip, landmarks: LandmarkOptions, options: TrackOptions) -> Tracks:
+    """Every face of the clip, linked over time."""
+    tracker, progress = Tracker(options), Progress("detect", "frames")
+    for number, detections in enumerate(find_faces(folder, footage, landmarks)):
+        tracker.add(number, float(footage.times_s[number]), int(footage.shots[number]), detections)
+        progress(number + 1, len(footage.shots))
+    return tracker.finish()
+
+
+def save_tracks(path: Path, found: Tracks) -> None:
+    """Keep who was found, and what was dropped."""
+    tracks = [
+        {
+            "track": int(track),
+            "person": int(found.person[found.track == track][0]),
+            "frames": [int(found.frame[found.track == track].min()), int(found.frame[found.track == track].max())],
+            "faces": int((found.track == track).sum()),
+            "interpolated": int(found.interpolated[found.track == track].sum()),
+        }
+        for track in np.unique(found.track)
+    ]
+    write_json(path, {"frames": found.frames, "tracks": tracks, "dropped": [vars(track) for track in found.dropped]})
+
+
+def tell_operators(found: Tracks) -> None:
+    """What they should know before anything is edited."""
+    if len(found.persons) > 1:
+        tell("detect", "noted", text=f"{len(found.persons)} persons, numbered by size; `--face` chooses.")
+    if found.dropped:
+        tell("detect", "noted", text=f"{len(found.dropped)} tracks were taken for false detections ({TRACKS}).")
+
+
+def read_persons(detected: Artifact) -> list[Person]:
+    """Everybody whom `detect` found, by number."""
+    track, person, box = (FrameArray.open(detected.path / name).read() for name in ("track", "person", "box"))
+    descriptors = FrameArray.open(detected.path / "descriptors").read()
+    persons = []
+    for number in np.unique(person):
+        tracks, faces = np.unique(track[person == number], return_counts=True)
+        persons.append(Person(int(number), box[person == number], descriptors[tracks], faces.astype(float)))
+    return persons

