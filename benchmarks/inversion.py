@@ -34,6 +34,7 @@ from storage.store import Store
 from tasks import networks
 from tasks.align import align_faces
 from tasks.decode import decode_video
+from tasks.detect import detect_faces
 from tasks.edit import edit_faces
 from tasks.faces import open_faces, to_images, to_pictures
 from tasks.invert import invert_faces
@@ -81,7 +82,8 @@ def crops_of(store, clip, options):
     config = load_config("default", [*overrides, f"align.size={options.size}", "landmarks.backend=dlib"])
     source = Source.of(clip)
     decoded = _artifact(decode_video.fn(store, source, config.decode, config.shots))
-    faces = align_faces.fn(store, source, decoded, config.landmarks, config.tracks, config.align, "cpu")
+    detected = _artifact(detect_faces.fn(store, source, decoded, config.landmarks, config.tracks))
+    faces = align_faces.fn(store, source, decoded, detected, config.align, "cpu")
     return decoded, _artifact(faces)
 
 

@@ -8,6 +8,7 @@ from stitchedit.edit import EditOptions
 from stitchedit.invert import InvertOptions
 from stitchedit.landmarks import LandmarkOptions
 from stitchedit.masks import MaskOptions
+from stitchedit.quality import MeasureOptions
 from stitchedit.shots import ShotOptions
 from stitchedit.stitch import StitchOptions
 from stitchedit.tracks import TrackOptions
@@ -30,3 +31,4 @@ class RunConfig:
     stitch: StitchOptions = field(default_factory=StitchOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
+    measure: MeasureOptions = field(default_factory=MeasureOptions)

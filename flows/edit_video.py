@@ -1,7 +1,7 @@
 """The method, top to bottom: read this first."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tasks.detect import detect_faces
 from tasks.edit import edit_faces
 from tasks.encode import encode_video
 from tasks.invert import invert_faces
+from tasks.measure import measure_edit
 from tasks.progress import tell
 from tasks.stitch import stitch_faces
 from tasks.tune import tune_weights
@@ -31,30 +32,42 @@ REPAIRS = 8  # times that a run goes back to what was found damaged, before it g
 Call = Callable[..., Any]
 """`call(stage, *arguments)`: gives what stands for the stage's artifact as an argument of others."""
 
+ONE_AT_A_TIME: Any = ThreadPoolTaskRunner(max_workers=1)  # each stage wants the whole machine
 
-def edit_stages(call: Call, request: EditRequest, source: Source, suffix: str) -> list[Any]:
+
+@dataclass(frozen=True)
+class Stages:
+    """What `call` gave for every stage of an edit, in order, and for those whose result people want."""
+
+    every: list[Any]
+    video: Any
+    measures: list[Any]  # one for each person
+
+
+def edit_stages(call: Call, request: EditRequest, source: Source, suffix: str) -> Stages:
     """Every stage of one edit, called in order: the graph of the method, whoever walks it."""
     config, device, own = request.config(), request.device, request.own_directions()
     landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
 
     clip = call(decode_video, source, config.decode, config.shots)
     detected = call(detect_faces, source, clip, landmarks, config.tracks)
-    edited_faces, stages = [], [clip, detected]
-    for target in request.targets():
+    targets, persons, every = request.targets(), [], [clip, detected]
+    for target in targets:
         faces = call(align_faces, source, clip, detected, target.align, device, target.photo)
         codes = call(invert_faces, faces, config.invert, device)
         weights = call(tune_weights, faces, codes, config.tune, device)
         edited = call(edit_faces, clip, faces, codes, target.edit, own)
         stitched = call(stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
         patches = call(composite_faces, source, clip, faces, stitched, config.composite, config.masks)
-        edited_faces.append((faces, patches))
-        stages += [faces, codes, weights, edited, stitched, patches]
-    every_face, every_patch = zip(*edited_faces, strict=True)
+        persons.append((faces, codes, weights, patches))
+        every += [faces, codes, weights, edited, stitched, patches]
+    every_face, _, _, every_patch = zip(*persons, strict=True)
     video = call(encode_video, source, clip, every_face, every_patch, config.encode, suffix)
-    return [*stages, video]
-
-
-ONE_AT_A_TIME: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)  # each stage wants the whole machine
+    measures = [
+        call(measure_edit, source, clip, *made, target.edit, config.measure, device)
+        for made, target in zip(persons, targets, strict=True)
+    ]
+    return Stages([*every, video, *measures], video, measures)
 
 
 @flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)
@@ -67,13 +80,12 @@ def edit_video(request: EditRequest) -> Path:
 
 
 def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Source, suffix: str) -> Artifact:
-    """The last stage's artifact."""
+    """The video."""
     stages = edit_stages(lambda stage, *arguments: stage.submit(store, *arguments), request, source, suffix)
-    results: list[Artifact] = []
-    for stage in stages:  # in order, so that the first error is the cause
-        results.append(stage.result())
-        run.reached(results[-1])
-    return results[-1]
+    for stage in stages.every:  # in order, so that the first error is the cause
+        run.reached(stage.result())
+    video: Artifact = stages.video.result()
+    return video
 
 
 def _repaired(edit: Callable[[], Path]) -> Path:

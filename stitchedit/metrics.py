@@ -10,6 +10,7 @@ from stitchedit.arrays import Alpha, Frame
 
 BLOCK = 512  # rows of the similarity matrix at a time, so that memory does not grow with the square of the clip
 WINDOW, WINDOW_SIGMA = 11, 1.5  # px, of SSIM's Gaussian
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, from the full size to a sixteenth
 
 EmbeddingRows = Float[np.ndarray, "frame channel"]  # of unit length; NaN where a frame has no face
 Picture = UInt8[np.ndarray, "height width rgb"]
@@ -49,6 +50,18 @@ def identity_consistency(
     )
 
 
+def tl_ratios(source: EmbeddingRows, edited: EmbeddingRows, min_similarity: float = 0.2) -> np.ndarray:
+    """What TL-ID is the mean of: the ratio of each face and the one before it, `frame`; NaN where there is none."""
+    similarity = (source[1:] * source[:-1]).sum(axis=1)
+    ratios = np.full(len(source), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        compared = np.where(
+            np.abs(similarity) >= min_similarity, (edited[1:] * edited[:-1]).sum(axis=1) / similarity, np.nan
+        )
+    ratios[1:] = compared
+    return ratios
+
+
 def _sum_of_ratios(source: EmbeddingRows, edited: EmbeddingRows, min_similarity: float) -> tuple[float, int]:
     """Sum and number of the ratios of all ordered pairs of different rows."""
     total, pairs = 0.0, 0
@@ -68,17 +81,51 @@ def psnr(picture: Picture, reference: Picture) -> float:
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
+def mse(picture: Picture, reference: Picture) -> float:
+    """Mean squared error of pictures taken as [0, 1]."""
+    return float(np.mean(np.square((picture.astype(np.float64) - reference) / 255)))
+
+
 def ssim(picture: Picture, reference: Picture) -> float:
     """Structural similarity, mean over the color channels: Wang et al. 2004, Gaussian window of 11 px."""
+    luminance, structure = _similarities(picture.astype(np.float64), reference.astype(np.float64))
+    return float((luminance * structure).mean())
+
+
+def ms_ssim(picture: Picture, reference: Picture) -> float:
+    """Structural similarity over five scales, mean over the color channels: Wang et al. 2003.
+
+    Raises:
+        ValueError: a side is shorter than 176 px, so that the smallest scale holds no window.
+    """
+    smallest = WINDOW * 2 ** (len(SCALES) - 1)
+    if min(picture.shape[:2]) < smallest:
+        raise ValueError(f"MS-SSIM needs {smallest} px or more a side, got {picture.shape[1]}x{picture.shape[0]}")
     x, y = picture.astype(np.float64), reference.astype(np.float64)
+    total = np.ones(picture.shape[2])
+    for scale, weight in enumerate(SCALES):
+        luminance, structure = _similarities(x, y)
+        last = scale == len(SCALES) - 1
+        value = (luminance * structure if last else structure).mean(axis=(0, 1))
+        total *= np.maximum(value, 0) ** weight  # a negative one has no root
+        x, y = _halved(x), _halved(y)
+    return float(total.mean())
+
+
+def _similarities(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of luminance, and of contrast and structure, for every window and channel."""
     mean_x, mean_y = _window_mean(x), _window_mean(y)
     variance_x, variance_y = _window_mean(x * x) - mean_x**2, _window_mean(y * y) - mean_y**2
     covariance = _window_mean(x * y) - mean_x * mean_y
-
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return float(similarity.mean())
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return luminance, (2 * covariance + c2) / (variance_x + variance_y + c2)
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    """Means of 2 by 2 pixels; an odd last row or column is left out."""
+    height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+    return np.asarray(picture[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean(axis=(1, 3)))
 
 
 def _window_mean(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from stitchedit.errors import InputError
-from stitchedit.landmarks import LandmarkNetworks
+from stitchedit.landmarks import FaceFinder, LandmarkNetworks, LandmarkOptions
 from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.face_parsing import FaceParser, read_face_parser
@@ -28,6 +28,7 @@ LANDMARKS = ("dlib_landmarks", "dlib_detector", "dlib_recognition")
 PARSING = ("face_parsing",)
 FACES = (*LANDMARKS, *PARSING)
 PERCEPTUAL = ("lpips_alex",)
+ATTRIBUTES = ("age", "gender")
 ENCODER = ("encoder",)
 DIRECTIONS = ("directions",)
 
@@ -75,6 +76,12 @@ def landmark_networks() -> LandmarkNetworks:
     """dlib's files, for a `FaceFinder`."""
     predictor, detector, recognition = (pretrained()[name].verified() for name in LANDMARKS)
     return LandmarkNetworks(predictor, detector, recognition)
+
+
+@cache
+def face_finder(options: LandmarkOptions) -> FaceFinder:
+    """dlib's detectors and landmarks."""
+    return FaceFinder(landmark_networks(), options)
 
 
 @cache

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from stitchedit.errors import InputError, NoFaceError
-from stitchedit.landmarks import FaceFinder, LandmarkOptions
+from stitchedit.landmarks import LandmarkOptions
 from stitchedit.persons import Descriptor
 from tasks import networks
 
@@ -36,7 +36,7 @@ def describe_photo(path: Path) -> Descriptor:
         InputError: it cannot be read as a picture.
         NoFaceError: it shows no face.
     """
-    faces = FaceFinder(networks.landmark_networks(), LandmarkOptions(backend="dlib")).find(read_photo(path))
+    faces = networks.face_finder(LandmarkOptions(backend="dlib")).find(read_photo(path))
     if not faces:
         raise NoFaceError(f"No face in the photo {path}. Give one that shows the face from the front, 100 px or more.")
     return np.asarray(faces[0].descriptor)

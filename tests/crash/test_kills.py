@@ -12,19 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.display import STAGES
 from storage.lease import died, holder
 from storage.runs import runs as recorded_runs
 
 # How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.
-RECORDS = {"invert": 30, "tune": 20, "stitch": 20, "align": 22, "encode": 40, "composite": 3, "decode": 20}
+RECORDS = {
+    "invert": 30, "tune": 20, "stitch": 20, "detect": 20, "encode": 40, "composite": 3, "measure": 3, "align": 2,
+    "decode": 20,
+}  # fmt: skip
 CHAIN = 14  # kills at most, one after the other, over one store
 DELAY = 0.4  # s, at most, from the record to the kill: in the middle of whatever is computed or written then
 
 # What may be done twice for one kill, by how a counter's label begins: a chunk, or the steps between two checkpoints.
 BOUNDS = {
     "decode": 20,  # the whole of it, a tenth of a second
-    "align: faces": 64,
-    "align: crops": 16,
+    "detect": 64,
+    "align": 16,
     "invert: start": 8,
     "invert: person": 2,
     "invert: frames": 2,
@@ -33,6 +37,8 @@ BOUNDS = {
     "composite": 8,
     "encode: preview": 20,  # the whole of it
     "encode": 6,
+    "measure": 8,
+    "report": 20,  # the whole of it
 }
 
 
@@ -41,9 +47,8 @@ def kill_list(kills: int, seed: int) -> list[list[tuple[str, int, float]]]:
     random = np.random.default_rng(seed)
     stages = [list(RECORDS)[number % len(RECORDS)] for number in range(kills)]
     chosen = [(stage, int(random.integers(1, RECORDS[stage])), float(random.uniform(0, DELAY))) for stage in stages]
-    order = ["decode", "align", "invert", "tune", "stitch", "composite", "encode"]
     chains = [chosen[start : start + CHAIN] for start in range(0, kills, CHAIN)]
-    return [sorted(chain, key=lambda kill: order.index(kill[0])) for chain in chains]
+    return [sorted(chain, key=lambda kill: STAGES.index(kill[0])) for chain in chains]
 
 
 def done_twice(runs, first):
@@ -116,4 +121,4 @@ def test_the_list_of_kills_is_the_same_every_time_and_meets_every_long_stage(kil
 
     assert one == two
     assert sum(map(len, one)) == kills
-    assert {"align", "invert", "tune", "stitch"} <= {stage for chain in one for stage, _, _ in chain}
+    assert {"detect", "invert", "tune", "stitch"} <= {stage for chain in one for stage, _, _ in chain}

@@ -10,11 +10,11 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
+from flows.display import STAGES
 from flows.edit_request import Edit
 from storage.frame_array import FrameArray
 from storage.video import probe, rgb
 
-STAGES = ("decode", "align", "invert", "tune", "edit", "stitch", "composite", "encode")
 
 
 def frames_of(path):
@@ -81,7 +81,7 @@ def test_the_first_run_shows_every_stage_as_completed(finished):
     assert states_of(finished.flow_run) == dict.fromkeys(STAGES, "Completed")
 
 
-def test_a_second_run_shows_all_eight_stages_as_cached(copied, edit_once, told):
+def test_a_second_run_shows_every_stage_as_cached(copied, edit_once, told):
     again = edit_once(copied.request)
 
     assert states_of(again.flow_run) == dict.fromkeys(STAGES, "Cached")
@@ -93,7 +93,7 @@ def test_another_strength_shares_all_up_to_the_tuned_generator(copied, edit_once
     request = copied.request.model_copy(update={"edits": [Edit(direction="smile", strength=-2)]})
     again = edit_once(request)
 
-    assert set(told.stages("cached")) == {"decode", "align", "invert", "tune"}
+    assert set(told.stages("cached")) == {"decode", "detect", "align", "invert", "tune"}
     assert set(told.stages("finished")) == {"edit", "stitch", "composite", "encode"}
     assert sorted(states_of(again.flow_run).values()) == ["Cached"] * 4 + ["Completed"] * 4
     assert again.output.read_bytes() != copied.output.read_bytes()

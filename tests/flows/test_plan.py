@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from flows import cli
+from flows.display import STAGES
 from flows.edit_request import Edit
 from flows.plan import plan_edit
 from stitchedit.align import AlignOptions
 from storage.pretrained import PretrainedFile
 from tasks import pretrained as catalog
 
-STAGES = ["decode", "align", "invert", "tune", "edit", "stitch", "composite", "encode"]
 NEW_NUMBERS = "f" * 64
 
 
@@ -91,7 +91,7 @@ def test_a_revision_runs_its_stage_and_the_others_only_if_it_makes_other_bytes(c
     assert states(plan) == {**dict.fromkeys(STAGES, "cached"), "align": "to run"} == happens(copied.request)
     assert f"options.revision: {AlignOptions.revision - 1} -> {AlignOptions.revision}" in reasons(plan, "align")
     assert {stage.stage: stage.condition for stage in plan.stages} == {
-        **dict.fromkeys(STAGES, "align"), "decode": None, "align": None,
+        **dict.fromkeys(STAGES, "align"), "decode": None, "detect": None, "align": None,
     }  # fmt: skip
 
 
