@@ -37,7 +37,11 @@ def test_another_edit_shares_what_it_can_and_takes_over_what_a_killed_run_left(r
 
     assert first.returncode == -signal.SIGKILL
     assert second.returncode == 0, told
-    shared = {stage: digest for stage, digest in undisturbed.digests().items() if stage in {"detect", "align", "invert", "tune"}}
+    shared = {
+        stage: digest
+        for stage, digest in undisturbed.digests().items()
+        if stage in {"detect", "align", "invert", "tune"}
+    }
     assert shared.items() <= older.digests().items()
     started = smile.stages(0, "started") + older.stages(0, "started")
     assert [started.count(stage) for stage in ("decode", "align", "invert")] == [1, 1, 1]

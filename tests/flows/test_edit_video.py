@@ -16,7 +16,6 @@ from storage.frame_array import FrameArray
 from storage.video import probe, rgb
 
 
-
 def frames_of(path):
     info = probe(path)
     with av.open(str(path)) as container:

@@ -70,7 +70,7 @@ def test_a_killed_tuning_is_resumed_and_what_came_before_is_cached(copied, words
     stages = json.loads(capfd.readouterr().out)["stages"]
 
     assert {stage: result["how"] for stage, result in stages.items()} == {
-        **dict.fromkeys(STAGES[STAGES.index("tune") :], "ran"), **dict.fromkeys(STAGES[: STAGES.index("tune")], "cached"),
+        **dict.fromkeys(STAGES, "ran"), **dict.fromkeys(STAGES[: STAGES.index("tune")], "cached"),
         "tune": "resumed", "edit": "cached",
     }  # fmt: skip
     steps = [record.done for record in told.records if record.stage == "tune" and record.event == "advanced"]

@@ -3,7 +3,16 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from stitchedit import metrics
-from stitchedit.metrics import identity_consistency, outside_difference, psnr, ring_error, ssim
+from stitchedit.metrics import (
+    identity_consistency,
+    ms_ssim,
+    mse,
+    outside_difference,
+    psnr,
+    ring_error,
+    ssim,
+    tl_ratios,
+)
 
 
 @pytest.fixture
@@ -121,3 +130,49 @@ def test_outside_difference_is_the_largest_outside() -> None:
 
     assert outside_difference(result, source, alpha) == 4
     assert outside_difference(result, source, np.ones((4, 4), np.uint8)) == 0
+
+
+def test_tl_id_is_the_mean_of_the_ratios_of_neighbours(embeddings: np.ndarray) -> None:
+    random = np.random.default_rng(1)
+    edited = embeddings + 0.05 * random.normal(size=embeddings.shape)
+    edited[7] = np.nan
+    edited /= np.linalg.norm(edited, axis=1, keepdims=True)
+
+    ratios = tl_ratios(embeddings, edited)
+
+    assert np.flatnonzero(np.isnan(ratios)).tolist() == [0, 7, 8]
+    assert np.nanmean(ratios) == pytest.approx(identity_consistency(embeddings, edited).tl_id)
+
+
+def test_mse_is_of_pictures_in_0_to_1(pictures: tuple[np.ndarray, np.ndarray]) -> None:
+    picture, other = pictures
+    assert mse(picture, other) == pytest.approx(10 ** (-psnr(picture, other) / 10))
+
+
+@pytest.fixture
+def large() -> tuple[np.ndarray, np.ndarray]:
+    """A smooth picture of 192x200 and a noisy copy."""
+    random = np.random.default_rng(0)
+    picture = np.kron(random.integers(0, 256, (24, 25, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    return picture, np.clip(picture + random.normal(0, 20, picture.shape), 0, 255).astype(np.uint8)
+
+
+def test_ms_ssim_weighs_the_scales_of_ssim(large: tuple[np.ndarray, np.ndarray]) -> None:
+    """Against scikit-image: where the means agree, contrast times structure is SSIM itself."""
+    x, y = (one.astype(np.float64) for one in large)
+    scales = []
+    for _ in range(5):
+        options = {"channel_axis": 2, "data_range": 255, "gaussian_weights": True, "use_sample_covariance": False}
+        whole = structural_similarity(x, y, full=True, **options)[1][5:-5, 5:-5].mean(axis=(0, 1))
+        scales.append(whole)
+        height, width = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
+        x, y = (sum(one[a:height:2, b:width:2] for a in (0, 1) for b in (0, 1)) / 4 for one in (x, y))
+    weighed = np.prod([scale**weight for scale, weight in zip(scales, metrics.SCALES, strict=True)], axis=0).mean()
+    assert ms_ssim(*large) == pytest.approx(weighed, abs=0.01)  # luminance counts at the last scale only
+    assert ms_ssim(large[0], large[0]) == pytest.approx(1)
+
+
+def test_ms_ssim_needs_room_for_its_smallest_scale() -> None:
+    small = np.zeros((175, 300, 3), np.uint8)
+    with pytest.raises(ValueError, match="176 px or more a side, got 300x175"):
+        ms_ssim(small, small)
