@@ -68,7 +68,9 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for clip in options.clips:
         found = crops_of(store, clip, options)
-        rows += still(found[1]) if options.still else [measure(store, clip, found, way, options) for way in options.ways]
+        rows += (
+            still(found[1]) if options.still else [measure(store, clip, found, way, options) for way in options.ways]
+        )
     names = list(dict.fromkeys(name for row in rows for name in row))
     for file in [sys.stdout, *([options.csv.open("w", newline="")] if options.csv else [])]:
         writer = csv.DictWriter(file, names)

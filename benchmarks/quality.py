@@ -3,9 +3,8 @@
     python benchmarks/quality.py make CLIPS_FOLDER --store STORE --rows rows.jsonl      # edits; resumes
     python benchmarks/quality.py measure --store STORE --rows rows.jsonl --csv table.csv
 
-Both recipes edit the same frames with the same generator, encoder, directions and working size. Ratios of seconds hold on
-a shared machine, seconds do not. `make` skips what the rows have, so `--presets default` after a change and a new
-`--rows` file does only what changed.
+Both recipes edit the same frames with the same generator, encoder, directions and working size. Ratios of seconds hold
+on a shared machine, seconds do not. `make` skips what the rows have.
 """
 
 import argparse
@@ -67,7 +66,7 @@ def make_edits(options) -> None:
                     continue
                 try:
                     row = edit_clip(options, options.folder / clip, edit, preset)
-                except Exception as error:  # noqa: BLE001 - one clip never stops the table
+                except Exception as error:  # one clip never stops the table
                     row = {"error": f"{type(error).__name__}: {error}"}
                 with options.rows.open("a") as file:
                     file.write(json.dumps({"clip": clip, "edit": edit, "preset": preset, **row}) + "\n")
@@ -94,7 +93,7 @@ def edit_clip(options, clip: Path, edit: str, preset: str) -> dict[str, object]:
         print(clip.name, preset, edit, stage.name, seconds[stage.name], file=sys.stderr, flush=True)
         return made.data if cached else made
 
-    edit_stages(call, request, Source.of(clip), clip.suffix)
+    edit_stages(call, request, Source.of(clip), clip)
     return {"start": start, "end": end, "artifacts": artifacts, "seconds": seconds}
 
 

@@ -100,7 +100,7 @@ def _run(request: "EditRequest", console: Console, as_json: bool, verbose: bool)
         console.print(display.table())
         console.print(f"{display.seconds:.0f} s, and {display.first_stage or 0:.0f} s for Prefect to start")
         console.print(f"[bold]{written}[/bold]")
-        console.print(f"with {written.stem}_preview.mp4 and {written.stem}_sheet.png beside it")
+        console.print(f"{written.stem}_report.html, _preview.mp4 and _sheet.png lie beside it")
 
 
 def _stop_on_signal(console: Console) -> None:

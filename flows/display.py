@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-STAGES = ("decode", "detect", "align", "invert", "tune", "edit", "stitch", "composite", "encode", "measure")
+STAGES = ("decode", "detect", "align", "invert", "tune", "edit", "stitch", "composite", "encode", "measure", "report")
 
 
 @dataclass

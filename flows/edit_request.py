@@ -118,6 +118,12 @@ class EditRequest(BaseModel):
         named = [f"{face.name}-{describe(strengths(face.edits or self.edits))}" for face in self.faces]
         return "_".join(named) or describe(strengths(self.edits))
 
+    def titles(self) -> str:
+        """A line for the edit as a whole, then one for each face, for people to read."""
+        faces = [(face.name, face.edits or self.edits) for face in self.faces] or [("face", self.edits)]
+        lines = [f"{name}: {describe(strengths(edits)).replace('_', ', ')}" for name, edits in faces]
+        return "\n".join([f"{', '.join(lines)} (preset {self.preset})", *lines])
+
     def open_store(self) -> Store:
         """Where artifacts are kept."""
         return open_store(self.store, self.scratch)

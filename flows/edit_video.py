@@ -24,6 +24,7 @@ from tasks.encode import encode_video
 from tasks.invert import invert_faces
 from tasks.measure import measure_edit
 from tasks.progress import tell
+from tasks.report import write_report
 from tasks.stitch import stitch_faces
 from tasks.tune import tune_weights
 
@@ -42,9 +43,10 @@ class Stages:
     every: list[Any]
     video: Any
     measures: list[Any]  # one for each person
+    report: Any
 
 
-def edit_stages(call: Call, request: EditRequest, source: Source, suffix: str) -> Stages:
+def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) -> Stages:
     """Every stage of one edit, called in order: the graph of the method, whoever walks it."""
     config, device, own = request.config(), request.device, request.own_directions()
     landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
@@ -62,12 +64,15 @@ def edit_stages(call: Call, request: EditRequest, source: Source, suffix: str) -
         persons.append((faces, codes, weights, patches))
         every += [faces, codes, weights, edited, stitched, patches]
     every_face, _, _, every_patch = zip(*persons, strict=True)
-    video = call(encode_video, source, clip, every_face, every_patch, config.encode, suffix)
+    video = call(encode_video, source, clip, every_face, every_patch, config.encode, output.suffix)
     measures = [
         call(measure_edit, source, clip, *made, target.edit, config.measure, device)
         for made, target in zip(persons, targets, strict=True)
     ]
-    return Stages([*every, video, *measures], video, measures)
+    report = call(
+        write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles(), output.stem
+    )
+    return Stages([*every, video, *measures, report], video, measures, report)
 
 
 @flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)
@@ -76,16 +81,17 @@ def edit_video(request: EditRequest) -> Path:
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
     with recorded(store, str(source.path), source.digest, request.describe(), words) as run:
-        return _repaired(lambda: export_result(store, _run_stages(store, run, request, source, output.suffix), output))
+        return _repaired(lambda: export_result(store, *_run_stages(store, run, request, source, output), output))
 
 
-def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Source, suffix: str) -> Artifact:
-    """The video."""
-    stages = edit_stages(lambda stage, *arguments: stage.submit(store, *arguments), request, source, suffix)
+def _run_stages(
+    store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path
+) -> tuple[Artifact, Artifact]:
+    """The video and the report."""
+    stages = edit_stages(lambda stage, *arguments: stage.submit(store, *arguments), request, source, output)
     for stage in stages.every:  # in order, so that the first error is the cause
         run.reached(stage.result())
-    video: Artifact = stages.video.result()
-    return video
+    return stages.video.result(), stages.report.result()
 
 
 def _repaired(edit: Callable[[], Path]) -> Path:

@@ -72,7 +72,7 @@ def plan_edit(request: EditRequest, *, verify: bool = False) -> Plan:
     """
     output, source = check_request(request), Source.of(request.video)
     planner = Planner(request.open_store(), source, _frames(request), verify)
-    edit_stages(planner, request, source, output.suffix)
+    edit_stages(planner, request, source, output)
     return Plan(str(source.path), str(output), planner.stages)
 
 

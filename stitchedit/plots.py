@@ -41,7 +41,7 @@ def plot_over_time(frames: np.ndarray, runs: np.ndarray, panels: Sequence[Panel]
             axis.tick_params(labelsize=8)
             axis.spines[["top", "right"]].set_visible(False)
             if len(panel.lines) > 1:
-                axis.legend(fontsize=8, frameon=False, loc="upper right")
+                axis.legend(fontsize=8, frameon=False, loc="best")
         axes[-1].set_xlabel("frame", fontsize=9)
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)

@@ -99,8 +99,10 @@ class Runs:
         return open_store(self.store, self.folder / "scratch")
 
     def digests(self) -> dict[str, str]:
-        """What every stage made; of each there is one."""
-        return {artifact.stage: artifact.digest for artifact in self.opened().artifacts()}
+        """What every stage made; of each there is one. The report tells how long each took, which never is the same."""
+        made = {artifact.stage: artifact.digest for artifact in self.opened().artifacts()}
+        made.pop("report", "")
+        return made
 
     def frames(self) -> np.ndarray:
         """Every frame of the output, decoded, `frame height width rgb`."""

@@ -1,0 +1,42 @@
+"""The report in a real browser, from the disk and without a network."""
+
+import pytest
+
+CLIP_PATH = "getComputedStyle(document.querySelector('.compare .after')).clipPath"
+
+
+@pytest.fixture
+def page(finished, open_page):
+    return open_page(finished.output.with_name("out_report.html"))
+
+
+def test_the_slider_moves_the_edge_between_before_and_after(page):
+    begun = page.value(CLIP_PATH)
+    page.value("slider.value = 80; slider.dispatchEvent(new Event('input'))")
+    assert begun == "inset(0px 0px 0px 50%)"
+    assert page.value(CLIP_PATH) == "inset(0px 0px 0px 20%)"
+    assert page.value("edge.style.left") == "20%"
+    assert page.complaints == []
+
+
+def test_another_frame_can_be_chosen(page):
+    first = page.value("before.src")
+    page.value("select = document.getElementById('frame'); select.value = 3; select.dispatchEvent(new Event('change'))")
+    assert page.value("before.src") == page.value("frames[3][0]") != first
+    page.wait("before.complete && before.naturalWidth > 0 && after.naturalWidth === before.naturalWidth")
+    assert page.complaints == []
+
+
+def test_the_video_plays(page):
+    page.value("document.querySelector('video').play()")
+    page.wait("document.querySelector('video').currentTime > 0.05")
+    assert page.value("document.querySelector('video').videoWidth") > 0
+    assert page.complaints == []
+
+
+def test_every_picture_is_there_and_has_a_text_for_who_cannot_see_it(page):
+    assert page.value("[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)")
+    assert page.value("document.images.length") >= 2 + 3
+    assert page.value("document.querySelectorAll('.plots svg').length") == 1
+    assert page.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.complaints == []
