@@ -1,24 +1,28 @@
 """Our default beside the published recipe: every number of an edit, clip by clip.
 
     python benchmarks/quality.py make CLIPS_FOLDER --store STORE --rows rows.jsonl      # edits; resumes
-    python benchmarks/quality.py measure --store STORE --rows rows.jsonl --csv table.csv
+    python benchmarks/quality.py measure CLIPS_FOLDER --store STORE --rows rows.jsonl --csv table.csv
 
 Both recipes edit the same frames with the same generator, encoder, directions and working size. Ratios of seconds hold
 on a shared machine, seconds do not. `make` skips what the rows have.
 """
 
 import argparse
+import csv
 import json
 import sys
 import time
 from pathlib import Path
 
+from configs.load import load_config
 from flows.edit_request import Edit, EditRequest
 from flows.edit_video import edit_stages
+from stitchedit.edit import EditOptions
 from stitchedit.memory import keep_freed_memory
 from storage.artifact import Artifact, Source
 from storage.store import Store
 from storage.video import probe
+from tasks.measure import measure_edit
 
 CLIPS = {  # first second of the excerpt: a face, moving if it ever does
     "pyfeat_single_face.mp4": 1.0,
@@ -34,7 +38,7 @@ CLIPS = {  # first second of the excerpt: a face, moving if it ever does
     "intel_preview_walking_pause.gif": 2.2,
 }
 EDITS = {"smile": 1.5, "age": 2.5}
-AFTER = {"encode", "report"}  # nothing is measured on what these make
+AFTER = {"encode", "measure", "report"}  # `measure` is called by its own command
 
 
 def main() -> None:
@@ -47,12 +51,16 @@ def main() -> None:
     make.add_argument("--size", type=int, default=256, help="px of the crops")
     make.add_argument("--clips", nargs="+", default=list(CLIPS), choices=CLIPS)
     make.add_argument("--options", nargs="*", default=[], help="STAGE.OPTION=VALUE, for all")
-    for command in (make,):
+    make.add_argument("--rows", type=Path, required=True)
+    measure = commands.add_parser("measure")
+    measure.add_argument("folder", type=Path)
+    measure.add_argument("--rows", type=Path, nargs="+", required=True)
+    measure.add_argument("--csv", type=Path, required=True)
+    for command in (make, measure):
         command.add_argument("--store", type=Path, required=True)
-        command.add_argument("--rows", type=Path, required=True)
     options = parser.parse_args()
     keep_freed_memory()
-    make_edits(options)
+    make_edits(options) if options.command == "make" else measure_edits(options)
 
 
 def make_edits(options) -> None:
@@ -95,6 +103,52 @@ def edit_clip(options, clip: Path, edit: str, preset: str) -> dict[str, object]:
 
     edit_stages(call, request, Source.of(clip), clip)
     return {"start": start, "end": end, "artifacts": artifacts, "seconds": seconds}
+
+
+def measure_edits(options) -> None:
+    """The table, clip by clip, the recipes of an edit below each other; CSV and Markdown."""
+    rows = [json.loads(line) for file in options.rows for line in file.read_text().splitlines()]
+    order = {name: number for number, name in enumerate([*CLIPS, *EDITS, "default", "stit"])}
+    rows.sort(key=lambda row: [order.get(row[name], 99) for name in ("clip", "edit", "preset")])
+    table = [measured(options, row) for row in rows if "error" not in row]
+    with options.csv.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    print("| " + " | ".join(table[0]) + " |\n" + "|---" * len(table[0]) + "|")
+    for row in table:
+        print("| " + " | ".join(map(str, row.values())) + " |")
+
+
+def measured(options, row) -> dict[str, object]:
+    """One line of the table: the first track of what a row of `make` says."""
+    store, clip, config = Store.at(options.store), options.folder / row["clip"], load_config("default")
+    made = {stage: artifact_of(store, stage, key) for stage, key in row["artifacts"].items()}
+    edits = EditOptions({row["edit"]: EDITS[row["edit"]]})
+    inputs = [made[stage] for stage in ("decode", "align", "invert", "tune", "composite")]
+    found = measure_edit.fn(store, Source.of(clip), *inputs, edits, config.measure, "cpu")
+    found = found if isinstance(found, Artifact) else found.data
+    track = json.loads((found.path / "measures.json").read_text())["tracks"][0]
+    forms = {
+        "tl_id": ".4f", "tg_id": ".4f", "ring": ".2f", "outside": ".0f", "warp_ratio": ".2f", "ssim": ".3f",
+        "ms_ssim": ".3f", "lpips": ".3f", "mse": ".4f",
+    }  # fmt: skip
+    numbers = {name: format(track["numbers"][name], form) for name, form in forms.items()}
+    moved = format(track["strength"][row["edit"]], "+.2f")
+    seconds = round(sum(seconds_of(artifact) for artifact in made.values()))
+    words = {"clip": row["clip"].partition(".")[0], "edit": f"{row['edit']} {moved}", "recipe": row["preset"]}
+    print(words, file=sys.stderr, flush=True)
+    return words | numbers | {"verdict": track["verdict"], "seconds": seconds}
+
+
+def artifact_of(store: Store, stage: str, key: str) -> Artifact:
+    return Artifact(store.folder, stage, key, store.read_manifest(stage, key)["digest"])
+
+
+def seconds_of(artifact: Artifact) -> float:
+    """What it took to make it, whenever that was."""
+    attempts = json.loads((artifact.path / "manifest.json").read_text())["lineage"]["attempts"]
+    return sum(attempt["seconds"] or 0 for attempt in attempts)
 
 
 if __name__ == "__main__":
