@@ -1,6 +1,6 @@
 """Edited codes and the tuned generator in; crops that meet their frame out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 
 from stitchedit.masks import MaskOptions, resize_masks, seam_masks
 from stitchedit.nets.generator import Generator
-from stitchedit.stitch import SeamTarget, Stitched, StitchOptions, fresh_copy, stitch_face
+from stitchedit.stitch import SeamTarget, Stitched, StitchOptions, fresh_copy, settle, stitch_face
 from storage.artifact import Artifact, write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors
@@ -46,17 +46,28 @@ def stitch_faces(
     seams = FrameArray.create(out.path / "seams", np.zeros(3, np.float32), len(found), options.chunk, "number")
 
     tuned = tuned_generator(weights, device)
-    chain = WarmChain(out.path, tuned, found.size, found.runs, options)
 
-    def stitch(row: int) -> tuple[Stitched, torch.Tensor]:
+    @torch.no_grad()
+    def target(row: int) -> SeamTarget:
         if options.toward == "source":
             wanted = to_images(found.crops.read(slice(row, row + 1)), chosen)
         else:
             wanted = tuned(before[[row]], found.size)
-        target = _target(found, row, wanted, tuned(after[[row]], found.size), masks)
-        result = stitch_face(chain.weights(row), after[[row]], target, options)
+        return _target(found, row, wanted, tuned(after[[row]], found.size), masks)
+
+    def settle_run(generator: Generator, rows: range) -> None:
+        settling = Progress("stitch", "steps", f"stitch: all of {rows.start}-{rows.stop - 1}")
+        chosen_rows = np.unique(np.linspace(rows.start, rows.stop - 1, min(len(rows), options.settle_faces)).round())
+        seams = [(after[[row]], target(row)) for row in chosen_rows.astype(int).tolist()]
+        settle(generator, seams, options, lambda step, *_: settling(step + 1, options.settle_steps))
+
+    chain = WarmChain(out.path, tuned, found.size, found.runs, options, settle_run)
+
+    def stitch(row: int) -> tuple[Stitched, torch.Tensor]:
+        wanted = target(row)
+        result = stitch_face(chain.weights(row), after[[row]], wanted, options.of_frames())
         progress(row + 1, len(found))
-        return result, wanted
+        return result, wanted.source
 
     if out.earlier:
         edited_then = FrameArray.open(out.earlier.inputs["edited"] / "w_plus").read()
@@ -78,15 +89,24 @@ def stitch_faces(
 
 
 class WarmChain:
-    """The weights to stitch each face with: those that the face before was left with, or a run's first, the tuned ones.
+    """The weights to stitch each face with: those that the face before was left with, or a run's first, settled ones.
 
     The weights after each chunk are kept until those after the next one are. To make a chunk alone again, as when it
     was lost from a finished artifact, the faces before it in its run are stitched again, which gives the same weights,
     bit for bit on a CPU; their chunks are not written.
     """
 
-    def __init__(self, folder: Path, tuned: Generator, size: int, runs: np.ndarray, options: StitchOptions) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tuned: Generator,
+        size: int,
+        runs: np.ndarray,
+        options: StitchOptions,
+        settle_run: Callable[[Generator, range], None] = lambda generator, rows: None,
+    ) -> None:
         self.folder, self.tuned, self.size, self.chunk = folder, tuned, size, options.chunk
+        self.settle_run = settle_run if options.settles else None
         cuts = np.flatnonzero(np.diff(runs)) + 1
         # rows, and the end, that need no weights of the row before
         self.fresh = {0, *cuts.tolist(), len(runs)} if options.warm_start else set(range(len(runs) + 1))
@@ -114,22 +134,30 @@ class WarmChain:
 
     def weights(self, row: int) -> Generator:
         """What to stitch `row` with, in place."""
-        if row in self.fresh:
+        if row in self.fresh or row != self.ready_for:
             self.warm = fresh_copy(self.tuned)
-        elif row != self.ready_for:
-            self.warm = fresh_copy(self.tuned)
-            tensors = load_tensors(self._file(row))
-            with torch.no_grad():
-                for name, parameter in self.warm.synthesis_parameters(self.size):
-                    parameter.copy_(torch.from_numpy(tensors[name]))
+            if row not in self.fresh or self._file(row).exists():
+                self._load(row)
+            elif self.settle_run:
+                self.settle_run(self.warm, range(row, min(other for other in self.fresh if other > row)))
+                self._save(row)
         self.ready_for = row + 1
         return self.warm
 
     def keep(self, row: int) -> None:
         """Put the weights for `row`, which are in hand, on the disk if they are needed there."""
         if row not in self.fresh:
-            tensors = {name: value.detach().cpu().numpy() for name, value in self.warm.synthesis_parameters(self.size)}
-            save_tensors(self._file(row), tensors, {})
+            self._save(row)
+
+    def _load(self, row: int) -> None:
+        tensors = load_tensors(self._file(row))
+        with torch.no_grad():
+            for name, parameter in self.warm.synthesis_parameters(self.size):
+                parameter.copy_(torch.from_numpy(tensors[name]))
+
+    def _save(self, row: int) -> None:
+        tensors = {name: value.detach().cpu().numpy() for name, value in self.warm.synthesis_parameters(self.size)}
+        save_tensors(self._file(row), tensors, {})
 
     def drop(self, row: int) -> None:
         """Delete the weights for rows before `row`."""

@@ -46,6 +46,7 @@ TINY = [
     "tune.batch=2",
     "tune.checkpoint_every=2",
     "stitch.steps=2",
+    "stitch.settle_steps=2",
     "stitch.learning_rate=3e-5",
     "stitch.stop_below=0",
     "stitch.chunk=2",

@@ -33,6 +33,7 @@ BOUNDS = {
     "invert: person": 2,
     "invert: frames": 2,
     "tune": 4,
+    "stitch: all": 2,  # the whole of it
     "stitch": 4,
     "composite": 8,
     "encode: preview": 20,  # the whole of it

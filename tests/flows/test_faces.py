@@ -19,7 +19,8 @@ from tasks.encode import frame_editor
 FRAMES = 3
 TINY = [
     "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
-    "invert.refine_passes=1", "tune.passes=1", "tune.keyframes=2", "stitch.steps=1", "stitch.learning_rate=3e-5",
+    "invert.refine_passes=1", "tune.passes=1", "tune.keyframes=2", "stitch.steps=1",
+    "stitch.settle_steps=1", "stitch.learning_rate=3e-5",
     "encode.preset=veryfast",
 ]  # fmt: skip
 MAN, WOMAN = "single_face.mp4", "WolfgangLanger_Pexels.mp4"  # 640x360 each

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from stitchedit.errors import OptimizationError
-from stitchedit.stitch import SeamTarget, StitchOptions, fresh_copy, stitch_face
+from stitchedit.stitch import SeamTarget, StitchOptions, fresh_copy, settle, stitch_face
 
 TOY = {"steps": 60, "learning_rate": 2e-3, "stop_below": 0.0}
 
@@ -114,3 +114,37 @@ def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_
 def test_options_name_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
         StitchOptions(**options)
+
+
+def test_a_settled_generator_meets_every_face_of_the_run(toy_generator, toy_codes, masks):
+    codes, other = [toy_codes(1, seed=seed) for seed in (0, 1)], toy_codes(1, seed=8)
+    seams = [
+        (code, SeamTarget(toy_generator(torch.lerp(code, other, 0.4), 32), masks[0], toy_generator(code, 32), masks[1]))
+        for code in codes
+    ]
+    options, told = StitchOptions(**TOY, settle_steps=60), []
+    settled = fresh_copy(toy_generator)
+    settle(settled, seams, options, lambda step, border, content: told.append(step))
+
+    assert told == list(range(60))
+    for code, target in seams:
+        before, after = (
+            stitch_face(fresh_copy(one), code, target, StitchOptions(steps=0)) for one in (toy_generator, settled)
+        )
+        assert after.ring_after < 0.75 * before.ring_after
+
+
+def test_a_frame_of_a_settled_run_takes_small_steps(toy_generator, toy_codes, target):
+    """The weights of one frame after the other have to stay near each other, or the face flickers."""
+
+    def moved(options):
+        tuned = fresh_copy(toy_generator)
+        stitch_face(tuned, toy_codes(1), target, options.of_frames())
+        pairs = zip(tuned.parameters(), toy_generator.parameters(), strict=True)
+        return max((one - other).abs().max().item() for one, other in pairs)
+
+    alone, following = (
+        StitchOptions(steps=5, stop_below=0.0, learning_rate=1e-3, follow_rate=1e-5, settle_steps=steps)
+        for steps in (0, 48)
+    )
+    assert moved(following) < 0.05 * moved(alone)

@@ -60,7 +60,7 @@ def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(fi
     store, config = Store.at(tmp_path), finished.request.config()
 
     def cut(record):
-        if record.event == "advanced" and record.done >= 3:  # in the second chunk of two
+        if record.event == "advanced" and record.label == "stitch" and record.done >= 3:  # in the second chunk of two
             raise KeyboardInterrupt
 
     told.on_record = cut
@@ -74,7 +74,7 @@ def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(fi
     stitched = stitch_faces.fn(store, *inputs, config.stitch, config.masks, "auto")
 
     assert [record.resumed for record in told.records if record.event == "started"] == [True]
-    rows = [record.done for record in told.records if record.event == "advanced"]
+    rows = stitched_rows(told)
     assert rows[0] > 2 * finished_chunks
     resumed, undisturbed = (
         FrameArray.open(each.path / "crops").read() for each in (stitched, finished.artifacts["stitch"])
@@ -84,7 +84,7 @@ def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(fi
 
 
 def stitched_rows(told):
-    return [record.done for record in told.records if record.event == "advanced"]
+    return [record.done for record in told.records if record.event == "advanced" and record.label == "stitch"]
 
 
 @pytest.mark.parametrize("array", ["crops", "matched", "seams"])
@@ -107,7 +107,7 @@ def test_a_repair_that_was_cut_off_goes_on_where_it_was(
     lose_chunk(folder / "crops", 2, "image")
 
     def cut(record):
-        if record.event == "advanced" and record.done >= 3:  # in the second chunk, which is there
+        if record.event == "advanced" and record.label == "stitch" and record.done >= 3:  # in the second chunk
             raise KeyboardInterrupt
 
     told.on_record = cut
@@ -146,3 +146,30 @@ def test_cold_stitching_goes_back_nowhere(tmp_path):
     chain.weights(12)
     chain.keep(13)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_settles_once_before_its_first_face_and_not_again_after_a_crash(tmp_path):
+    settled = []
+
+    def note(generator, rows):
+        settled.append(rows)
+        with torch.no_grad():
+            for _, parameter in generator.synthesis_parameters(256):
+                parameter.add_(1e-3)
+
+    tuned = networks.generator("auto")
+    first, second = (WarmChain(tmp_path, tuned, 256, RUNS, StitchOptions(chunk=4), note) for _ in range(2))
+    weights = [dict(chain.weights(7).synthesis_parameters(256)) for chain in (first, second)]
+
+    assert settled == [range(7, 10)]
+    for name, parameter in tuned.synthesis_parameters(256):
+        assert torch.equal(weights[0][name], weights[1][name])
+        assert not torch.equal(weights[0][name], parameter)
+
+
+@pytest.mark.parametrize("options", [{"warm_start": False}, {"settle_steps": 0}, {"steps": 0}])
+def test_without_a_warm_start_or_steps_nothing_settles(tmp_path, options):
+    chain = WarmChain(
+        tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(**options), lambda *_: pytest.fail("it settled")
+    )
+    chain.weights(0)
