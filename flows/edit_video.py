@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.edit_request import EditRequest, check_request
@@ -24,10 +25,11 @@ from tasks.encode import encode_video
 from tasks.invert import invert_faces
 from tasks.measure import measure_edit
 from tasks.progress import tell
-from tasks.report import write_report
+from tasks.report import SUMMARY, write_report
 from tasks.stitch import stitch_faces
 from tasks.tune import tune_weights
 
+SUMMARY_KEY = "edit-summary"  # of the artifact on Prefect's page of a run
 REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
 
 Call = Callable[..., Any]
@@ -81,7 +83,16 @@ def edit_video(request: EditRequest) -> Path:
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
     with recorded(store, str(source.path), source.digest, request.describe(), words) as run:
-        return _repaired(lambda: export_result(store, *_run_stages(store, run, request, source, output), output))
+        return _repaired(lambda: _run_and_export(store, run, request, source, output))
+
+
+def _run_and_export(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Path:
+    video, report = _run_stages(store, run, request, source, output)
+    written = export_result(store, video, report, output)
+    create_markdown_artifact(
+        (report.path / SUMMARY).read_text(), key=SUMMARY_KEY, description=f"{source.path.name}: {request.describe()}"
+    )
+    return written
 
 
 def _run_stages(

@@ -8,10 +8,17 @@ import av
 import numpy as np
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
 
 from flows.display import STAGES
 from flows.edit_request import Edit
+from flows.edit_video import SUMMARY_KEY
 from storage.frame_array import FrameArray
 from storage.video import probe, rgb
 
@@ -122,3 +129,11 @@ def test_an_output_that_was_deleted_is_there_again(copied, edit_once):
     edit_once(copied.request)
 
     assert copied.request.output.read_bytes() == copied.output.read_bytes()
+
+
+def test_the_numbers_are_on_prefects_page_of_the_run(finished):
+    with get_client(sync_client=True) as client:
+        key, run = ArtifactFilterKey(any_=[SUMMARY_KEY]), ArtifactFilterFlowRunId(any_=[finished.flow_run])
+        (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=key, flow_run_id=run))
+    assert found.data == (finished.artifacts["report"].path / "summary.md").read_text()
+    assert "| 0–5 |" in found.data
