@@ -71,9 +71,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
         call(measure_edit, source, clip, *made, target.edit, config.measure, device)
         for made, target in zip(persons, targets, strict=True)
     ]
-    report = call(
-        write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles(), output.stem
-    )
+    report = call(write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles())
     return Stages([*every, video, *measures, report], video, measures, report)
 
 

@@ -41,9 +41,8 @@ def write_report(
     measures: tuple[Artifact, ...],
     video: Artifact,
     titles: str,
-    name: str,
 ) -> None:
-    """Args: titles: a line for the edit, then one for each person. name: of the output, which the page lies beside."""
+    """`titles` has a line for the edit, then one for each person."""
     footage, found = open_clip(source, clip).clip, [open_faces(one) for one in faces]
     edit, *persons = titles.splitlines()
     measured = [json.loads((one.path / MEASURES).read_text()) for one in measures]
@@ -71,7 +70,7 @@ def write_report(
             Person(title, words, (artifact.path / PLOTS).read_text(), sheet)
             for title, words, artifact, sheet in zip(persons, measured, measures, sheets, strict=True)
         ],
-        preview=_preview(video, name),
+        preview=_preview(video),
         stages=list(_lineage([video, *measures])),
         settings=_settings([video, *measures]),
         warnings=_warnings(clip, video),
@@ -124,10 +123,10 @@ def _fitted(picture: Frame, side: int) -> Frame:
     return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
 
 
-def _preview(video: Artifact, name: str) -> str:
+def _preview(video: Artifact) -> str:
     path = video.path / "preview.mp4"
     if path.stat().st_size > EMBEDDED_BYTES:
-        return f"{name}_preview.mp4"
+        return ""
     return f"data:video/mp4;base64,{b64encode(path.read_bytes()).decode()}"
 
 

@@ -58,7 +58,7 @@ class Report:
     verdict: str
     frames: list[Pair]  # for the slider
     persons: list[Person]
-    preview: str  # data URI, or the name of a file beside the page
+    preview: str  # data URI; empty when it is too large, and is the file that lies beside the page
     stages: list[tuple[str, str, str, str]] = field(default_factory=list)  # stage, key, seconds, host
     settings: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -1,6 +1,11 @@
 """The report in a real browser, from the disk and without a network."""
 
+import shutil
+
 import pytest
+
+from storage.workspace import Workspace
+from tasks.report import write_report
 
 CLIP_PATH = "getComputedStyle(document.querySelector('.compare .after')).clipPath"
 
@@ -32,6 +37,19 @@ def test_the_video_plays(page):
     page.wait("document.querySelector('video').currentTime > 0.05")
     assert page.value("document.querySelector('video').videoWidth") > 0
     assert page.complaints == []
+
+
+def test_a_large_video_is_played_from_beside_the_page(finished, open_page, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.report.EMBEDDED_BYTES", 100)
+    made = {stage: (finished.artifacts[stage],) for stage in ("align", "composite", "measure")}
+    inputs = (finished.source, finished.artifacts["decode"], *made.values(), finished.artifacts["encode"])
+    write_report.fn.__wrapped__(Workspace(tmp_path, resumed=False), *inputs, finished.request.titles())
+    for name, path in {"report.html": tmp_path, "preview.mp4": finished.artifacts["encode"].path}.items():
+        shutil.copy(path / name, tmp_path / f"clip_{name}")
+
+    page = open_page(tmp_path / "clip_report.html")
+    page.wait("document.querySelector('video').duration > 0")
+    assert page.value("document.getElementById('beside').textContent") == "clip_preview.mp4"
 
 
 def test_every_picture_is_there_and_has_a_text_for_who_cannot_see_it(page):

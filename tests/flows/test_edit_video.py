@@ -78,9 +78,9 @@ def test_the_face_is_another_and_all_else_is_nearly_the_source(finished):
         assert difference[alpha == 0].mean() < 1.5
 
 
-def test_preview_and_sheet_lie_beside_the_video_and_nothing_else(finished):
+def test_preview_sheet_and_report_lie_beside_the_video_and_nothing_else(finished):
     names = {path.name for path in finished.output.parent.iterdir() if path.is_file()}
-    assert names == {"out.mp4", "out_preview.mp4", "out_sheet.png"}
+    assert names == {"out.mp4", "out_preview.mp4", "out_sheet.png", "out_report.html"}
 
 
 def test_the_first_run_shows_every_stage_as_completed(finished):
@@ -100,8 +100,8 @@ def test_another_strength_shares_all_up_to_the_tuned_generator(copied, edit_once
     again = edit_once(request)
 
     assert set(told.stages("cached")) == {"decode", "detect", "align", "invert", "tune"}
-    assert set(told.stages("finished")) == {"edit", "stitch", "composite", "encode"}
-    assert sorted(states_of(again.flow_run).values()) == ["Cached"] * 4 + ["Completed"] * 4
+    assert set(told.stages("finished")) == {"edit", "stitch", "composite", "encode", "measure", "report"}
+    assert sorted(states_of(again.flow_run).values()) == ["Cached"] * 5 + ["Completed"] * 6
     assert again.output.read_bytes() != copied.output.read_bytes()
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from storage.artifact import Artifact
-from tasks.report import write_report
 from tasks.report_page import Pair, Person, Report, magnified_difference, markdown_summary, report_page, written
 
 
@@ -52,16 +51,6 @@ def test_it_lies_beside_the_output_and_its_summary_is_in_the_store(page, finishe
     summary = (finished.artifacts["report"].path / "summary.md").read_text()
     assert summary.startswith("**phone.mp4** · face: smile+2 (preset default)")
     assert "| 0–5 |" in summary
-
-
-def test_a_large_preview_stays_beside_the_page(finished, tmp_path, make_again, monkeypatch):
-    monkeypatch.setattr("tasks.report.EMBEDDED_BYTES", 100)
-    made = {stage: (finished.artifacts[stage],) for stage in ("align", "composite", "measure")}
-    make_again(
-        write_report, tmp_path, finished.source, finished.artifacts["decode"], *made.values(),
-        finished.artifacts["encode"], finished.request.titles(), "clip",
-    )  # fmt: skip
-    assert 'href="clip_preview.mp4"' in (tmp_path / "report.html").read_text()
 
 
 PAIR = Pair("frame 0", "data:image/jpeg;base64,AA", "data:image/jpeg;base64,AA")
