@@ -38,6 +38,7 @@ from tasks.detect import detect_faces
 from tasks.edit import edit_faces
 from tasks.faces import open_faces, to_images, to_pictures
 from tasks.invert import invert_faces
+from tasks.occlude import find_occlusions
 from tasks.pretrained import pretrained
 from tasks.tune import tune_weights, tuned_generator
 
@@ -86,15 +87,16 @@ def crops_of(store, clip, options):
     decoded = _artifact(decode_video.fn(store, source, config.decode, config.shots))
     detected = _artifact(detect_faces.fn(store, source, decoded, config.landmarks, config.tracks))
     faces = align_faces.fn(store, source, decoded, detected, config.align, "cpu")
-    return decoded, _artifact(faces)
+    occluded = find_occlusions.fn(store, decoded, _artifact(faces), config.occlude, "cpu")
+    return decoded, _artifact(faces), _artifact(occluded)
 
 
 def measure(store, clip, crops, way, options):
     """One row: `way` on one clip."""
-    decoded, faces = crops
+    decoded, faces, occluded = crops
     found, judge = open_faces(faces), Judge()
     began = time.perf_counter()
-    codes = _artifact(invert_faces.fn(store, faces, WAYS[way], "cpu"))
+    codes = _artifact(invert_faces.fn(store, faces, occluded, WAYS[way], "cpu"))
     seconds = time.perf_counter() - began
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())
     shown = np.unique(np.linspace(0, len(found) - 1, min(LOOKED_AT, len(found))).round().astype(int))
@@ -109,7 +111,7 @@ def measure(store, clip, crops, way, options):
             "draft", [f"tune.passes={options.passes}", "tune.patience=0", f"edit.strengths.{name}={strength}"]
         )
         began = time.perf_counter()
-        weights = _artifact(tune_weights.fn(store, faces, codes, config.tune, "cpu"))
+        weights = _artifact(tune_weights.fn(store, faces, occluded, codes, config.tune, "cpu"))
         row["tune s"] = round(time.perf_counter() - began, 1)
         edited_codes = _artifact(edit_faces.fn(store, decoded, faces, codes, config.edit, None))
         generator = tuned_generator(weights, "cpu")

@@ -125,7 +125,7 @@ def measured(options, row) -> dict[str, object]:
     store, clip, config = Store.at(options.store), options.folder / row["clip"], load_config("default")
     made = {stage: artifact_of(store, stage, key) for stage, key in row["artifacts"].items()}
     edits = EditOptions({row["edit"]: EDITS[row["edit"]]})
-    inputs = [made[stage] for stage in ("decode", "align", "invert", "tune", "composite")]
+    inputs = [made[stage] for stage in ("decode", "align", "occlude", "invert", "tune", "composite")]
     found = measure_edit.fn(store, Source.of(clip), *inputs, edits, config.measure, "cpu")
     found = found if isinstance(found, Artifact) else found.data
     track = json.loads((found.path / "measures.json").read_text())["tracks"][0]

@@ -8,6 +8,7 @@ from stitchedit.edit import EditOptions
 from stitchedit.invert import InvertOptions
 from stitchedit.landmarks import LandmarkOptions
 from stitchedit.masks import MaskOptions
+from stitchedit.occlusion import OcclusionOptions
 from stitchedit.quality import MeasureOptions
 from stitchedit.shots import ShotOptions
 from stitchedit.stitch import StitchOptions
@@ -24,6 +25,7 @@ class RunConfig:
     landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
     tracks: TrackOptions = field(default_factory=TrackOptions)
     align: AlignOptions = field(default_factory=AlignOptions)
+    occlude: OcclusionOptions = field(default_factory=OcclusionOptions)
     invert: InvertOptions = field(default_factory=InvertOptions)
     tune: TuneOptions = field(default_factory=TuneOptions)
     edit: EditOptions = field(default_factory=EditOptions)

@@ -12,7 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-STAGES = ("decode", "detect", "align", "invert", "tune", "edit", "stitch", "composite", "encode", "measure", "report")
+STAGES = (
+    "decode", "detect", "align", "occlude", "invert", "tune",
+    "edit", "stitch", "composite", "encode", "measure", "report",
+)  # fmt: skip
 
 
 @dataclass

@@ -24,6 +24,7 @@ from tasks.edit import edit_faces
 from tasks.encode import encode_video
 from tasks.invert import invert_faces
 from tasks.measure import measure_edit
+from tasks.occlude import find_occlusions
 from tasks.progress import tell
 from tasks.report import SUMMARY, write_report
 from tasks.stitch import stitch_faces
@@ -58,14 +59,15 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
     targets, persons, every = request.targets(), [], [clip, detected]
     for target in targets:
         faces = call(align_faces, source, clip, detected, target.align, device, target.photo)
-        codes = call(invert_faces, faces, config.invert, device)
-        weights = call(tune_weights, faces, codes, config.tune, device)
+        occluded = call(find_occlusions, clip, faces, config.occlude, device)
+        codes = call(invert_faces, faces, occluded, config.invert, device)
+        weights = call(tune_weights, faces, occluded, codes, config.tune, device)
         edited = call(edit_faces, clip, faces, codes, target.edit, own)
         stitched = call(stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
-        patches = call(composite_faces, source, clip, faces, stitched, config.composite, config.masks)
-        persons.append((faces, codes, weights, patches))
-        every += [faces, codes, weights, edited, stitched, patches]
-    every_face, _, _, every_patch = zip(*persons, strict=True)
+        patches = call(composite_faces, source, clip, faces, occluded, stitched, config.composite, config.masks)
+        persons.append((faces, occluded, codes, weights, patches))
+        every += [faces, occluded, codes, weights, edited, stitched, patches]
+    every_face, *_, every_patch = zip(*persons, strict=True)
     video = call(encode_video, source, clip, every_face, every_patch, config.encode, output.suffix)
     measures = [
         call(measure_edit, source, clip, *made, target.edit, config.measure, device)

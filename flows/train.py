@@ -24,8 +24,15 @@ from flows.training_log import TrainingLog, bar
 from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads, read_mobile_stylegan
+from stitchedit.nets.occlusion import load_occlusion_net
 from stitchedit.train.encoder import EncoderOptions, Teachers, measure_encoder, start_encoder, train_encoder
 from stitchedit.train.heads import HeadOptions, fit_heads, least_squares_start, measure_heads
+from stitchedit.train.occlusion import (
+    OcclusionTraining,
+    measure_occlusion_net,
+    start_occlusion_net,
+    train_occlusion_net,
+)
 from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
 from storage.state_dict import load_tensors, save_tensors
 from tasks import networks
@@ -53,6 +60,14 @@ class EncoderTraining:
     drawn_size: int = 1024  # px, at which the generator draws a sample; its area mean is what is learned from
     processes: int = 2  # that draw, on a CPU
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
+
+
+@dataclass(frozen=True)
+class OcclusionPlan:
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    drawn_size: int = 256  # px
+    processes: int = 2
+    occlusion: OcclusionTraining = field(default_factory=OcclusionTraining)
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,47 @@ def heads(
     quality = {str(size): value for size, value in measure_heads(generator, samples, plan.heads).items()}
     _save(output, state, "stitchedit train heads", asdict(plan), quality)
     Console().print(f"{output}: held-out PSNR in dB {_rounded(quality)}; curves in {log.plot()}")
+
+
+@app.command()
+def occlusion(
+    output: Annotated[Path, typer.Argument(help="Where the network goes, as safetensors in float16.")],
+    options: Overrides = None,
+    work: Work = Path("out/train"),
+    device: Device = "auto",
+    begin: From = None,
+) -> None:
+    """Train the network that sees what is in front of a face.
+
+    **Examples**
+
+        stitchedit train occlusion out/occlusion.safetensors
+
+        stitchedit train occlusion out/better.safetensors --from stitchedit/weights/occlusion.safetensors
+    """
+    keep_freed_memory()
+    plan = load_options("occlusion", OcclusionPlan, options or [])
+    samples = drawn_samples(work / "occlusion-samples", plan.samples, plan.drawn_size, plan.processes, device)
+    log, checkpoint = TrainingLog(work / "occlusion.csv"), work / "occlusion.pt"
+    if begin is None:
+        network = start_occlusion_net(networks.face_parser("cpu"), plan.occlusion)
+    else:
+        network = load_occlusion_net({name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
+    with bar() as progress:
+        shown = progress.add_task("occlusion", total=plan.occlusion.steps)
+
+        def on_step(step: int, losses: dict[str, float]) -> None:
+            log(step, losses)
+            progress.update(shown, completed=step)
+
+        network = train_occlusion_net(
+            network.to(networks.choose_device(device)), samples, plan.occlusion, checkpoint, on_step
+        )
+    state = {name: value.half().cpu().numpy() for name, value in network.state_dict().items()}
+    kept = load_occlusion_net({name: torch.from_numpy(value) for name, value in state.items()})
+    quality = measure_occlusion_net(kept, samples, plan.occlusion)
+    _save(output, state, "stitchedit train occlusion", asdict(plan), quality)
+    Console().print(f"{output}: held out {_rounded(quality)}; curves in {log.plot()}")
 
 
 app.command(name="directions")(train_directions)

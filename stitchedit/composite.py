@@ -22,10 +22,13 @@ class CompositeOptions:
     feather: int = 12  # px of the masks at 512; twice that is the width of the soft seam
     detail: float = 16.0  # 8-bit levels; where the edit changes less, what the generator cannot draw stays. 0 = nothing
     edge: int = 6  # px of the masks at 512, along the crop's sides, that are never pasted
+    smooth_s: float = 0.03  # s, sigma, over time, of what is pasted; as long before a frame as after it
 
     def __post_init__(self) -> None:
         if self.detail < 0:
             raise ValueError(f"composite.detail must be >= 0 levels, got {self.detail}")
+        if self.smooth_s < 0:
+            raise ValueError(f"composite.smooth_s must be >= 0 s, got {self.smooth_s:g}")
         if self.feather < 0 or self.edge < 0:
             raise ValueError(f"composite.feather and composite.edge must be >= 0, got {self.feather} and {self.edge}")
 

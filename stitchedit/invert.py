@@ -16,7 +16,8 @@ from stitchedit.descent import Descent, DescentState
 from stitchedit.errors import OptimizationError
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
-from stitchedit.tune import CropReader
+from stitchedit.occlusion import seen_only
+from stitchedit.tune import CropReader, MaskReader
 
 STARTS = ("encoder", "mean")
 SMALL = 128  # px; crops up to here have their middle enlarged
@@ -61,6 +62,7 @@ class Footage:
     crops: CropReader
     runs: np.ndarray  # `face`
     size: int  # px
+    covered: MaskReader | None = None  # where something is in front
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -184,6 +186,9 @@ class Inverter:
         target = self.footage.crops(rows)
         target = F.avg_pool2d(target, target.shape[-1] // size)
         drawn = self.generator(fit.code(rows), size)
+        if self.footage.covered:
+            covered = self.footage.covered(rows)
+            target = seen_only(target, drawn, F.interpolate(covered, (size, size), mode="area"))
         return self._distance(drawn, target) + self._distance(middle(drawn), middle(target)) + fit.penalty()
 
     def _distance(self, drawn: Tensor, target: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from stitchedit.descent import Descent, DescentState
 from stitchedit.errors import OptimizationError
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
+from stitchedit.occlusion import seen_only
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class TuneOptions:
 
 
 CropReader = Callable[[np.ndarray], Tensor]  # row numbers to crops, `face rgb size size` in [-1, 1]
+MaskReader = Callable[[np.ndarray], Tensor]  # row numbers to masks, `face 1 size size` in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,15 @@ class Pivots:
     codes: Latent
     crops: CropReader
     size: int  # px
+    covered: MaskReader | None = None  # where something is in front, which is not learned
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def target(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
+        """What is to be drawn of `rows`: their crops where the face is seen, what is `drawn` where it is covered."""
+        crops = self.crops(rows)
+        return seen_only(crops, drawn, self.covered(rows)) if self.covered else crops
 
 
 def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
@@ -132,8 +140,8 @@ class Tuner:
         self.descent.save()
 
     def _pivot_loss(self, rows: np.ndarray) -> Tensor:
-        target = self.pivots.crops(rows)
         drawn = self.generator(self.pivots.codes[rows], self.pivots.size)
+        target = self.pivots.target(rows, drawn)
         loss: Tensor = self.options.mse_weight * F.mse_loss(drawn, target)
         if self.options.lpips_weight:
             loss = loss + self.options.lpips_weight * self.perceptual(drawn, target).mean()

@@ -5,6 +5,8 @@ import numpy as np
 from stitchedit.composite import CompositeOptions, keep_detail, make_patch, paste
 from stitchedit.masks import MaskOptions, paste_alpha, seam_masks
 from stitchedit.metrics import ring_error
+from stitchedit.occlusion import enlarged
+from stitchedit.steady import smoothed_rows
 from stitchedit.warp import Box, patch_box, patch_size, warp_back
 from storage.artifact import Artifact, Source, write_json
 from storage.frame_array import FrameArray
@@ -12,6 +14,7 @@ from storage.workspace import Workspace
 from tasks.chunks import face_pictures, pending_in_any, write_pending
 from tasks.clip import open_clip
 from tasks.faces import open_faces
+from tasks.occlude import read_hidden
 from tasks.progress import Progress
 from tasks.reuse import equal_rows, take_rows
 from tasks.stage import QUALITY, stage
@@ -25,11 +28,13 @@ def composite_faces(
     source: Source,
     clip: Artifact,
     faces: Artifact,
+    occluded: Artifact,
     stitched: Artifact,
     options: CompositeOptions,
     masks: MaskOptions,
 ) -> None:
-    found, footage, progress = open_faces(faces), open_clip(source, clip).clip, Progress("composite", "faces")
+    found, opened, progress = open_faces(faces), open_clip(source, clip), Progress("composite", "faces")
+    footage = opened.clip
     crops, matched = (FrameArray.open(stitched.path / name) for name in ("crops", "matched"))
     shape = (footage.info.height, footage.info.width)
     height, width = patch_size(found.quads, shape)
@@ -46,12 +51,19 @@ def composite_faces(
         take_rows({"patches": patches, "places": places, "rings": rings}, out.earlier, same)
     todo = pending_in_any(patches, places, rings)
     pictures = face_pictures(footage, found.frames, todo)
+
+    def wanted(row: int) -> np.ndarray:
+        seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
+        return paste_alpha(seam.full[0], found.size, options.feather, options.edge)
+
+    steady = smoothed_rows(wanted, opened.times_s[found.frames], found.runs, options.smooth_s)
     for rows in todo:
         made = []
         for row in range(rows.start, rows.stop):
             picture = next(pictures)
             seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
-            alpha = paste_alpha(seam.full[0], found.size, options.feather, options.edge)
+            hidden = read_hidden(occluded, row)
+            alpha = steady(row) * (1 - enlarged(hidden, found.size))
             quad = found.quads[row]
             box = patch_box(quad, (height, width), shape)
             stitched_crop = crops.read(row).transpose(1, 2, 0)
@@ -59,7 +71,8 @@ def composite_faces(
             if options.detail:
                 towards = matched.read(row).transpose(1, 2, 0)
                 patch = keep_detail(patch, picture, (towards, stitched_crop), quad, options)
-            made.append((patch, _ring(picture, paste(picture, patch), seam.border[0], quad, box)))
+            border = seam.border[0] * (1 - enlarged(hidden, 512))
+            made.append((patch, _ring(picture, paste(picture, patch), border, quad, box)))
         layers = [np.concatenate([patch.rgb.transpose(2, 0, 1), patch.alpha[None]]) for patch, _ in made]
         write_pending(patches, rows, np.stack(layers))
         write_pending(places, rows, np.array([(patch.left, patch.top) for patch, _ in made], np.int32))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stitchedit.arrays import Flags, Quads
 from stitchedit.invert import Footage
+from stitchedit.tune import MaskReader
 from storage.artifact import Artifact
 from storage.frame_array import FrameArray
 
@@ -31,13 +32,13 @@ class Faces:
         """Side of a crop, px."""
         return self.crops.shape[-1]
 
-    def footage(self, device: torch.device) -> Footage:
-        """The crops as networks take them."""
+    def footage(self, device: torch.device, covered: MaskReader | None = None) -> Footage:
+        """The crops as networks take them, and where something is in front of the faces."""
 
         def read(rows: np.ndarray) -> Tensor:
             return to_images(np.stack([self.crops.read(int(row)) for row in rows]), device)
 
-        return Footage(read, self.runs, self.size)
+        return Footage(read, self.runs, self.size, covered)
 
 
 def open_faces(faces: Artifact) -> Faces:

@@ -16,14 +16,15 @@ from storage.workspace import Workspace
 from tasks import networks
 from tasks.checkpoint import save_state, saved_state
 from tasks.faces import open_faces
+from tasks.occlude import hidden_images
 from tasks.progress import Progress
 from tasks.stage import stage
 
 
 @stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER)
-def invert_faces(out: Workspace, faces: Artifact, options: InvertOptions, device: str) -> None:
-    chosen = networks.choose_device(device)
-    footage = open_faces(faces).footage(chosen)
+def invert_faces(out: Workspace, faces: Artifact, occluded: Artifact, options: InvertOptions, device: str) -> None:
+    chosen, opened = networks.choose_device(device), open_faces(faces)
+    footage = opened.footage(chosen, hidden_images(occluded, opened.size, chosen))
     inverter = Inverter(networks.generator(device), networks.perceptual(device), footage, options)
     started = start_codes(out, footage, options, device)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from stitchedit.appearance import FFHQ_BOX, score_names
 from stitchedit.arrays import Crop, Frame
@@ -16,6 +15,7 @@ from stitchedit.metrics import ms_ssim, mse, outside_difference, psnr, ssim
 from stitchedit.motion import source_flow, warp_error
 from stitchedit.nets.generator import Generator
 from stitchedit.quality import MeasureOptions
+from stitchedit.tune import Pivots
 from stitchedit.warp import crop_face
 from storage.artifact import Artifact, Source
 from storage.frame_array import FrameArray
@@ -24,11 +24,11 @@ from tasks import networks
 from tasks.appearance import scorer
 from tasks.chunks import face_pictures, pending_in_any, write_pending
 from tasks.clip import open_clip
-from tasks.faces import Faces, open_faces, to_images, to_pictures
+from tasks.faces import Faces, open_faces, to_pictures
 from tasks.measures import COLUMNS, Measured, save_measures, scored_rows
 from tasks.progress import Progress
 from tasks.stage import stage
-from tasks.tune import tuned_generator
+from tasks.tune import open_pivots, tuned_generator
 
 CHUNK = 8  # faces; at most so many are measured again after a crash
 PARSING_PX = 256  # at which the crops are parsed for scores of color
@@ -41,6 +41,7 @@ def measure_edit(
     source: Source,
     clip: Artifact,
     faces: Artifact,
+    occluded: Artifact,
     codes: Artifact,
     weights: Artifact,
     patches: Artifact,
@@ -61,7 +62,7 @@ def measure_edit(
         name: FrameArray.create(out.path / name, like, len(found), CHUNK, "number") for name, like in likes.items()
     }
     todo = pending_in_any(*arrays.values())
-    redrawn = Redrawn.of(codes, weights, device)
+    redrawn = Redrawn.of(open_faces(faces), occluded, codes, weights, device)
     pairs = _pairs(face_pictures(footage, found.frames, with_the_one_before(todo)), todo)
     rings, pasted = FrameArray.open(patches.path / "rings").read(), PastedFaces.of(patches)
     for rows in todo:
@@ -71,7 +72,7 @@ def measure_edit(
             numbers = _in_frame(pasted, found, row, before, now) | {"ring": float(rings[row])}
             crops = [crop_face(frame, found.quads[row], found.size).image for frame in (now, pasted.result(row, now))]
             if scored[row]:
-                numbers |= redrawn.compare(found, row)
+                numbers |= redrawn.compare(row)
             scores = [_scores(crop) if scored[row] else likes["before"] + np.nan for crop in crops]
             made.append(
                 ([numbers.get(name, np.nan) for name in COLUMNS], [_embedding(crop) for crop in crops], *scores)
@@ -143,23 +144,21 @@ def _in_frame(pasted: PastedFaces, found: Faces, row: int, before: Frame, now: F
 class Redrawn:
     """The crops as the tuned generator draws them, not edited."""
 
-    codes: Tensor
+    pivots: Pivots
     generator: Generator
     device: str
 
     @classmethod
-    def of(cls, codes: Artifact, weights: Artifact, device: str) -> "Redrawn":
-        generator = tuned_generator(weights, device)
-        w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())
-        return cls(w_plus.to(networks.choose_device(device)), generator, device)
+    def of(cls, found: Faces, occluded: Artifact, codes: Artifact, weights: Artifact, device: str) -> "Redrawn":
+        return cls(open_pivots(found, occluded, codes, device), tuned_generator(weights, device), device)
 
     @torch.no_grad()
-    def compare(self, found: Faces, row: int) -> dict[str, float]:
-        """How far one of them is from the source."""
-        image = self.generator(self.codes[[row]], found.size)
-        crop = found.crops.read(row)
-        lpips = networks.perceptual(self.device)(image, to_images(crop[None], image.device)).item()
-        drawn, wanted = (np.ascontiguousarray(one.transpose(1, 2, 0)) for one in (to_pictures(image)[0], crop))
+    def compare(self, row: int) -> dict[str, float]:
+        """How far one of them is from the source, where the face is seen."""
+        image = self.generator(self.pivots.codes[[row]], self.pivots.size).clamp(-1, 1)
+        target = self.pivots.target(np.array([row]), image)
+        lpips = networks.perceptual(self.device)(image, target).item()
+        drawn, wanted = (np.ascontiguousarray(to_pictures(one)[0].transpose(1, 2, 0)) for one in (image, target))
         compared = {"psnr_db": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "mse": mse}
         return {"lpips": lpips} | {name: measure(drawn, wanted) for name, measure in compared.items()}
 

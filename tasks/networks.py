@@ -13,6 +13,7 @@ from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.face_parsing import FaceParser, read_face_parser
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads, read_mobile_stylegan
+from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net
 from storage.errors import DamagedError
 from storage.state_dict import load_tensors
 from tasks.pretrained import pretrained
@@ -30,6 +31,7 @@ FACES = (*LANDMARKS, *PARSING)
 PERCEPTUAL = ("lpips_alex",)
 ATTRIBUTES = ("age", "gender")
 ENCODER = ("encoder",)
+OCCLUSION = ("occlusion",)
 DIRECTIONS = ("directions",)
 
 
@@ -57,6 +59,14 @@ def encoder(device: str) -> Encoder:
     """Crops to codes of `generator`."""
     weights = load_tensors(pretrained()["encoder"].verified())
     made = load_encoder({name: torch.from_numpy(value) for name, value in weights.items()})
+    return made.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@cache
+def occlusion_net(device: str) -> OcclusionNet:
+    """What of a crop is in front of the face."""
+    weights = load_tensors(pretrained()["occlusion"].verified())
+    made = load_occlusion_net({name: torch.from_numpy(value) for name, value in weights.items()})
     return made.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -20,6 +20,7 @@ from tasks import networks
 from tasks.checkpoint import save_state, saved_state
 from tasks.clip import save_rows
 from tasks.faces import Faces, open_faces, to_pictures
+from tasks.occlude import hidden_images
 from tasks.progress import Progress
 from tasks.stage import QUALITY, stage
 
@@ -28,10 +29,11 @@ MEASURED = 24  # faces, evenly over the clip, on which the reconstruction is mea
 
 
 @stage(*networks.GENERATOR, *networks.PERCEPTUAL)
-def tune_weights(out: Workspace, faces: Artifact, codes: Artifact, options: TuneOptions, device: str) -> None:
-    chosen, found = networks.choose_device(device), open_faces(faces)
-    w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read()).to(chosen)
-    pivots = Pivots(w_plus, found.footage(chosen).crops, found.size)
+def tune_weights(
+    out: Workspace, faces: Artifact, occluded: Artifact, codes: Artifact, options: TuneOptions, device: str
+) -> None:
+    found = open_faces(faces)
+    pivots = open_pivots(found, occluded, codes, device)
 
     kept = out.path / WEIGHTS
     if not kept.exists():
@@ -41,7 +43,15 @@ def tune_weights(out: Workspace, faces: Artifact, codes: Artifact, options: Tune
         save_tensors(kept, weights, {"size": str(found.size), "losses": json.dumps(state.losses)})
     save_rows(out.path / "losses", np.array(json.loads(read_metadata(kept)["losses"])))
     if not (out.path / QUALITY).exists():
-        write_json(out.path / QUALITY, _measure(_read_generator(kept, device), pivots, found, device))
+        write_json(out.path / QUALITY, _measure(_read_generator(kept, device), pivots, device))
+
+
+def open_pivots(found: Faces, occluded: Artifact, codes: Artifact, device: str) -> Pivots:
+    """The faces of a person with their codes, and what is seen of them."""
+    chosen = networks.choose_device(device)
+    w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read()).to(chosen)
+    footage = found.footage(chosen, hidden_images(occluded, found.size, chosen))
+    return Pivots(w_plus, footage.crops, found.size, footage.covered)
 
 
 def tuned_generator(weights: Artifact, device: str) -> Generator:
@@ -74,14 +84,14 @@ def _tune(out: Workspace, pivots: Pivots, options: TuneOptions, device: str) -> 
 
 
 @torch.no_grad()
-def _measure(generator: Generator, pivots: Pivots, found: Faces, device: str) -> dict[str, float]:
-    """PSNR in dB and LPIPS between crops and what the tuned generator draws, means over faces."""
-    rows = np.unique(np.linspace(0, len(found) - 1, MEASURED).round().astype(int))
+def _measure(generator: Generator, pivots: Pivots, device: str) -> dict[str, float]:
+    """PSNR in dB and LPIPS between crops and what the tuned generator draws, where faces are seen; means over faces."""
+    rows = np.unique(np.linspace(0, len(pivots) - 1, MEASURED).round().astype(int))
     scores = []
     for row in rows:
-        target = pivots.crops(np.array([row]))
-        drawn = generator(pivots.codes[[row]], found.size).clamp(-1, 1)
-        similarity = psnr(to_pictures(drawn)[0].transpose(1, 2, 0), found.crops.read(int(row)).transpose(1, 2, 0))
+        drawn = generator(pivots.codes[[row]], pivots.size).clamp(-1, 1)
+        target = pivots.target(np.array([row]), drawn)
+        similarity = psnr(*(to_pictures(one)[0].transpose(1, 2, 0) for one in (drawn, target)))
         scores.append((similarity, networks.perceptual(device)(drawn, target).item()))
     mean = np.mean(scores, axis=0)
     return {"psnr_db": float(mean[0]), "lpips_alex": float(mean[1])}

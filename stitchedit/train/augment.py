@@ -36,6 +36,15 @@ def film(picture: Frame, options: AugmentOptions, noise: np.random.Generator) ->
         picture = _move(picture, options, noise)
     if happens(0.5):
         picture = _occlude(picture, options, noise)
+    return camera(picture, options, noise)
+
+
+def camera(picture: Frame, options: AugmentOptions, noise: np.random.Generator) -> Frame:
+    """What changes no outline: light, blur, scaling, grain and compression."""
+
+    def happens() -> bool:
+        return bool(noise.random() < options.chance)
+
     if happens():
         picture = _light(picture, options, noise)
     if happens():

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import align, composite, decode, edit, encode, invert, stitch, tune
+from tasks import align, composite, decode, edit, encode, invert, occlude, stitch, tune
 from tasks.code import CodeIndex, code_digest, code_digests
 
 STAGES = [
-    decode.decode_video, align.align_faces, invert.invert_faces, tune.tune_weights,
+    decode.decode_video, align.align_faces, occlude.find_occlusions, invert.invert_faces, tune.tune_weights,
     edit.edit_faces, stitch.stitch_faces, composite.composite_faces, encode.encode_video,
 ]  # fmt: skip
 

@@ -63,6 +63,6 @@ def test_a_lost_array_is_made_again_as_it_was(finished, workspace, make_again, a
     artifact, config = finished.artifacts["composite"], finished.request.config()
     folder = workspace(artifact)
     shutil.rmtree(folder / lost)
-    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "stitch")]
+    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "stitch")]
     make_again(composite_faces, folder, finished.source, *inputs, config.composite, config.masks)
     assert_same(folder, artifact)

@@ -42,13 +42,13 @@ def test_an_interrupted_inversion_keeps_the_person_and_ends_in_the_same_codes(fi
 
     told.on_record = cut
     with pytest.raises(KeyboardInterrupt):
-        invert_faces.fn(store, finished.artifacts["align"], config.invert, "auto")
+        invert_faces.fn(store, *inputs(finished), config.invert, "auto")
     (staging,) = (tmp_path / "staging").iterdir()
     assert FrameArray.open(staging / "w_plus").finished == 1
     person = (staging / "person.safetensors").stat()
 
     told.on_record, told.records[:] = lambda record: None, []
-    codes = invert_faces.fn(store, finished.artifacts["align"], config.invert, "auto")
+    codes = invert_faces.fn(store, *inputs(finished), config.invert, "auto")
 
     assert [record.resumed for record in told.records if record.event == "started"] == [True]
     labels = {record.label for record in told.records if record.event == "advanced"}
@@ -64,6 +64,10 @@ def test_crops_are_read_as_networks_take_them(finished):
     np.testing.assert_allclose(images[0].numpy(), faces.crops.read(5) / 127.5 - 1, atol=1e-6)
 
 
+def inputs(finished):
+    return [finished.artifacts[stage] for stage in ("align", "occlude")]
+
+
 def labels(told):
     return {record.label for record in told.records if record.event == "advanced"}
 
@@ -77,7 +81,7 @@ def test_a_lost_chunk_is_made_again_alone(
     artifact = finished.artifacts["invert"]
     folder = workspace(artifact)
     lose_chunk(folder / array, number, "number")
-    make_again(invert_faces, folder, finished.artifacts["align"], finished.request.config().invert, "auto")
+    make_again(invert_faces, folder, *inputs(finished), finished.request.config().invert, "auto")
     assert labels(told) == {work}
     assert_same(folder, artifact)
 
@@ -86,7 +90,7 @@ def test_a_lost_person_is_found_again_and_no_frame_is(finished, workspace, make_
     artifact = finished.artifacts["invert"]
     folder = workspace(artifact)
     (folder / "person.safetensors").unlink()
-    make_again(invert_faces, folder, finished.artifacts["align"], finished.request.config().invert, "auto")
+    make_again(invert_faces, folder, *inputs(finished), finished.request.config().invert, "auto")
     assert labels(told) == {"invert: person"}
     assert_same(folder, artifact)
 
@@ -112,9 +116,9 @@ def test_a_person_cut_off_goes_on_from_the_checkpoint(finished, workspace, make_
     (folder / "person.safetensors").unlink()
     cut_at(told, "invert: person", step)
     with pytest.raises(KeyboardInterrupt):
-        make_again(invert_faces, folder, finished.artifacts["align"], options, "auto")
+        make_again(invert_faces, folder, *inputs(finished), options, "auto")
     told.on_record, told.records[:] = lambda record: None, []
-    make_again(invert_faces, folder, finished.artifacts["align"], options, "auto")
+    make_again(invert_faces, folder, *inputs(finished), options, "auto")
     assert steps_told(told)[0] == (step - 1) // every * every + 1
     assert_same(folder, artifact)
     assert list(folder.glob(".state*")) == []
@@ -122,11 +126,11 @@ def test_a_person_cut_off_goes_on_from_the_checkpoint(finished, workspace, make_
 
 def test_a_segment_cut_off_goes_on_from_the_checkpoint(finished, workspace, lose_chunk, make_again, told):
     options = replace(finished.request.config().invert, refine_passes=4, checkpoint_every=2)
-    folder, faces = workspace(finished.artifacts["invert"]), finished.artifacts["align"]
+    folder = workspace(finished.artifacts["invert"])
 
     def again():
         lose_chunk(folder / "w_plus", 1, "number")
-        make_again(invert_faces, folder, faces, options, "auto")
+        make_again(invert_faces, folder, *inputs(finished), options, "auto")
         return FrameArray.open(folder / "w_plus").read()
 
     undisturbed = again()
@@ -134,7 +138,7 @@ def test_a_segment_cut_off_goes_on_from_the_checkpoint(finished, workspace, lose
     with pytest.raises(KeyboardInterrupt):
         again()
     told.on_record, told.records[:] = lambda record: None, []
-    make_again(invert_faces, folder, faces, options, "auto")
+    make_again(invert_faces, folder, *inputs(finished), options, "auto")
     assert steps_told(told)[0] == 3
     assert np.array_equal(FrameArray.open(folder / "w_plus").read(), undisturbed)
 

@@ -24,7 +24,7 @@ def track(artifact):
 
 
 def inputs_of(finished, patches=None):
-    stages = [finished.artifacts[stage] for stage in ("decode", "align", "invert", "tune")]
+    stages = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "invert", "tune")]
     (target,), config = finished.request.targets(), finished.request.config()
     given = (patches or finished.artifacts["composite"], target.edit, config.measure, "auto")
     return finished.source, *stages, *given

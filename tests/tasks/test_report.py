@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flows.display import STAGES
 from storage.artifact import Artifact
 from tasks.report_page import Pair, Person, Report, magnified_difference, markdown_summary, report_page, written
 
@@ -41,7 +42,7 @@ def test_it_shows_the_worst_frames_and_why(page, measures):
 
 
 def test_it_names_every_stage_behind_it_and_its_settings(page, finished):
-    for stage in ("decode", "detect", "align", "invert", "tune", "edit", "stitch", "composite", "encode", "measure"):
+    for stage in STAGES[:-1]:
         assert f">{finished.artifacts[stage].key}<" in page
     assert "tune.options.passes" in page
 

@@ -24,12 +24,13 @@ from tasks.stage import describe
 from tasks.tune import tune_weights
 
 FACES = Artifact(Path("store"), "align", "0" * 16, "a" * 64)
+HIDDEN = Artifact(Path("store"), "occlude", "2" * 16, "c" * 64)
 CODES = Artifact(Path("store"), "invert", "1" * 16, "b" * 64)
 
 
 def tune_key(faces=FACES, codes=CODES, options=TuneOptions(), device="cpu"):  # noqa: B008 - frozen
     used = (*networks.GENERATOR, *networks.PERCEPTUAL)
-    return describe(tune_weights.fn.__wrapped__, used, (faces, codes, options, device), {}).key
+    return describe(tune_weights.fn.__wrapped__, used, (faces, HIDDEN, codes, options, device), {}).key
 
 
 def decode_key(path):
@@ -94,14 +95,14 @@ def test_one_byte_of_the_clip_changes_the_key(clip, tmp_path):
 
 def test_options_given_by_name_give_the_same_key():
     function, options = tune_weights.fn.__wrapped__, TuneOptions()
-    by_name = {"device": "cpu", "options": options, "codes": CODES, "faces": FACES}
-    in_order = describe(function, (), (FACES, CODES, options, "cpu"), {})
+    by_name = {"device": "cpu", "options": options, "codes": CODES, "occluded": HIDDEN, "faces": FACES}
+    in_order = describe(function, (), (FACES, HIDDEN, CODES, options, "cpu"), {})
     assert describe(function, (), (), by_name).key == in_order.key
 
 
 def test_a_task_is_called_with_a_store_in_place_of_the_folder():
     signature = inspect.signature(tune_weights.fn)
-    assert list(signature.parameters) == ["store", "faces", "codes", "options", "device"]
+    assert list(signature.parameters) == ["store", "faces", "occluded", "codes", "options", "device"]
     assert signature.parameters["store"].annotation is Store
     assert tune_weights.name == "tune"
 

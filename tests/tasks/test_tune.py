@@ -60,7 +60,7 @@ def test_tuned_generator_is_a_frozen_copy_with_these_weights(artifact):
 
 def test_an_interrupted_tuning_goes_on_from_its_checkpoint_to_the_same_weights(finished, artifact, tmp_path, told):
     store, options = Store.at(tmp_path), finished.request.config().tune
-    faces, codes = finished.artifacts["align"], finished.artifacts["invert"]
+    inputs = [finished.artifacts[stage] for stage in ("align", "occlude", "invert")]
 
     def cut(record):
         if record.event == "advanced" and record.done >= 3:
@@ -68,14 +68,14 @@ def test_an_interrupted_tuning_goes_on_from_its_checkpoint_to_the_same_weights(f
 
     told.on_record = cut
     with pytest.raises(KeyboardInterrupt):
-        tune_weights.fn(store, faces, codes, options, "auto")
+        tune_weights.fn(store, *inputs, options, "auto")
     done = [record.done for record in told.records if record.event == "advanced"][-1]
     (staging,) = (tmp_path / "staging").iterdir()
     saved = int(read_metadata(staging / ".state.safetensors")["step"])
     assert done - options.checkpoint_every <= saved < done
 
     told.on_record, told.records[:] = lambda record: None, []
-    weights = tune_weights.fn(store, faces, codes, options, "auto")
+    weights = tune_weights.fn(store, *inputs, options, "auto")
 
     assert [record.resumed for record in told.records if record.event == "started"] == [True]
     steps = [record.done for record in told.records if record.event == "advanced"]
@@ -92,8 +92,8 @@ def test_only_lost_weights_take_training_to_come_back(
 ):
     folder = workspace(artifact)
     shutil.move(folder / lost, folder.parent / "lost")
-    faces, codes = finished.artifacts["align"], finished.artifacts["invert"]
-    make_again(tune_weights, folder, faces, codes, finished.request.config().tune, "auto")
+    inputs = [finished.artifacts[stage] for stage in ("align", "occlude", "invert")]
+    make_again(tune_weights, folder, *inputs, finished.request.config().tune, "auto")
     trained = any(record.event == "advanced" for record in told.records)
     assert trained == (lost == "weights.safetensors")
     assert_same(folder, artifact)
