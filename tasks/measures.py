@@ -71,6 +71,12 @@ def save_measures(folder: Path, measured: Measured, edits: EditOptions, options:
         tell("measure", "noted", text=f"{verdict.verdict}: {'; '.join(dict.fromkeys(verdict.reasons))}")
 
 
+def read_verdict(folder: Path) -> Verdict:
+    """What `save_measures` wrote."""
+    words = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
+    return Verdict(words["verdict"], tuple(words["reasons"]))
+
+
 def track_of(
     measured: Measured, run: int, edits: EditOptions, options: MeasureOptions, facts: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_another_strength_shares_all_up_to_the_tuned_generator(copied, edit_once
 
     assert set(told.stages("cached")) == {"decode", "detect", "align", "occlude", "invert", "tune"}
     assert set(told.stages("finished")) == {"edit", "stitch", "composite", "encode", "measure", "report"}
-    assert sorted(states_of(again.flow_run).values()) == ["Cached"] * 5 + ["Completed"] * 6
+    assert sorted(states_of(again.flow_run).values()) == ["Cached"] * 6 + ["Completed"] * 6
     assert again.output.read_bytes() != copied.output.read_bytes()
 
 
