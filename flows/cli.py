@@ -29,6 +29,17 @@ from flows.arguments import (
     StoreUrl,
     edit_request,
 )
+from flows.catalog.commands import (
+    DECIDE_EXAMPLES,
+    RUN_EXAMPLES,
+    STATUS_EXAMPLES,
+    approve,
+    reject,
+    report,
+    run,
+    schema,
+    status,
+)
 from flows.plan_command import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
 from flows.store_commands import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
 from stitchedit.errors import InputError, StitchEditError
@@ -180,6 +191,12 @@ def doctor(
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 
+app.command(epilog=RUN_EXAMPLES)(run)
+app.command(epilog=STATUS_EXAMPLES)(status)
+app.command()(report)
+app.command(epilog=DECIDE_EXAMPLES)(approve)
+app.command(epilog=DECIDE_EXAMPLES)(reject)
+app.command()(schema)
 app.command(epilog=PLAN_EXAMPLES)(plan)
 app.command(epilog=WHY_EXAMPLES)(why)
 app.command(epilog=STORE_EXAMPLES)(store)

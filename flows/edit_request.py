@@ -83,6 +83,7 @@ class EditRequest(BaseModel):
     start: float | None = None  # s
     end: float | None = None  # s
     device: str = "auto"  # or cpu, cuda, cuda:1
+    hold: Path | None = None  # folder that a result judged `fail` goes to instead, for somebody to look at
 
     @model_validator(mode="after")
     def _edits_every_face(self) -> Self:
@@ -155,6 +156,19 @@ def check_request(request: EditRequest) -> Path:
             should be.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
+    check_words(request)
+    Source.of(request.video)
+    output = request.output_path(probe(request.video))
+    check_output(request.video, output)
+    return output
+
+
+def check_words(request: EditRequest) -> None:
+    """Check all of `request` that can be checked without the clip.
+
+    Raises:
+        InputError: an unknown preset, option, direction or face, or a value out of range.
+    """
     config = request.config()
     known = set(load_tensors(pretrained()["directions"].locate()))
     if config.edit.directions:
@@ -169,7 +183,3 @@ def check_request(request: EditRequest) -> Path:
             raise InputError(f"There is no photo {face.photo} for --face. Give its path, or a number or place.")
     if request.start is not None and request.end is not None and request.end <= request.start:
         raise InputError(f"The range ends ({request.end:g} s) before it starts ({request.start:g} s).")
-    Source.of(request.video)
-    output = request.output_path(probe(request.video))
-    check_output(request.video, output)
-    return output

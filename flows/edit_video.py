@@ -7,12 +7,13 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.edit_request import EditRequest, check_request
-from flows.export import export_result
+from flows.export import destination, export_result
 from stitchedit.landmarks import resolve_backend
-from storage.artifact import Artifact, Source
+from storage.artifact import Source
 from storage.errors import DamagedError
 from storage.runs import RunRecord, recorded
 from storage.store import Store
@@ -82,27 +83,27 @@ def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
-    with recorded(store, str(source.path), source.digest, request.describe(), words) as run:
+    with recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run:
         return _repaired(lambda: _run_and_export(store, run, request, source, output))
 
 
 def _run_and_export(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Path:
-    video, report = _run_stages(store, run, request, source, output)
-    written = export_result(store, video, report, output)
+    stages = _run_stages(store, run, request, source, output)
+    report = stages.report.result()
+    target = destination(store, [measured.result() for measured in stages.measures], output, request.hold)
+    written = export_result(store, stages.video.result(), report, target)
     create_markdown_artifact(
         (report.path / SUMMARY).read_text(), key=SUMMARY_KEY, description=f"{source.path.name}: {request.describe()}"
     )
     return written
 
 
-def _run_stages(
-    store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path
-) -> tuple[Artifact, Artifact]:
-    """The video and the report."""
+def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Stages:
+    """All stages, done."""
     stages = edit_stages(lambda stage, *arguments: stage.submit(store, *arguments), request, source, output)
     for stage in stages.every:  # in order, so that the first error is the cause
         run.reached(stage.result())
-    return stages.video.result(), stages.report.result()
+    return stages
 
 
 def _repaired(edit: Callable[[], Path]) -> Path:

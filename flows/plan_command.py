@@ -38,6 +38,8 @@ PLAN_EXAMPLES = """
   stitchedit plan interview.mp4 --edit smile=+2
 
   stitchedit plan interview.mp4 --edit smile=+3 stitch.steps=40 --json
+
+  stitchedit plan nightly.yaml
 """
 WHY_EXAMPLES = """
 [bold]Examples[/bold]
@@ -46,6 +48,7 @@ WHY_EXAMPLES = """
 
   stitchedit why stitch/0123456789abcdef
 """
+CATALOGS = (".yaml", ".yml", ".csv", ".jsonl")
 COLORS = {"cached": "green", "partial": "yellow", "to run": "cyan"}
 
 
@@ -66,7 +69,12 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `stitchedit edit` with the same words would run, why, and what it would cost. Computes nothing."""
+    """Say what `edit` of a clip, or `run` of a catalog, would run, why, and what it would cost. Computes nothing."""
+    if clip.suffix.lower() in CATALOGS:
+        from flows.catalog.commands import plan_catalog  # noqa: PLC0415
+
+        plan_catalog(clip, store, scratch, device, as_json)
+        return
     from flows.plan import as_json as to_json  # noqa: PLC0415 - imports torch
     from flows.plan import plan_edit  # noqa: PLC0415
 

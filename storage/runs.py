@@ -37,14 +37,17 @@ class Run:
     finished: str | None = None
     state: str = "running"  # completed or failed; one that stays "running" without a lease was killed
     error: str | None = None
+    flow_run: str | None = None  # Prefect's name of it
 
 
 @contextmanager
-def recorded(store: Store, clip: str, source: str, edit: str, request: dict[str, Any]) -> Iterator["RunRecord"]:
+def recorded(  # noqa: PLR0913, PLR0917 - what a record holds
+    store: Store, clip: str, source: str, edit: str, request: dict[str, Any], flow_run: str | None = None
+) -> Iterator["RunRecord"]:
     """Keep a record of the run as long as the block lasts, and say how it ended."""
     now = datetime.now(UTC)
     name = f"{now:%Y%m%dT%H%M%S.%f}-{uuid4().hex[:6]}"
-    run = Run(name, clip, source, edit, request, now.isoformat(timespec="seconds"))
+    run = Run(name, clip, source, edit, request, now.isoformat(timespec="seconds"), flow_run=flow_run)
     with held(store.place.objects, f"leases/run-{name}.json", store.patience, {"run": name}) as taken:
         assert taken is not None
         record = RunRecord(store, run)

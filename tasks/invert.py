@@ -21,7 +21,7 @@ from tasks.progress import Progress
 from tasks.stage import stage
 
 
-@stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER)
+@stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER, on_device=True)
 def invert_faces(out: Workspace, faces: Artifact, occluded: Artifact, options: InvertOptions, device: str) -> None:
     chosen, opened = networks.choose_device(device), open_faces(faces)
     footage = opened.footage(chosen, hidden_images(occluded, opened.size, chosen))

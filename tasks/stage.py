@@ -9,6 +9,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass, replace
 from functools import partial, wraps
 from typing import Any
@@ -28,6 +29,7 @@ from tasks.code import code_digest, code_digests, own_code
 from tasks.pretrained import pretrained
 from tasks.progress import tell
 from tasks.reuse import find_earlier
+from tasks.slot import device_slot
 
 QUALITY = "quality.json"  # of an artifact: name -> number
 REVISION = 1  # of what a recipe says; bump and every stage runs anew
@@ -35,12 +37,13 @@ RETRY_DELAYS: list[float] = [10, 30, 90]  # s; a full disk or a store that is re
 HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
 
 
-def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], Task[..., Any]]:
+def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable[[Callable[..., None]], Task[..., Any]]:
     """Make a Prefect task of a stage that uses `networks` (names of configs/pretrained.yaml).
 
     Args:
         by_row: an input of which a row decides no other rows than those that follow from it: the stage finds in
             `out.earlier` a result that was made with another one, and takes from it what would be made the same.
+        on_device: it computes on the device most of the time, and waits for a slot there if runs share one.
     """
 
     own_code()  # read now, while it is what is imported
@@ -62,9 +65,10 @@ def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], T
                 earlier = find_earlier(store, recipe, by_row) if by_row else None
                 _fill(replace(out, earlier=earlier), store, function, args, kwargs)
 
-            began = time.monotonic()
             try:
-                made = store.make(recipe, fill)
+                with device_slot() if on_device else nullcontext():
+                    began = time.monotonic()
+                    made = store.make(recipe, fill)
             except BaseException:
                 tell(name, "failed")
                 raise

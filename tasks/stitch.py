@@ -23,7 +23,7 @@ from tasks.stage import QUALITY, stage
 from tasks.tune import tuned_generator
 
 
-@stage(*networks.GENERATOR, by_row="edited")
+@stage(*networks.GENERATOR, by_row="edited", on_device=True)
 def stitch_faces(
     out: Workspace,
     faces: Artifact,

@@ -28,7 +28,7 @@ WEIGHTS = "weights.safetensors"
 MEASURED = 24  # faces, evenly over the clip, on which the reconstruction is measured
 
 
-@stage(*networks.GENERATOR, *networks.PERCEPTUAL)
+@stage(*networks.GENERATOR, *networks.PERCEPTUAL, on_device=True)
 def tune_weights(
     out: Workspace, faces: Artifact, occluded: Artifact, codes: Artifact, options: TuneOptions, device: str
 ) -> None:

@@ -1,0 +1,1 @@
+"""Many clips: which, how, in what order, and what became of them."""

@@ -1,0 +1,113 @@
+"""Runs of `edit-video` for a catalog: processes of this machine, or runs of a deployment that workers take up."""
+
+import time
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State, StateType
+from prefect.deployments import run_deployment
+from prefect.flow_engine import run_flow_in_subprocess
+from prefect.states import Cancelled, Cancelling, Crashed, Failed, Pending
+
+from flows.edit_request import EditRequest
+from flows.edit_video import edit_video
+from tasks.slot import SLOT
+
+GRACE_S = 20.0  # for a worker to end a run that is to be cancelled
+
+
+@dataclass
+class Child:
+    """One run under way."""
+
+    flow_run: UUID
+    began: float = field(default_factory=time.monotonic)
+    process: BaseProcess | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+class Children(Protocol):
+    """Where the runs of a catalog go."""
+
+    def start(self, request: EditRequest, name: str, tags: list[str]) -> Child: ...
+    def ended(self, child: Child) -> State[Any] | None: ...
+    def stop(self, child: Child, reason: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class LocalChildren:
+    """A process for each run: one that takes all memory, or never ends, harms no other."""
+
+    client: SyncPrefectClient
+    slot: str  # concurrency limit that stages on the device share
+
+    def start(self, request: EditRequest, name: str, tags: list[str]) -> Child:
+        words = {"request": request.model_dump(mode="json")}
+        made = self.client.create_flow_run(edit_video, name=name, parameters=words, tags=tags, state=Pending())
+        env = {SLOT: self.slot, "PREFECT_API_URL": str(self.client.api_url).rstrip("/")}
+        process = run_flow_in_subprocess(edit_video, flow_run=made, parameters={"request": request}, env=env)  # type: ignore[arg-type]
+        return Child(made.id, process=process)
+
+    def ended(self, child: Child) -> State[Any] | None:
+        assert child.process is not None
+        if child.process.is_alive():
+            return None
+        state = self.client.read_flow_run(child.flow_run).state
+        if state is None or not state.is_final():
+            code = child.process.exitcode
+            killed = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+            state = Crashed(message=f"Its process ended {killed}. What was finished stays.")
+            self.client.set_flow_run_state(child.flow_run, state, force=True)
+        return state
+
+    def stop(self, child: Child, reason: str) -> None:
+        assert child.process is not None
+        child.process.kill()
+        child.process.join()
+        self.client.set_flow_run_state(child.flow_run, Failed(name="TimedOut", message=reason), force=True)
+
+
+@dataclass(frozen=True)
+class DeployedChildren:
+    """A run of a deployment for each clip; whichever worker takes it."""
+
+    client: SyncPrefectClient
+    deployment: str
+
+    def start(self, request: EditRequest, name: str, tags: list[str]) -> Child:
+        words = {"request": request.model_dump(mode="json")}
+        made: Any = run_deployment(self.deployment, parameters=words, flow_run_name=name, timeout=0, tags=tags)
+        return Child(made.id)
+
+    def ended(self, child: Child) -> State[Any] | None:
+        run = self.client.read_flow_run(child.flow_run)
+        if run.state and run.state.is_running() and run.start_time:  # the limit counts from here, not from the queue
+            child.began = min(time.monotonic(), time.monotonic() - run.estimated_run_time.total_seconds())
+        elif run.state and not run.state.is_final():
+            child.began = time.monotonic()
+        return run.state if run.state and run.state.is_final() else None
+
+    def stop(self, child: Child, reason: str) -> None:
+        self.client.set_flow_run_state(child.flow_run, Cancelling(message=reason))
+        until = time.monotonic() + GRACE_S
+        while self.ended(child) is None and time.monotonic() < until:
+            time.sleep(1)
+        if self.ended(child) is None:
+            self.client.set_flow_run_state(child.flow_run, Cancelled(message=reason), force=True)
+
+
+def outcome_state(state: State[Any]) -> str:
+    """How a run that made no result is called in a catalog."""
+    names = {StateType.CRASHED: "crashed", StateType.CANCELLED: "cancelled"}
+    return "timed out" if state.name == "TimedOut" else names.get(state.type, "failed")
+
+
+def local_client() -> SyncPrefectClient:
+    """Of the server that this run reports to."""
+    return get_client(sync_client=True)

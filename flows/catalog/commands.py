@@ -1,0 +1,229 @@
+"""The commands `stitchedit run`, `status`, `report`, `approve`, `reject` and `schema`, and `plan` of a catalog."""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from multiprocessing import active_children
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.arguments import HERE, AsJson, Device, Scratch, StoreUrl
+
+if TYPE_CHECKING:  # they take seconds
+    from flows.catalog.outcomes import Outcome
+    from flows.catalog.reading import OpenCatalog
+    from storage.store import Store
+
+RUN_EXAMPLES = """
+[bold]Examples[/bold]
+
+  stitchedit run nightly.yaml
+
+  stitchedit run nightly.yaml --clips-at-once 3 --time-limit 3600 --tag drama
+
+  stitchedit run nightly.yaml --deployment edit-video/on-demand
+"""
+STATUS_EXAMPLES = """
+[bold]Examples[/bold]
+
+  stitchedit status nightly.yaml
+
+  stitchedit status nightly.yaml --json
+"""
+DECIDE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  stitchedit approve nightly.yaml interview.mp4
+
+  stitchedit reject nightly.yaml interview.mp4 --by anna
+"""
+CatalogFile = Annotated[Path, typer.Argument(help="YAML, CSV or JSON Lines; see `stitchedit schema`.")]
+ClipName = Annotated[str, typer.Argument(help="The clip's file name, or its path as the catalog finds it.")]
+By = Annotated[str | None, typer.Option(help="Who decides; the one who is logged in unless given.")]
+COLORS = dict.fromkeys(("published", "unchanged"), "green") | dict.fromkeys(("review", "held"), "yellow")
+COLORS |= dict.fromkeys(("new", "changed"), "cyan")
+
+
+def run(  # noqa: PLR0913, PLR0917 - the flags of a command
+    catalog: CatalogFile,
+    store: StoreUrl = HERE,
+    scratch: Scratch = None,
+    device: Device = "auto",
+    clips_at_once: Annotated[int, typer.Option(help="Runs under way; stages on the device wait for each other.")] = 2,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds for a clip; then it is stopped, and kept.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Only clips with this tag. Repeatable.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="Have its workers do it, as edit-video/on-demand.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Edit every clip of a catalog that is new or changed. One that fails stops no other; exit code 1 says so."""
+    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - imports torch
+
+    opened, console = open_catalog(catalog), Console(stderr=as_json)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    from flows.catalog.edit_catalog import CatalogRequest, edit_catalog, wanted_clips  # noqa: PLC0415
+    from flows.display import RunDisplay  # noqa: PLC0415
+
+    request = CatalogRequest(
+        catalog=opened.path, store=store, scratch=scratch, device=device, clips_at_once=clips_at_once,
+        time_limit_s=time_limit, deployment=deployment, tags=tags or [],
+    )  # fmt: skip
+    with RunDisplay(console):
+        _stop_children_on_signal(console)
+        state = edit_catalog(request, return_state=True)
+    outcomes = _outcomes(opened, request.open_store(), request)
+    _show(opened, outcomes[: len(wanted_clips(opened, request.tags)) or None], console, as_json)
+    console.print(escape(state.message or ""), soft_wrap=True)
+    if not state.is_completed():
+        raise typer.Exit(1)
+
+
+def status(
+    catalog: CatalogFile,
+    store: StoreUrl = HERE,
+    scratch: Scratch = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of every clip, and which are new or changed since. Computes nothing."""
+    opened, request = _opened(catalog, store, scratch, device)
+    _show(opened, _outcomes(opened, request.open_store(), request), Console(), as_json)
+
+
+def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None, device: Device = "auto") -> None:
+    """Write the catalog's page anew: every clip with its verdict, thumbnail, cost and what the store saved."""
+    from flows.catalog.summary import write_summary  # noqa: PLC0415
+
+    opened, request = _opened(catalog, store, scratch, device)
+    print(write_summary(opened, _outcomes(opened, request.open_store(), request)))
+
+
+def approve(  # noqa: PLR0913, PLR0917 - the flags of a command
+    catalog: CatalogFile, clip: ClipName, by: By = None, store: StoreUrl = HERE, scratch: Scratch = None,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Publish a result that was held or flagged for review."""
+    _decide(_opened(catalog, store, scratch, device), clip, "approved", by)
+
+
+def reject(  # noqa: PLR0913, PLR0917 - the flags of a command
+    catalog: CatalogFile, clip: ClipName, by: By = None, store: StoreUrl = HERE, scratch: Scratch = None,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Take a result back, into the folder of held ones. It is not made again until the clip or its recipe changes."""
+    _decide(_opened(catalog, store, scratch, device), clip, "rejected", by)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a catalog, for editors."""
+    from flows.catalog.entries import Catalog  # noqa: PLC0415
+
+    print(json.dumps(Catalog.model_json_schema(), indent=1))
+
+
+def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, as_json: bool) -> None:
+    """What `run` would do with every clip, and what that would cost."""
+    from flows.catalog.edit_catalog import Job, prepared  # noqa: PLC0415
+    from flows.display import STAGES  # noqa: PLC0415
+
+    opened, request = _opened(catalog, store, scratch, device)
+    kept, rows = request.open_store(), []
+    for clip in opened.clips:
+        job = prepared(clip, opened, request, kept)
+        row: dict[str, Any] = {"clip": str(clip.source), "stages": [], "seconds": 0.0, "saved": 0.0}
+        if isinstance(job, Job):
+            assert job.plan is not None
+            to_run = [stage.stage for stage in job.plan.stages if stage.state != "cached"]
+            state = "changed" if job.before else "new"
+            row |= {"stages": to_run, "seconds": job.plan.seconds, "saved": job.plan.seconds_saved}
+        else:
+            state = f"cannot be edited: {job.error}" if job.error else "unchanged"
+        rows.append(row | {"state": state})
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table("clip", "state", "stages to run", "about", "saved", title=opened.name)
+    for row in rows:
+        state = f"[{COLORS.get(row['state'], 'red')}]{escape(row['state'])}[/]"
+        costs = (f"{row['seconds']:.0f} s", f"{row['saved']:.0f} s")
+        stages = "all" if len(set(row["stages"])) == len(STAGES) else ", ".join(row["stages"])
+        table.add_row(escape(Path(row["clip"]).name), state, stages, *costs)
+    Console().print(table)
+
+
+def _opened(catalog: Path, store: str, scratch: Path | None, device: str) -> tuple["OpenCatalog", Any]:
+    from flows.catalog.edit_catalog import CatalogRequest  # noqa: PLC0415
+    from flows.catalog.reading import open_catalog  # noqa: PLC0415
+
+    opened = open_catalog(catalog)
+    return opened, CatalogRequest(catalog=opened.path, store=store, scratch=scratch, device=device)
+
+
+def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outcome"]:
+    """The last outcome of every clip, as kept; `new` or `changed` where there is none that still holds."""
+    from flows.catalog.edit_catalog import standing  # noqa: PLC0415
+
+    return [standing(clip, opened, request, store) for clip in opened.clips]
+
+
+def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+        return
+    table = Table("clip", "edit", "state", "why", "s", title=opened.name)
+    for outcome in outcomes:
+        why = outcome.error or "; ".join(outcome.reasons)
+        seconds = "" if outcome.seconds is None else f"{outcome.seconds:.0f}"
+        state = f"[{COLORS.get(outcome.state, 'red')}]{outcome.state}[/]"
+        table.add_row(escape(Path(outcome.source).name), outcome.edit, state, escape(why), seconds)
+    console.print(table)
+
+
+def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | None) -> None:
+    from flows.catalog.outcomes import HELD, MADE, PUBLISHED, REJECTED, write_outcome  # noqa: PLC0415
+    from flows.export import exported_files  # noqa: PLC0415
+    from stitchedit.errors import InputError  # noqa: PLC0415
+
+    opened, request = given
+    store = request.open_store()
+    found = [one for one in _outcomes(opened, store, request) if name in {one.source, Path(one.source).name}]
+    if len(found) != 1:
+        raise InputError(f"{name}: {len(found)} clips of {opened.name} are called so. `stitchedit status` lists them.")
+    (outcome,) = found
+    if outcome.state not in MADE:
+        raise InputError(f"{name} is {outcome.state}: there is no result to be {what}. Run the catalog first.")
+    state = PUBLISHED if what == "approved" else REJECTED
+    decision = {"what": what, "by": by or os.environ.get("USER", "somebody"), "on": f"{datetime.now(UTC):%Y-%m-%d}"}
+    decided = replace(outcome, state=state, decision=decision)
+    moves = zip(exported_files(outcome.place).values(), exported_files(decided.place).values(), strict=True)
+    for source, target in moves:
+        if source != target and source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)  # noqa: PTH105 - may cross no file system
+    write_outcome(store, opened.name, decided)
+    told = " again" if outcome.state == state else f", was {outcome.state}" if outcome.state != HELD else ""
+    print(f"{Path(outcome.source).name}: {state}{told}, {decided.place}")
+
+
+def _stop_children_on_signal(console: Console) -> None:
+    """End at once on Ctrl-C and SIGTERM, with the runs under way; the store can take it."""
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
+
+    def stop(number: int, frame: object) -> None:
+        for child in active_children():
+            child.kill()
+        for server in list(SubprocessASGIServer._instances.values()):
+            server.stop()
+        console.print(f"[yellow]stopped by {signal.Signals(number).name}; run the same command to go on[/yellow]")
+        sys.stdout.flush()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)

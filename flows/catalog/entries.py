@@ -1,0 +1,94 @@
+"""What a catalog says. Its JSON Schema, for editors, is what `stitchedit schema` prints."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from flows.edit_request import Edit, EditRequest, FaceEdits
+from stitchedit.edit import describe
+
+Strengths = Annotated[dict[str, float], Field(examples=[{"smile": 2, "age": -3}])]
+
+
+class Consent(BaseModel):
+    """Who agreed to be edited, when, and where that is written down."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: str = Field(min_length=1, examples=["Anna Example"])
+    on: date
+    reference: str = Field(min_length=1, examples=["release-2026-017.pdf"])
+
+
+class Recipe(BaseModel):
+    """What is done with a clip."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    edits: Strengths = {}
+    faces: dict[str, Strengths] = Field(default={}, examples=[{"left": {"smile": 2}, "anna.jpg": {}}])
+    preset: str = "default"
+    options: list[str] = Field(default=[], examples=[["align.size=512", "measure.ring_fail=8"]])
+    ramps: dict[str, str] = Field(default={}, examples=[{"smile": "0:0,2:1"}])
+    start: float | None = Field(default=None, description="s")
+    end: float | None = Field(default=None, description="s")
+    output: str = Field(
+        default="{stem}_{edit}{suffix}",
+        description="Where the result goes, from the catalog's folder: {stem} and {suffix} are the clip's, {edit} says "
+        "what was done, {folder} is where the clip lies.",
+    )
+    priority: int = Field(default=0, description="Higher ones first; of equal ones, the cheaper.")
+    tags: list[str] = []
+    consent: Consent | None = None
+
+    @field_validator("edits", "faces", mode="before")
+    @classmethod
+    def _is_mapping(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+class Entry(Recipe):
+    """One clip, or all that a pattern finds."""
+
+    source: str = Field(min_length=1, examples=["clips/interview.mp4", "clips/*.mov"])
+
+
+class Catalog(BaseModel):
+    """Clips and what is done with each. `defaults` holds for every clip that does not say otherwise."""
+
+    model_config = ConfigDict(extra="forbid", title="stitchedit catalog")
+
+    catalog: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Its name.", examples=["nightly"])
+    consent_required: bool = Field(
+        default=True, description="false: this catalog may be edited without a consent record for every clip."
+    )
+    defaults: Recipe = Recipe()
+    clips: list[Entry]
+
+
+def request_of(entry: Entry, source: Path, folder: Path, suffix: str) -> EditRequest:
+    """The request for one clip of an entry; without a store, which the run says.
+
+    Args:
+        folder: the catalog's; relative paths start there.
+        suffix: of the result, with its dot.
+    """
+    edits = _edits(entry.edits)
+    faces = [FaceEdits(face=_photo(who, folder), edits=_edits(own)) for who, own in entry.faces.items()]
+    options = [*entry.options, *(f"edit.ramps.{name}={words!r}" for name, words in entry.ramps.items())]
+    named = EditRequest(
+        video=source, edits=edits, faces=faces, preset=entry.preset, options=options, start=entry.start, end=entry.end
+    )
+    words = {"stem": source.stem, "suffix": suffix, "edit": named.describe() or describe({}), "folder": source.parent}
+    return named.model_copy(update={"output": folder / entry.output.format(**words)})
+
+
+def _edits(strengths: dict[str, float]) -> list[Edit]:
+    return [Edit(direction=name, strength=strength) for name, strength in strengths.items()]
+
+
+def _photo(who: str, folder: Path) -> str:
+    """A photo's path from the catalog's folder; any other choice as it is."""
+    return str(folder / who) if Path(who).suffix else who

@@ -1,0 +1,87 @@
+"""What became of a clip of a catalog: kept in the store, so that the next run knows, wherever it is."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from flows.edit_request import EditRequest
+from storage.store import Store
+
+FOLDER = "catalogs"
+
+PUBLISHED, REVIEW, HELD, REJECTED = "published", "review", "held", "rejected"
+FAILED, TIMED_OUT, CRASHED, CANCELLED = "failed", "timed out", "crashed", "cancelled"
+MADE = (PUBLISHED, REVIEW, HELD, REJECTED)  # there is a result
+LOST = (FAILED, TIMED_OUT, CRASHED, CANCELLED)  # there is none
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """When a stage of a clip ran, or what it saved because it did not have to."""
+
+    stage: str
+    cached: bool
+    started: str | None  # UTC, ISO
+    seconds: float | None  # it took, now or when it was made
+
+
+@dataclass
+class Outcome:
+    """One clip's result, or why there is none."""
+
+    id: str
+    source: str
+    output: str
+    edit: str
+    state: str
+    request: dict[str, Any]
+    file: tuple[int, int]  # size and time of change of the clip, ns
+    code: str  # digest of all stages
+    verdict: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    error: str | None = None
+    flow_run: str | None = None
+    started: str | None = None  # UTC, ISO
+    seconds: float | None = None
+    attempts: int = 0
+    stages: list[StageTime] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    consent: dict[str, Any] | None = None
+    decision: dict[str, str] | None = None  # who approved or rejected it, when
+
+    @property
+    def place(self) -> Path:
+        """Where the result lies now."""
+        hold = self.request.get("hold")
+        return Path(hold) / Path(self.output).name if self.state in {HELD, REJECTED} and hold else Path(self.output)
+
+
+def outcome_id(request: EditRequest) -> str:
+    """A clip of a catalog is known by where its result goes."""
+    return sha256(str(request.output).encode()).hexdigest()[:16]
+
+
+def write_outcome(store: Store, catalog: str, outcome: Outcome) -> None:
+    """Keep it, in place of what was kept before."""
+    words = json.dumps(asdict(outcome), indent=1, sort_keys=True, default=str)
+    store.place.objects.write(_name(catalog, outcome.id), words.encode())
+
+
+def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
+    """The last outcome of a clip, or None when there is none that can be read."""
+    stored = store.place.objects.read(_name(catalog, identity))
+    try:
+        words = json.loads(stored.value) if stored else None
+        if not isinstance(words, dict):
+            return None
+        known = {one.name: words[one.name] for one in fields(Outcome) if one.name in words}
+        stages = [StageTime(**stage) for stage in known.pop("stages", [])]
+        return Outcome(**{**known, "file": tuple(known["file"])}, stages=stages)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _name(catalog: str, identity: str) -> str:
+    return f"{FOLDER}/{catalog}/{identity}.json"

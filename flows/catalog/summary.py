@@ -1,0 +1,108 @@
+"""A page that says what became of a catalog: every clip, its verdict, what it cost and what it did not."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import jinja2
+
+from flows.catalog.made import ON_DEVICE, saved_seconds
+from flows.catalog.outcomes import MADE, Outcome
+from flows.catalog.reading import OpenCatalog
+from flows.catalog.timeline import overlap_seconds, plot_timeline
+from flows.export import exported_files
+from storage.artifact import write_whole
+from tasks.report_page import data_uri
+
+THUMBNAIL = 360  # px, of a contact sheet's width
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip on the page."""
+
+    outcome: Outcome
+    thumbnail: str | None  # data URI
+    report: str | None  # from the page to the clip's own
+    spent: float  # s on the device, this time
+    saved: float  # s on the device
+
+    @property
+    def name(self) -> str:
+        return Path(self.outcome.source).name
+
+    @property
+    def why(self) -> list[str]:
+        return [self.outcome.error] if self.outcome.error else self.outcome.reasons
+
+
+def page_path(opened: OpenCatalog) -> Path:
+    """Where the page lies."""
+    return opened.path.with_name(f"{opened.name}_summary.html")
+
+
+def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> Path:
+    """Write the page beside the catalog; give where."""
+    page = page_path(opened)
+    rows = [_row(outcome, page.parent) for outcome in outcomes]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    text = environment.get_template("summary.html.j2").render(
+        catalog=opened.name,
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        rows=rows,
+        counts=counts_of(outcomes),
+        spent=sum(row.spent for row in rows),
+        saved=sum(row.saved for row in rows),
+        together=overlap_seconds(outcomes),
+        timeline=plot_timeline(outcomes),
+    )
+    write_whole(page, text.encode())
+    return page
+
+
+def counts_of(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many clips are in which state."""
+    return dict(Counter(outcome.state for outcome in outcomes))
+
+
+def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> str:
+    """The same in short, for Prefect's page of the run."""
+    lines = [f"**{opened.name}** · " + ", ".join(f"{count} {state}" for state, count in counts_of(outcomes).items())]
+    lines += ["", "| clip | edit | state | why | s |", "|---|---|---|---|---|"]
+    for outcome in outcomes:
+        why = (outcome.error or "; ".join(outcome.reasons)).replace("|", "\\|")
+        seconds = "–" if outcome.seconds is None else f"{outcome.seconds:.0f}"
+        lines.append(f"| {Path(outcome.source).name} | {outcome.edit} | {outcome.state} | {why} | {seconds} |")
+    return "\n".join([*lines, "", f"Page: {page_path(opened)}"]) + "\n"
+
+
+def _row(outcome: Outcome, folder: Path) -> Row:
+    files = exported_files(outcome.place)
+    there = outcome.state in MADE
+    ran = [time for time in outcome.stages if not time.cached and time.stage in ON_DEVICE]
+    report = files["report"] if there and files["report"].exists() else None
+    return Row(
+        outcome=outcome,
+        thumbnail=_thumbnail(files["sheet"]) if there else None,
+        report=_link(report, folder) if report else None,
+        spent=sum(time.seconds or 0.0 for time in ran),
+        saved=saved_seconds(outcome),
+    )
+
+
+def _thumbnail(sheet: Path) -> str | None:
+    picture = cv2.imread(str(sheet)) if sheet.exists() else None
+    if picture is None:
+        return None
+    height = round(picture.shape[0] * THUMBNAIL / picture.shape[1])
+    small = cv2.resize(picture, (THUMBNAIL, height), interpolation=cv2.INTER_AREA)
+    return data_uri(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
+
+
+def _link(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_uri()

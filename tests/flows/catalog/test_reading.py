@@ -1,0 +1,158 @@
+import json
+from datetime import date
+
+import pytest
+
+from flows.catalog.entries import Catalog
+from flows.catalog.reading import CatalogError, open_catalog
+from stitchedit.errors import InputError
+
+CONSENT = "{by: Anna Example, on: 2026-10-01, reference: release-17.pdf}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """With three files called videos; a catalog is checked without opening any."""
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mov", "notes.txt"):
+        (tmp_path / "clips" / name).write_bytes(b"no video")
+    return tmp_path
+
+
+@pytest.fixture
+def opened(folder):
+    def write(text, name="nightly.yaml"):
+        (folder / name).write_text(text)
+        return open_catalog(folder / name)
+
+    return write
+
+
+def problems_of(opened, text, name="nightly.yaml"):
+    with pytest.raises(CatalogError) as caught:
+        opened(text, name)
+    return caught.value.problems
+
+
+def test_a_clip_takes_from_the_defaults_what_it_does_not_say(opened, folder):
+    catalog = opened(f"""
+catalog: nightly
+defaults:
+  edits: {{smile: 2}}
+  preset: draft
+  output: "done/{{stem}}_{{edit}}{{suffix}}"
+  consent: {CONSENT}
+clips:
+  - source: clips/a.mp4
+  - source: clips/b.mp4
+    edits: {{age: -3}}
+    faces: {{left: {{}}, right: {{smile: 1}}}}
+    ramps: {{age: "0:0,2:1"}}
+    priority: 3
+""")
+    first, second = (clip.request(folder, ".mkv") for clip in catalog.clips)
+    assert (first.describe(), first.preset) == ("smile+2", "draft")
+    assert first.output == folder / "done" / "a_smile+2.mkv"
+    assert second.describe() == "left-age-3_right-smile+1"
+    assert second.config().edit.ramps == {"age": "0:0,2:1"}
+    assert [clip.entry.consent.on for clip in catalog.clips] == [date(2026, 10, 1)] * 2
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [("clips/*.mp4", ["a.mp4", "b.mp4"]), ("clips", ["a.mp4", "b.mp4", "c.mov"]), ("clips/*.mkv", [])],
+)
+def test_a_pattern_and_a_folder_stand_for_what_is_there_now(opened, source, found):
+    catalog = opened(f"catalog: n\nconsent_required: false\nclips: [{{source: '{source}', edits: {{smile: 2}}}}]")
+    assert [clip.source.name for clip in catalog.clips] == found
+
+
+def test_every_problem_is_named_with_its_line(opened):
+    text = """catalog: nightly
+clips:
+  - source: clips/a.mp4
+    edits: {smlie: 2}
+  - source: clips/gone.mp4
+    edits: {smile: 2}
+  - source: clips/b.mp4
+    edits: {smile: 99}
+    consent: {by: Anna, on: 2026-10-01, reference: r}
+  - source: clips/c.mov
+    consent: {by: Anna, on: 2026-10-01, reference: r}
+"""
+    found = problems_of(opened, text)
+    assert [line for line, _ in found] == [3, 3, 5, 5, 7, 10]
+    told = "\n".join(text for _, text in found)
+    for words in ("Did you mean 'smile'?", "no such file", "must lie within ±12", "there is no edit"):
+        assert words in told
+    assert told.count("nobody's consent is recorded") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("catalog: n\nclips:\n  - source: x\n    priorty: 3\n", 4, "priorty"),
+        ("catalog: n\nclips:\n  - source: x\n    consent: {by: A, on: 2026-13-01, reference: r}\n", 4, "month value"),
+        ("catalog: n\nclips:\n  - {edits: {smile: 2}}\n", 3, r"clips\[0\]\.source: Field required"),
+        ("catalog: n\nclips:\n  - source: [x\n", 4, "no YAML"),
+        ("catalog: n\ncatalog: m\nconsent_required: false\nclips: []\n", 1, "more than once"),
+        ("- a\n- b\n", 1, "at its top"),
+        ("catalog: a/b\nclips: []\n", 1, "pattern"),
+    ],
+)
+def test_what_is_no_catalog_is_told_with_the_line(opened, text, line, told):
+    import re  # noqa: PLC0415
+
+    found = problems_of(opened, text)
+    assert any(at == line and re.search(told, words) for at, words in found), found
+
+
+def test_two_results_of_one_name_are_refused(opened):
+    text = "catalog: n\nconsent_required: false\nclips: [{source: clips/*.mp4, edits: {smile: 2}, output: 'x{suffix}'}]"
+    ((line, told),) = problems_of(opened, text)
+    assert (line, told) == (3, "b.mp4: line 3 writes x too. Give `output`, with {stem}.")
+
+
+def test_an_output_with_an_unknown_word_is_refused(opened):
+    text = (
+        "catalog: n\nconsent_required: false\nclips: [{source: clips/a.mp4, edits: {smile: 2}, output: '{name}.mp4'}]"
+    )
+    assert "may hold {stem}, {suffix}, {edit} and {folder}" in problems_of(opened, text)[0][1]
+
+
+def test_a_table_is_a_catalog_too(opened, folder):
+    rows = "source,edits,face,tags,priority,consent_by,consent_on,consent_reference\n"
+    rows += "clips/a.mp4,smile=+2 age=-3,left,drama comedy,4,Anna,2026-10-01,r.pdf\n"
+    rows += "clips/b.mp4,smile=+1,,,,Anna,2026-10-01,r.pdf\n"
+    catalog = opened(rows, "week.csv")
+    assert catalog.name == "week"
+    first, second = (clip.request(folder, ".mp4") for clip in catalog.clips)
+    assert first.describe() == "left-age-3_smile+2" or first.describe() == "left-smile+2_age-3"
+    assert catalog.clips[0].entry.tags == ["drama", "comedy"]
+    assert (catalog.clips[0].line, catalog.clips[1].line) == (2, 3)
+    assert second.describe() == "smile+1"
+
+
+def test_a_table_names_the_row_that_is_wrong(opened):
+    rows = "source,edits\nclips/a.mp4,smile\nclips/b.mp4,smile=2\n"
+    assert [line for line, _ in problems_of(opened, rows, "week.csv")] == [2, 3]
+
+
+def test_json_lines_are_a_catalog_too(opened, folder):
+    lines = [{"catalog": "jobs", "consent_required": False}, {"source": "clips/a.mp4", "edits": {"smile": 2}}]
+    catalog = opened("\n".join(map(json.dumps, lines)) + "\n\n", "jobs.jsonl")
+    assert (catalog.name, [clip.line for clip in catalog.clips]) == ("jobs", [2])
+    found = problems_of(opened, json.dumps(lines[0]) + "\n{no json\n" + json.dumps({"source": 3}), "jobs.jsonl")
+    assert sorted(line for line, _ in found) == [2, 3]
+
+
+def test_another_suffix_is_no_catalog(folder):
+    with pytest.raises(InputError, match=r"notes\.txt is not a catalog"):
+        open_catalog(folder / "clips" / "notes.txt")
+
+
+def test_the_published_schema_is_that_of_the_model():
+    from pathlib import Path  # noqa: PLC0415
+
+    published = Path(__file__).parents[3] / "deploy" / "catalog.schema.json"
+    assert json.loads(published.read_text()) == Catalog.model_json_schema()
