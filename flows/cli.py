@@ -40,6 +40,7 @@ from flows.catalog.commands import (
     schema,
     status,
 )
+from flows.deploy import DEPLOY_EXAMPLES, deploy
 from flows.plan_command import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
 from flows.store_commands import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
 from stitchedit.errors import InputError, StitchEditError
@@ -197,6 +198,7 @@ app.command()(report)
 app.command(epilog=DECIDE_EXAMPLES)(approve)
 app.command(epilog=DECIDE_EXAMPLES)(reject)
 app.command()(schema)
+app.command(epilog=DEPLOY_EXAMPLES)(deploy)
 app.command(epilog=PLAN_EXAMPLES)(plan)
 app.command(epilog=WHY_EXAMPLES)(why)
 app.command(epilog=STORE_EXAMPLES)(store)

@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.attempts import begin
 from flows.edit_request import EditRequest, check_request
 from flows.export import destination, export_result
 from stitchedit.landmarks import resolve_backend
@@ -81,6 +82,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
 @flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)
 def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
+    begin()
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
     with recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run:

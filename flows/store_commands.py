@@ -74,7 +74,7 @@ def prune(  # noqa: PLR0913, PLR0917 - the flags of a command
     from storage.prune import plan_prune  # noqa: PLC0415
     from storage.prune import prune as remove  # noqa: PLC0415
 
-    rule, place, console = _rule(keep_last, older_than, max_size), _opened(store, scratch), Console()
+    rule, place, console = prune_rule(keep_last, older_than, max_size), opened_store(store, scratch), Console()
     plan = plan_prune(place, rule, time.time())
     if not as_json:
         _print_plan(console, plan)
@@ -99,7 +99,7 @@ def store(store: StoreUrl = HERE, scratch: Scratch = None, as_json: AsJson = Fal
     """Show what uses the space: by stage, by clip, by edit, and what no run needs."""
     from storage.usage import clip_shares, contents, edit_shares, stage_shares, unreached  # noqa: PLC0415
 
-    found = contents(_opened(store, scratch))
+    found = contents(opened_store(store, scratch))
     no_run = unreached(found)
     shares = {"stages": stage_shares(found), "clips": clip_shares(found), "edits": edit_shares(found)}
     if as_json:
@@ -126,8 +126,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Read every file, compare it with its SHA-256, and tell what is damaged: then the exit code is 1."""
-    place = _opened(store, scratch)
-    chosen = _chosen(place, artifacts or [])
+    place = opened_store(store, scratch)
+    chosen = chosen_artifacts(place, artifacts or [])
     sizes = [_size(place, artifact) for artifact in chosen]
     console = Console(stderr=as_json)
     damaged: list[Examined] = []
@@ -136,7 +136,7 @@ def verify(
         bar = progress.add_task("", total=sum(sizes))
         for artifact in chosen:
             progress.update(bar, description=f"{artifact.stage} {artifact.key}")
-            for examined in _examine(store, scratch, artifact, repair):
+            for examined in examined_files(store, scratch, artifact, repair):
                 progress.advance(bar, examined.bytes)
                 damaged.extend([examined] if examined.fault else [])
     rows = [
@@ -174,7 +174,7 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * BYTES[match[2]])
 
 
-def _opened(url: str, scratch: Path | None) -> "Store":
+def opened_store(url: str, scratch: Path | None) -> "Store":
     from storage.store import open_store  # noqa: PLC0415 - Zarr and object storage take a second
 
     if not url.startswith("s3://") and not Path(url).is_dir():
@@ -182,7 +182,7 @@ def _opened(url: str, scratch: Path | None) -> "Store":
     return open_store(url, scratch)
 
 
-def _rule(keep_last: int | None, older_than: str | None, max_size: str | None) -> "PruneRule":
+def prune_rule(keep_last: int | None, older_than: str | None, max_size: str | None) -> "PruneRule":
     from storage.prune import PruneRule  # noqa: PLC0415
 
     if keep_last is None and older_than is None and max_size is None:
@@ -241,7 +241,7 @@ def _numbers(*names: str) -> list[Column]:
     return [Column(name, justify="right") for name in names]
 
 
-def _chosen(store: "Store", words: Sequence[str]) -> list["Artifact"]:
+def chosen_artifacts(store: "Store", words: Sequence[str]) -> list["Artifact"]:
     """Artifacts that one of `words` names; all without any."""
     from storage.artifact import Artifact  # noqa: PLC0415
 
@@ -268,7 +268,7 @@ def _is_named(artifact: "Artifact", word: str) -> bool:
     return artifact.stage == word or artifact.key.startswith(word)
 
 
-def _examine(url: str, scratch: Path | None, artifact: "Artifact", repair: bool) -> Iterator["Examined"]:
+def examined_files(url: str, scratch: Path | None, artifact: "Artifact", repair: bool) -> Iterator["Examined"]:
     """Every file of an artifact, its damage noted if wanted.
 
     What is in a bucket is brought to a folder of its own: copies that runs work with are left alone.

@@ -16,6 +16,7 @@ from flows.edit_request import EditRequest
 from flows.edit_video import edit_video
 from tasks.slot import SLOT
 
+RESTART_S = 60.0  # that a crashed run has to be restarted by somebody else
 GRACE_S = 20.0  # for a worker to end a run that is to be cancelled
 
 
@@ -26,6 +27,7 @@ class Child:
     flow_run: UUID
     began: float = field(default_factory=time.monotonic)
     process: BaseProcess | None = None
+    crashed: float | None = None  # when it was first seen crashed, monotonic
 
     @property
     def seconds(self) -> float:
@@ -91,6 +93,10 @@ class DeployedChildren:
             child.began = min(time.monotonic(), time.monotonic() - run.estimated_run_time.total_seconds())
         elif run.state and not run.state.is_final():
             child.began = time.monotonic()
+        if run.state and run.state.is_crashed():  # an automation may restart it (deploy/automations)
+            child.crashed = child.crashed or time.monotonic()
+            return run.state if time.monotonic() - child.crashed > RESTART_S else None
+        child.crashed = None
         return run.state if run.state and run.state.is_final() else None
 
     def stop(self, child: Child, reason: str) -> None:

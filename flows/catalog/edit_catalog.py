@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from flows.attempts import begin
 from flows.catalog.children import Child, Children, DeployedChildren, LocalChildren, local_client, outcome_state
 from flows.catalog.made import made_by
 from flows.catalog.outcomes import CRASHED, LOST, MADE, Outcome, outcome_id, read_outcome, write_outcome
@@ -74,6 +75,7 @@ class Job:
 @flow(name="edit-catalog", persist_result=False)
 def edit_catalog(request: CatalogRequest) -> State[Any]:
     """Edit the clips of a catalog that are new or changed. What is in the store is not computed again."""
+    begin()
     opened, store = open_catalog(request.catalog), request.open_store()
     night = Night(opened, request, store)
     with local_client() as client:

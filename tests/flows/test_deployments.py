@@ -1,0 +1,148 @@
+"""What an operator does: deploy, start workers, start the catalog's run, lose a process, cancel a run."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+
+CATALOG = """
+catalog: night
+consent_required: false
+defaults:
+  edits: {{smile: 2}}
+  output: "done/{{stem}}_{{edit}}{{suffix}}"
+clips:
+  - source: broken.mp4
+  - source: empty.mp4
+    options: [decode.end=0.2, landmarks.backend=dlib]
+  - source: phone.mp4
+    options: {options}
+"""
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, clip, packaged, finished):
+    """A catalog of a good clip, one that is no video, and one without a face."""
+    made = tmp_path_factory.mktemp("catalog")
+    (made / "broken.mp4").write_bytes(clip.read_bytes()[:1000])
+    shutil.copy(packaged("no_face.mp4"), made / "empty.mp4")
+    shutil.copy(clip, made / "phone.mp4")
+    (made / "night.yaml").write_text(CATALOG.format(options=json.dumps(finished.request.options)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def client(server_settings, folder, run_process):
+    """Of a server that was deployed to, twice, with a worker for each pool."""
+    deploy = [sys.executable, "-m", "flows.cli", "deploy", "--catalog", str(folder / "night.yaml")]
+    for _ in range(2):
+        words = [*deploy, "--store", str(folder / "store"), "--cron", "30 22 * * *"]
+        subprocess.run(words, env=os.environ | server_settings, check=True, capture_output=True)
+    settings = server_settings | {"PREFECT_WORKER_QUERY_SECONDS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    api = {PREFECT_API_URL: server_settings["PREFECT_API_URL"]}
+    with ExitStack() as open_ones:
+        for pool, slot in {"cpu": "", "gpu": "stitchedit-cpu"}.items():
+            words = [
+                sys.executable,
+                "-m",
+                "prefect",
+                "worker",
+                "start",
+                "--pool",
+                pool,
+                "--no-create-pool-if-not-found",
+            ]
+            own = settings | {"STITCHEDIT_SLOT": slot}
+            open_ones.enter_context(run_process(words, own, folder / f"{pool}.log"))
+        open_ones.enter_context(temporary_settings(api))
+        yield open_ones.enter_context(get_client(sync_client=True))
+
+
+def started(client, name, **words):
+    """The run of a deployment, just submitted."""
+    return run_deployment(name, timeout=0, as_subflow=False, **words).id
+
+
+def state_of(client, run: UUID):
+    return client.read_flow_run(run).state
+
+
+def task_states(client, run: UUID) -> dict[str, str]:
+    """Name of each stage's last state."""
+    found = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run]}))
+    ordered = sorted(found, key=lambda task: task.created)
+    return {task.name.partition("-")[0]: task.state.name for task in ordered if task.state}
+
+
+def is_computing(client, run: UUID, stage: str) -> bool:
+    return task_states(client, run).get(stage) == "Running"
+
+
+def processes(client, run: UUID) -> int:
+    """The number of the process that computes it."""
+    return int(client.read_flow_run(run).infrastructure_pid.rpartition(":")[2])
+
+
+def test_deploying_again_changes_nothing(client):
+    found = sorted(deployment.name for deployment in client.read_deployments())
+    assert found == ["nightly", "on-demand", "weekly", "weekly"]
+    names = ["crashed-runs-go-on", "silent-runs-are-crashed"]
+    assert sorted(automation.name for automation in client.read_automations()) == names
+    (nightly,) = [deployment for deployment in client.read_deployments() if deployment.name == "nightly"]
+    assert [schedule.schedule.cron for schedule in nightly.schedules] == ["30 22 * * *"]
+    assert client.read_work_pool("gpu").concurrency_limit == 2
+
+
+def test_a_night_with_a_broken_clip_and_a_lost_process_ends_as_it_should(client, folder, until):
+    night = started(client, "edit-catalog/nightly")
+
+    def good_one():
+        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name={"like_": "night-phone"}))
+        return runs[0].id if runs else None
+
+    phone = until(good_one, 90)
+    until(lambda: is_computing(client, phone, "tune"), 120)
+    os.kill(processes(client, phone), signal.SIGKILL)
+    until(lambda: state_of(client, phone).is_crashed(), 60)
+    until(lambda: state_of(client, phone).is_completed(), 240)
+    assert client.read_flow_run(phone).run_count == 2
+    found = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [phone]}))
+    assert {"align", "invert"} <= {task.name.partition("-")[0] for task in found if task.state.name == "Cached"}
+
+    state = until(lambda: (now := state_of(client, night)).is_final() and now, 120)
+    assert state.type == StateType.FAILED
+    assert "2 failed" in state.message
+    kept = [json.loads(path.read_text()) for path in (folder / "store" / "catalogs" / "night").glob("*.json")]
+    states = {Path(one["source"]).name: one["state"] for one in kept}
+    assert (states["broken.mp4"], states["empty.mp4"]) == ("failed", "failed")
+    assert states["phone.mp4"] in {"published", "review", "held"}
+    assert (folder / "night_summary.html").exists()
+
+
+def test_a_cancelled_run_stops_computing_at_once_and_can_go_on(client, folder, finished, until):
+    words = {"video": str(folder / "phone.mp4"), "edits": [{"direction": "smile", "strength": 1}]}
+    words |= {"store": str(folder / "store"), "output": str(folder / "cancelled.mp4")}
+    words |= {"options": [*finished.request.options, "tune.passes=200", "tune.patience=0"]}
+    run = started(client, "edit-video/on-demand", parameters={"request": words})
+    until(lambda: is_computing(client, run, "tune"), 120)
+    number = processes(client, run)
+    client.set_flow_run_state(run, Cancelling())
+
+    until(lambda: not Path(f"/proc/{number}").exists(), 20)
+    until(lambda: state_of(client, run).is_cancelled(), 60)
+    assert list((folder / "store" / "staging").glob("tune-*/.state.safetensors"))
