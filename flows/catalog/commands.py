@@ -78,8 +78,8 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
     with RunDisplay(console):
         _stop_children_on_signal(console)
         state = edit_catalog(request, return_state=True)
-    outcomes = _outcomes(opened, request.open_store(), request)
-    _show(opened, outcomes[: len(wanted_clips(opened, request.tags)) or None], console, as_json)
+    shown = replace(opened, clips=wanted_clips(opened, request.tags))
+    _show(opened, _outcomes(shown, request.open_store(), request), console, as_json)
     console.print(escape(state.message or ""), soft_wrap=True)
     if not state.is_completed():
         raise typer.Exit(1)
