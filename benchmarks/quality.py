@@ -17,7 +17,7 @@ from pathlib import Path
 from configs.load import load_config
 from flows.edit_request import Edit, EditRequest
 from flows.edit_video import edit_stages
-from stitchedit.edit import EditOptions
+from stitchedit.edit import EditOptions, parse_edit
 from stitchedit.memory import keep_freed_memory
 from storage.artifact import Artifact, Source
 from storage.store import Store
@@ -37,7 +37,7 @@ CLIPS = {  # first second of the excerpt: a face, moving if it ever does
     "intel_asl_sister.mkv": 1.0,
     "intel_preview_walking_pause.gif": 2.2,
 }
-EDITS = {"smile": 1.5, "age": 2.5}
+EDITS = ["smile=1.5", "age=2.5"]
 AFTER = {"encode", "measure", "report"}  # `measure` is called by its own command
 
 
@@ -51,6 +51,7 @@ def main() -> None:
     make.add_argument("--size", type=int, default=256, help="px of the crops")
     make.add_argument("--clips", nargs="+", default=list(CLIPS), choices=CLIPS)
     make.add_argument("--options", nargs="*", default=[], help="STAGE.OPTION=VALUE, for all")
+    make.add_argument("--edits", nargs="+", default=EDITS, metavar="NAME=STRENGTH")
     make.add_argument("--rows", type=Path, required=True)
     measure = commands.add_parser("measure")
     measure.add_argument("folder", type=Path)
@@ -66,26 +67,28 @@ def main() -> None:
 def make_edits(options) -> None:
     """A line in the file of rows for each clip, edit and recipe."""
     lines = options.rows.read_text().splitlines() if options.rows.exists() else []
-    done = {(row["clip"], row["edit"], row["preset"]) for row in map(json.loads, lines)}
+    done = {(row["clip"], row["edit"], row["preset"], row["strength"]) for row in map(json.loads, lines)}
     for clip in options.clips:
         for preset in options.presets:
-            for edit in EDITS:
-                if (clip, edit, preset) in done:
+            for edit, strength in map(parse_edit, options.edits):
+                if (clip, edit, preset, strength) in done:
                     continue
                 try:
-                    row = edit_clip(options, options.folder / clip, edit, preset)
+                    row = edit_clip(options, options.folder / clip, (edit, strength), preset)
                 except Exception as error:  # one clip never stops the table
                     row = {"error": f"{type(error).__name__}: {error}"}
                 with options.rows.open("a") as file:
-                    file.write(json.dumps({"clip": clip, "edit": edit, "preset": preset, **row}) + "\n")
+                    file.write(
+                        json.dumps({"clip": clip, "edit": edit, "strength": strength, "preset": preset, **row}) + "\n"
+                    )
 
 
-def edit_clip(options, clip: Path, edit: str, preset: str) -> dict[str, object]:
+def edit_clip(options, clip: Path, edit: tuple[str, float], preset: str) -> dict[str, object]:
     """Artifacts and seconds of every stage; a stage that was in the store takes none."""
     store, start = Store.at(options.store), CLIPS[clip.name]
     end = start + (options.frames - 0.5) / float(probe(clip).rate)
     request = EditRequest(
-        video=clip, edits=[Edit(direction=edit, strength=EDITS[edit])], store=str(options.store), preset=preset,
+        video=clip, edits=[Edit(direction=edit[0], strength=edit[1])], store=str(options.store), preset=preset,
         start=start, end=end, options=[f"align.size={options.size}", "landmarks.backend=dlib", *options.options],
     )  # fmt: skip
     artifacts, seconds = {}, {}
@@ -98,7 +101,7 @@ def edit_clip(options, clip: Path, edit: str, preset: str) -> dict[str, object]:
         cached = not isinstance(made, Artifact)
         artifacts[stage.name] = (made.data if cached else made).key
         seconds[stage.name] = 0 if cached else round(time.perf_counter() - began, 2)
-        print(clip.name, preset, edit, stage.name, seconds[stage.name], file=sys.stderr, flush=True)
+        print(clip.name, preset, *edit, stage.name, seconds[stage.name], file=sys.stderr, flush=True)
         return made.data if cached else made
 
     edit_stages(call, request, Source.of(clip), clip)
@@ -108,7 +111,7 @@ def edit_clip(options, clip: Path, edit: str, preset: str) -> dict[str, object]:
 def measure_edits(options) -> None:
     """The table, clip by clip, the recipes of an edit below each other; CSV and Markdown."""
     rows = [json.loads(line) for file in options.rows for line in file.read_text().splitlines()]
-    order = {name: number for number, name in enumerate([*CLIPS, *EDITS, "default", "stit"])}
+    order = {name: number for number, name in enumerate([*CLIPS, "smile", "age", "default", "stit"])}
     rows.sort(key=lambda row: [order.get(row[name], 99) for name in ("clip", "edit", "preset")])
     table = [measured(options, row) for row in rows if "error" not in row]
     with options.csv.open("w", newline="") as file:
@@ -124,7 +127,7 @@ def measured(options, row) -> dict[str, object]:
     """One line of the table: the first track of what a row of `make` says."""
     store, clip, config = Store.at(options.store), options.folder / row["clip"], load_config("default")
     made = {stage: artifact_of(store, stage, key) for stage, key in row["artifacts"].items()}
-    edits = EditOptions({row["edit"]: EDITS[row["edit"]]})
+    edits = EditOptions({row["edit"]: row["strength"]})
     inputs = [made[stage] for stage in ("decode", "align", "occlude", "invert", "tune", "composite")]
     found = measure_edit.fn(store, Source.of(clip), *inputs, edits, config.measure, "cpu")
     found = found if isinstance(found, Artifact) else found.data
