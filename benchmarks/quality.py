@@ -78,9 +78,8 @@ def make_edits(options) -> None:
                 except Exception as error:  # one clip never stops the table
                     row = {"error": f"{type(error).__name__}: {error}"}
                 with options.rows.open("a") as file:
-                    file.write(
-                        json.dumps({"clip": clip, "edit": edit, "strength": strength, "preset": preset, **row}) + "\n"
-                    )
+                    named = {"clip": clip, "edit": edit, "strength": strength, "preset": preset}
+                    file.write(json.dumps(named | row) + "\n")
 
 
 def edit_clip(options, clip: Path, edit: tuple[str, float], preset: str) -> dict[str, object]:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.attempts import begin
 from flows.edit_request import EditRequest, check_request
-from flows.export import destination, export_result
+from flows.export import destination, export_result, exported_files
 from stitchedit.landmarks import resolve_backend
 from storage.artifact import Source
 from storage.errors import DamagedError
@@ -32,7 +32,7 @@ from tasks.report import SUMMARY, write_report
 from tasks.stitch import stitch_faces
 from tasks.tune import tune_weights
 
-SUMMARY_KEY = "edit-summary"  # of the artifact on Prefect's page of a run
+SUMMARY_KEY, REPORT_KEY = "edit-summary", "edit-report"  # of the artifacts on Prefect's page of a run
 REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
 
 Call = Callable[..., Any]
@@ -97,6 +97,8 @@ def _run_and_export(store: Store, run: RunRecord, request: EditRequest, source: 
     create_markdown_artifact(
         (report.path / SUMMARY).read_text(), key=SUMMARY_KEY, description=f"{source.path.name}: {request.describe()}"
     )
+    page = exported_files(written)["report"].absolute()
+    create_link_artifact(page.as_uri(), key=REPORT_KEY, link_text=page.name, description="Where this machine has it.")
     return written
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -31,7 +31,7 @@ from storage.store import Store, open_store
 from storage.video import probe
 from storage.video_output import output_suffix
 from tasks.code import code_digest
-from tasks.progress import tell
+from tasks.progress import Progress, tell
 
 HOLD = "held"  # folder beside the catalog for results judged `fail`
 POLL_S = 0.5
@@ -88,8 +88,10 @@ def edit_catalog(request: CatalogRequest) -> State[Any]:
         outcomes = night.run(children)
     page = write_summary(opened, outcomes)
     create_markdown_artifact(summary_markdown(opened, outcomes), key="catalog-summary", description=opened.name)
+    create_link_artifact(page.as_uri(), key="catalog-page", link_text=page.name, description=opened.name)
     counts = counts_of(outcomes)
-    told = f"{opened.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items()) + f"; {page}"
+    clips = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no clip is there"
+    told = f"{opened.name}: {clips}; {page}"
     lost = sum(counts.get(state, 0) for state in LOST)
     return Failed(message=told) if lost else Completed(message=told)
 
@@ -117,9 +119,11 @@ class Night:
                 jobs.append(job)
         tell("catalog", "noted", text=f"{len(jobs)} of {len(found)} clips are new or changed.")
         jobs.sort(key=lambda job: (-job.clip.entry.priority, job.cost))
-        for outcome in self._run_all(jobs, children):
+        progress = Progress("catalog", "clips")
+        for done, outcome in enumerate(self._run_all(jobs, children), 1):
             found[outcome.id] = outcome
             self._keep(outcome)
+            progress(done, len(jobs))
         return list(found.values())
 
     def _keep(self, outcome: Outcome) -> None:

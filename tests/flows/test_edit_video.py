@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import (
 
 from flows.display import STAGES
 from flows.edit_request import Edit
-from flows.edit_video import SUMMARY_KEY
+from flows.edit_video import REPORT_KEY, SUMMARY_KEY
 from storage.frame_array import FrameArray
 from storage.video import probe, rgb
 
@@ -132,8 +132,13 @@ def test_an_output_that_was_deleted_is_there_again(copied, edit_once):
 
 
 def test_the_numbers_are_on_prefects_page_of_the_run(finished):
+    def artifact(key):
+        name, run = ArtifactFilterKey(any_=[key]), ArtifactFilterFlowRunId(any_=[finished.flow_run])
+        (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=name, flow_run_id=run))
+        return found
+
     with get_client(sync_client=True) as client:
-        key, run = ArtifactFilterKey(any_=[SUMMARY_KEY]), ArtifactFilterFlowRunId(any_=[finished.flow_run])
-        (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=key, flow_run_id=run))
+        found, link = artifact(SUMMARY_KEY), artifact(REPORT_KEY)
+    assert finished.output.with_name("out_report.html").as_uri() in link.data
     assert found.data == (finished.artifacts["report"].path / "summary.md").read_text()
     assert "| 0–5 |" in found.data
