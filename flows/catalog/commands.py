@@ -68,7 +68,9 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
 
     opened, console = open_catalog(catalog), Console(stderr=as_json)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    from flows.catalog.edit_catalog import CatalogRequest, edit_catalog, wanted_clips  # noqa: PLC0415
+    from flows.catalog.edit_catalog import edit_catalog  # noqa: PLC0415
+    from flows.catalog.jobs import wanted_clips  # noqa: PLC0415
+    from flows.catalog.request import CatalogRequest  # noqa: PLC0415
     from flows.display import RunDisplay  # noqa: PLC0415
 
     request = CatalogRequest(
@@ -130,7 +132,7 @@ def schema() -> None:
 
 def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, as_json: bool) -> None:
     """What `run` would do with every clip, and what that would cost."""
-    from flows.catalog.edit_catalog import Job, prepared  # noqa: PLC0415
+    from flows.catalog.jobs import Job, prepared  # noqa: PLC0415
     from flows.display import STAGES  # noqa: PLC0415
 
     opened, request = _opened(catalog, store, scratch, device)
@@ -159,8 +161,8 @@ def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, a
 
 
 def _opened(catalog: Path, store: str, scratch: Path | None, device: str) -> tuple["OpenCatalog", Any]:
-    from flows.catalog.edit_catalog import CatalogRequest  # noqa: PLC0415
     from flows.catalog.reading import open_catalog  # noqa: PLC0415
+    from flows.catalog.request import CatalogRequest  # noqa: PLC0415
 
     opened = open_catalog(catalog)
     return opened, CatalogRequest(catalog=opened.path, store=store, scratch=scratch, device=device)
@@ -168,7 +170,7 @@ def _opened(catalog: Path, store: str, scratch: Path | None, device: str) -> tup
 
 def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outcome"]:
     """The last outcome of every clip, as kept; `new` or `changed` where there is none that still holds."""
-    from flows.catalog.edit_catalog import standing  # noqa: PLC0415
+    from flows.catalog.jobs import standing  # noqa: PLC0415
 
     return [standing(clip, opened, request, store) for clip in opened.clips]
 

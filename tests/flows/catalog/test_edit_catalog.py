@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.catalog.edit_catalog import CatalogRequest, edit_catalog
+from flows.catalog.edit_catalog import edit_catalog
 from flows.catalog.outcomes import HELD, REVIEW
+from flows.catalog.request import CatalogRequest
 from flows.cli import app
 
 CATALOG = """

@@ -1,0 +1,152 @@
+"""Which clips of a catalog have to be edited, which are as they were, and which cannot be."""
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from flows.catalog.children import Child
+from flows.catalog.outcomes import LOST, MADE, Outcome, outcome_id, read_outcome
+from flows.catalog.reading import CatalogClip, OpenCatalog
+from flows.catalog.request import CatalogRequest
+from flows.edit_request import EditRequest, check_request
+from flows.edit_video import edit_stages
+from flows.plan import Plan, plan_edit
+from stitchedit.errors import StitchEditError
+from storage.artifact import Source
+from storage.errors import StorageError
+from storage.store import Store
+from storage.video import probe
+from storage.video_output import output_suffix
+from tasks.code import code_digest
+
+HOLD = "held"  # folder beside the catalog for results judged `fail`
+ERRORS = (StitchEditError, StorageError, OSError)
+
+
+@dataclass
+class Job:
+    """A clip that is to be edited."""
+
+    clip: CatalogClip
+    request: EditRequest
+    before: Outcome | None
+    cost: float  # s expected; what is cheap goes first
+    plan: Plan | None = None
+    attempts: int = 0
+    child: Child | None = None
+    started: str = ""
+
+
+def wanted_clips(opened: OpenCatalog, tags: list[str]) -> list[CatalogClip]:
+    """Those with one of `tags`; all, if there is none."""
+    return [clip for clip in opened.clips if not tags or set(tags) & set(clip.entry.tags)]
+
+
+def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Job | Outcome:
+    """A job for the clip; or its outcome, because nothing changed since, or because it cannot be edited at all."""
+    job, unreadable = _job(clip, opened, request, store)
+    if unreadable:
+        return replace(nothing_yet(job), error=unreadable)
+    if is_done(job):
+        assert job.before is not None
+        return unchanged(job.before)
+    assert job.request.output is not None
+    job.request.output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        check_request(job.request)
+        plan = plan_edit(job.request)
+    except ERRORS as error:
+        return replace(nothing_yet(job), error=first_line(str(error)))
+    known = all(stage.seconds is not None for stage in plan.stages if stage.state != "cached")
+    cost = plan.seconds if known else max(plan.seconds, float(clip.source.stat().st_size))
+    return replace(job, cost=cost, plan=plan)
+
+
+def standing(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Outcome:
+    """What is known of a clip now: its last outcome, or that it is `new` or `changed`."""
+    job, _ = _job(clip, opened, request, store)
+    if job.before is None:
+        return replace(nothing_yet(job), state="new")
+    holds = is_done(job) or (job.before.state in LOST and job.before.file == file_of(clip.source))
+    return job.before if holds else replace(nothing_yet(job), state="changed")
+
+
+def unchanged(before: Outcome) -> Outcome:
+    """A result of an earlier run, that cost nothing in this one."""
+    return replace(before, seconds=None, stages=[replace(time, cached=True) for time in before.stages])
+
+
+def _job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> tuple[Job, str | None]:
+    """The clip with its request and its last outcome; and why it cannot be read, if so."""
+    changes = {
+        "store": request.store,
+        "scratch": request.scratch,
+        "device": request.device,
+        "hold": opened.folder / HOLD,
+    }
+    suffix, unreadable = clip.source.suffix, None
+    try:
+        suffix = output_suffix(probe(clip.source))
+    except ERRORS as error:
+        unreadable = first_line(str(error))
+    wanted = clip.request(opened.folder, suffix).model_copy(update=changes)
+    return Job(clip, wanted, read_outcome(store, opened.name, outcome_id(wanted)), 0.0), unreadable
+
+
+def is_done(job: Job) -> bool:
+    """Whether the same was made of the same file by the same code, and lies where it should."""
+    before = job.before
+    return (
+        before is not None
+        and before.state in MADE
+        and before.request == job.request.model_dump(mode="json")
+        and before.file == file_of(job.clip.source)
+        and before.code == stages_code()
+        and before.place.exists()
+    )
+
+
+def file_of(path: Path) -> tuple[int, int]:
+    """Size and time of change: enough to see that a file is another one, without reading it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+@cache
+def stages_code() -> str:
+    """Digest of the code of every stage."""
+    stages: dict[str, str] = {}
+
+    def note(stage: Any, *_: Any) -> None:
+        stages[stage.name] = code_digest(stage.fn.__wrapped__)
+
+    probe_request = EditRequest.model_validate({"video": "x", "edits": [{"direction": "smile", "strength": 1}]})
+    edit_stages(note, probe_request, Source(Path("x"), ""), Path("x.mp4"))
+    return sha256(repr(sorted(stages.items())).encode()).hexdigest()[:16]
+
+
+def nothing_yet(job: Job) -> Outcome:
+    entry = job.clip.entry
+    return Outcome(
+        id=outcome_id(job.request),
+        source=str(job.clip.source),
+        output=str(job.request.output),
+        edit=job.request.describe(),
+        state="failed",
+        request=job.request.model_dump(mode="json"),
+        file=file_of(job.clip.source),
+        code=stages_code(),
+        tags=entry.tags,
+        consent=entry.consent.model_dump(mode="json") if entry.consent else None,
+    )
+
+
+def first_line(text: str | None) -> str:
+    words = (text or "").strip().partition("\n")[0] or "no reason was given"
+    return re.sub(r"^Flow run encountered an exception: (\w+: )?", "", words)
