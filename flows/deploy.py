@@ -4,83 +4,120 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
 from rich.console import Console
 
-from flows.arguments import HERE
 from stitchedit.errors import InputError
 
+if TYPE_CHECKING:  # it takes seconds
+    from prefect.client.orchestration import SyncPrefectClient
+
 DEPLOY = Path(__file__).parents[1] / "deploy"
+NOTIFY = "$NOTIFY"  # in a file of an automation: the block that tells the webhook
 DEPLOY_EXAMPLES = """
 [bold]Examples[/bold]
 
   stitchedit deploy --catalog /clips/nightly.yaml --store /clips/store
 
   stitchedit deploy --catalog /clips/nightly.yaml --store s3://bucket/edits --gpus 4 --cron "30 22 * * *"
+
+  stitchedit deploy --catalog /clips/nightly.yaml --store /clips/store --notify https://chat.example/hooks/abc
 """
 
 
-def deploy(
+def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     catalog: Annotated[Path, typer.Option(help="What edit-catalog/nightly edits, as its worker finds it.")],
     store: Annotated[str, typer.Option(help="Where results are kept, as workers find it.", envvar="STITCHEDIT_STORE")],
     cron: Annotated[str, typer.Option(help="When edit-catalog/nightly starts, UTC.")] = "0 1 * * *",
     gpus: Annotated[int, typer.Option(min=1, help="One stage at a time computes on each.")] = 1,
-    runs: Annotated[
-        int | None, typer.Option(min=1, help="Under way at once in pool gpu; gpus + 1 unless given.")
+    runs: Annotated[int | None, typer.Option(min=1, help="At once in pool gpu; gpus + 1 unless given.")] = None,
+    notify: Annotated[
+        str | None, typer.Option(help="Webhook that takes {'text': …}, as chats do: told when a catalog lost clips.")
     ] = None,
 ) -> None:
     """Make work pools, limits, deployments and automations on the server of PREFECT_API_URL, or update them."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
-    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate  # noqa: PLC0415
-    from prefect.events.schemas.automations import AutomationCore  # noqa: PLC0415
-    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
 
     if not PREFECT_API_URL.value():
         raise InputError("PREFECT_API_URL is not set. Start `prefect server start`, and give its address with /api.")
     if not (DEPLOY / "prefect.yaml").exists():
         raise InputError(f"There is no {DEPLOY / 'prefect.yaml'}. Deploy from a clone of the repository.")
-    console, limits = Console(), {"cpu": 4, "gpu": runs or gpus + 1}
+    places = {
+        "STITCHEDIT_CATALOG": str(catalog.absolute()),
+        "STITCHEDIT_STORE": store if store.startswith("s3://") else str(Path(store).absolute()),
+        "STITCHEDIT_CRON": cron,
+    }
+    console = Console()
     with get_client(sync_client=True) as client:
-        for name, limit in limits.items():
-            try:
-                client.read_work_pool(name)
-                client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
-            except ObjectNotFound:
-                client.create_work_pool(WorkPoolCreate(name=name, type="process", concurrency_limit=limit))
-            console.print(f"work pool {name}: {limit} runs at once")
-        for number in range(gpus):
-            client.upsert_global_concurrency_limit_by_name(f"stitchedit-gpu{number}", 1)
-        client.upsert_global_concurrency_limit_by_name("stitchedit-cpu", 1)
-        console.print(f"limits: stitchedit-cpu, stitchedit-gpu0 to {gpus - 1}: one stage at a time")
-    words = {"STITCHEDIT_CATALOG": str(catalog), "STITCHEDIT_STORE": _absolute(store), "STITCHEDIT_CRON": cron}
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "--no-prompt",
-        "deploy",
-        "--all",
-        "--prefect-file",
-        "deploy/prefect.yaml",
-    ]
+        for told in (
+            *make_pools(client, {"cpu": 4, "gpu": runs or gpus + 1}),
+            *make_limits(client, ["stitchedit-cpu", *(f"stitchedit-gpu{number}" for number in range(gpus))]),
+            *make_deployments(places),
+            *make_automations(client, notify),
+        ):
+            console.print(told)
+
+
+def make_pools(client: "SyncPrefectClient", limits: dict[str, int]) -> list[str]:
+    """Work pools of processes, and how many runs each has under way at once."""
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate  # noqa: PLC0415
+    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
+
+    for name, limit in limits.items():
+        try:
+            client.read_work_pool(name)
+            client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
+        except ObjectNotFound:
+            client.create_work_pool(WorkPoolCreate(name=name, type="process", concurrency_limit=limit))
+    return [f"work pool {name}: {limit} runs at once" for name, limit in limits.items()]
+
+
+def make_limits(client: "SyncPrefectClient", names: list[str]) -> list[str]:
+    """Limits that make stages on one device take turns."""
+    for name in names:
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+    return [f"limit {name}: one stage at a time" for name in names]
+
+
+def make_deployments(places: dict[str, str]) -> list[str]:
+    """Those of deploy/prefect.yaml.
+
+    Raises:
+        InputError: Prefect refuses one.
+    """
+    words = ["--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml"]
     done = subprocess.run(
-        command, cwd=DEPLOY.parent, env=os.environ | words, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "prefect", *words],
+        cwd=DEPLOY.parent, env=os.environ | places, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode:
         raise InputError(f"`prefect deploy` failed:\n{(done.stdout + done.stderr)[-2000:]}")
-    console.print(f"deployments: edit-video/on-demand, edit-catalog/nightly ({cron} UTC), prune/weekly, verify/weekly")
+    made = yaml.safe_load((DEPLOY / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    return [f"deployment {one['name']}: {one['description']}" for one in made]
+
+
+def make_automations(client: "SyncPrefectClient", notify: str | None) -> list[str]:
+    """Those of deploy/automations, in place of any with their names; one that notifies only with a webhook."""
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock  # noqa: PLC0415
+    from prefect.events.schemas.automations import AutomationCore  # noqa: PLC0415
+
+    block = ""
+    if notify:
+        words = {"name": "stitchedit", "url": notify, "json_data": {"text": "{{subject}}\n{{body}}"}}
+        webhook = CustomWebhookNotificationBlock.model_validate(words)
+        block = str(webhook.save("stitchedit-notify", overwrite=True))
+    told = []
     for path in sorted((DEPLOY / "automations").glob("*.yaml")):
-        wanted = AutomationCore.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        with get_client(sync_client=True) as client:
-            for found in client.read_automations_by_name(wanted.name):
-                client.delete_automation(found.id)
-            client.create_automation(wanted)
-        console.print(f"automation {wanted.name}")
-
-
-def _absolute(store: str) -> str:
-    return store if store.startswith("s3://") else str(Path(store or HERE).absolute())
+        text = path.read_text(encoding="utf-8")
+        if NOTIFY in text and not block:
+            continue
+        wanted = AutomationCore.model_validate(yaml.safe_load(text.replace(NOTIFY, block)))
+        for found in client.read_automations_by_name(wanted.name):
+            client.delete_automation(found.id)
+        client.create_automation(wanted)
+        told.append(f"automation {wanted.name}: {wanted.description}")
+    return told

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from uuid import UUID
 
 import pytest
@@ -47,11 +49,28 @@ def folder(tmp_path_factory, clip, packaged, finished):
 
 
 @pytest.fixture(scope="module")
-def client(server_settings, folder, run_process):
+def chat():
+    """What a webhook was told, and its address."""
+    told = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+    server = HTTPServer(("127.0.0.1", 0), Webhook)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield told, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def client(server_settings, folder, run_process, chat):
     """Of a server that was deployed to, twice, with a worker for each pool."""
     deploy = [sys.executable, "-m", "flows.cli", "deploy", "--catalog", str(folder / "night.yaml")]
     for _ in range(2):
-        words = [*deploy, "--store", str(folder / "store"), "--cron", "30 22 * * *"]
+        words = [*deploy, "--store", str(folder / "store"), "--cron", "30 22 * * *", "--notify", chat[1]]
         subprocess.run(words, env=os.environ | server_settings, check=True, capture_output=True)
     settings = server_settings | {"PREFECT_WORKER_QUERY_SECONDS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     api = {PREFECT_API_URL: server_settings["PREFECT_API_URL"]}
@@ -101,14 +120,14 @@ def processes(client, run: UUID) -> int:
 def test_deploying_again_changes_nothing(client):
     found = sorted(deployment.name for deployment in client.read_deployments())
     assert found == ["nightly", "on-demand", "weekly", "weekly"]
-    names = ["crashed-runs-go-on", "silent-runs-are-crashed"]
+    names = ["crashed-runs-go-on", "failures-are-told", "silent-runs-are-crashed"]
     assert sorted(automation.name for automation in client.read_automations()) == names
     (nightly,) = [deployment for deployment in client.read_deployments() if deployment.name == "nightly"]
     assert [schedule.schedule.cron for schedule in nightly.schedules] == ["30 22 * * *"]
     assert client.read_work_pool("gpu").concurrency_limit == 2
 
 
-def test_a_night_with_a_broken_clip_and_a_lost_process_ends_as_it_should(client, folder, until):
+def test_a_night_with_a_broken_clip_and_a_lost_process_ends_as_it_should(client, folder, chat, until):
     night = started(client, "edit-catalog/nightly")
 
     def good_one():
@@ -132,6 +151,7 @@ def test_a_night_with_a_broken_clip_and_a_lost_process_ends_as_it_should(client,
     assert (states["broken.mp4"], states["empty.mp4"]) == ("failed", "failed")
     assert states["phone.mp4"] in {"published", "review", "held"}
     assert (folder / "night_summary.html").exists()
+    until(lambda: any("edit-catalog failed" in text and "2 failed" in text for text in chat[0]), 60)
 
 
 def test_a_cancelled_run_stops_computing_at_once_and_can_go_on(client, folder, finished, until):
