@@ -68,3 +68,15 @@ def seen_only(target: Image, drawn: Image, covered: Mask) -> Image:
     Without this a generator tuned to the crops draws the hand into the face, and the edit moves it.
     """
     return torch.lerp(target, drawn.detach(), covered)
+
+
+def in_colors_of(drawn: Image, seen: Image, covered: Mask) -> Image:
+    """`drawn` with the mean and spread, channel by channel, that `seen` has where the face is not covered."""
+
+    def moments(images: Image) -> tuple[Image, Image]:
+        weight = (1 - covered) / (1 - covered).sum(dim=(2, 3), keepdim=True).clamp_min(1)
+        mean = (images * weight).sum(dim=(2, 3), keepdim=True)
+        return mean, ((images - mean).square() * weight).sum(dim=(2, 3), keepdim=True).sqrt()
+
+    (mean, spread), (wanted_mean, wanted_spread) = moments(drawn), moments(seen)
+    return ((drawn - mean) * wanted_spread / spread.clamp_min(1e-3) + wanted_mean).clamp(-1, 1)

@@ -16,7 +16,7 @@ from stitchedit.descent import Descent, DescentState
 from stitchedit.errors import OptimizationError
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
-from stitchedit.occlusion import seen_only
+from stitchedit.occlusion import in_colors_of, seen_only
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,19 @@ class Pivots:
     crops: CropReader
     size: int  # px
     covered: MaskReader | None = None  # where something is in front, which is not learned
+    behind: CropReader | None = None  # what is drawn there; without, whatever comes, and that may be anything
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def wanted(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
+        """What is learned of `rows`: their crops, and `behind` what covers them the face as it was."""
+        if self.covered is None or self.behind is None:
+            return self.target(rows, drawn)
+        crops, covered = self.crops(rows), self.covered(rows)
+        if not covered.any():
+            return crops
+        return torch.lerp(crops, in_colors_of(self.behind(rows), crops, covered), covered)
 
     def target(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """What is to be drawn of `rows`: their crops where the face is seen, what is `drawn` where it is covered."""
@@ -141,7 +151,7 @@ class Tuner:
 
     def _pivot_loss(self, rows: np.ndarray) -> Tensor:
         drawn = self.generator(self.pivots.codes[rows], self.pivots.size)
-        target = self.pivots.target(rows, drawn)
+        target = self.pivots.wanted(rows, drawn)
         loss: Tensor = self.options.mse_weight * F.mse_loss(drawn, target)
         if self.options.lpips_weight:
             loss = loss + self.options.lpips_weight * self.perceptual(drawn, target).mean()

@@ -51,7 +51,12 @@ def open_pivots(found: Faces, occluded: Artifact, codes: Artifact, device: str) 
     chosen = networks.choose_device(device)
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read()).to(chosen)
     footage = found.footage(chosen, hidden_images(occluded, found.size, chosen))
-    return Pivots(w_plus, footage.crops, found.size, footage.covered)
+
+    @torch.no_grad()
+    def behind(rows: np.ndarray) -> torch.Tensor:
+        return networks.generator(device)(w_plus[rows], found.size)  # type: ignore[no-any-return]
+
+    return Pivots(w_plus, footage.crops, found.size, footage.covered, behind)
 
 
 def tuned_generator(weights: Artifact, device: str) -> Generator:

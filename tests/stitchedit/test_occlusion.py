@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.occlusion import SIDE, OcclusionOptions, enlarged, hidden, seen_only
+from stitchedit.occlusion import SIDE, OcclusionOptions, enlarged, hidden, in_colors_of, seen_only
 
 
 def likelihood(*boxes):
@@ -68,3 +68,14 @@ def test_what_is_covered_is_not_learned():
 def test_a_face_that_is_seen_whole_is_learned_to_the_last_bit():
     crops = torch.rand(2, 3, 8, 8)
     assert torch.equal(seen_only(crops, torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)), crops)
+
+
+def test_what_is_behind_takes_its_colors_from_what_is_seen():
+    covered = torch.zeros(1, 1, 8, 8)
+    covered[..., 4:] = 1
+    seen, drawn = torch.rand(1, 3, 8, 8) * 0.4 - 0.5, torch.rand(1, 3, 8, 8) * 0.2
+    made = in_colors_of(drawn, seen, covered)
+    torch.testing.assert_close(made[..., :4].mean(dim=(2, 3)), seen[..., :4].mean(dim=(2, 3)))
+    spreads = [one[..., :4].std(dim=(2, 3), correction=0) for one in (made, seen)]
+    torch.testing.assert_close(*spreads)
+    assert torch.corrcoef(torch.stack([made[0, 0].flatten(), drawn[0, 0].flatten()]))[0, 1] > 0.999
