@@ -1,12 +1,11 @@
 """What a flow does first under a worker: see that it was not begun too often, and that it can be stopped at once."""
 
-import os
 import signal
 import threading
-from multiprocessing import active_children
 
 from prefect.runtime import deployment, flow_run
 
+from flows.signals import end_now
 from stitchedit.errors import StitchEditError
 
 RUNS = 4  # times that a run is begun: once, and after three crashes
@@ -30,10 +29,4 @@ def begin() -> None:
             f"It crashed {RUNS} times. Look at the worker's log (memory?), then submit it again: what is done stays."
         )
     if deployment.id and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
-
-
-def _stop(number: int, frame: object) -> None:
-    for child in active_children():  # a catalog's
-        child.kill()
-    os._exit(128 + number)
+        signal.signal(signal.SIGTERM, lambda number, frame: end_now(number))

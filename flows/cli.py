@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +41,7 @@ from flows.catalog.commands import (
 )
 from flows.deploy import DEPLOY_EXAMPLES, deploy
 from flows.plan_command import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
+from flows.signals import stop_on_signal
 from flows.store_commands import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
 from stitchedit.errors import InputError, StitchEditError
 from storage.errors import StorageError, VideoError
@@ -104,7 +104,7 @@ def _run(request: "EditRequest", console: Console, as_json: bool, verbose: bool)
     from flows.edit_video import edit_video  # noqa: PLC0415
 
     with RunDisplay(console) as display:
-        _stop_on_signal(console)
+        stop_on_signal(console)
         written = edit_video(request)
     if as_json:
         print(json.dumps(display.summary(written), indent=1))
@@ -113,20 +113,6 @@ def _run(request: "EditRequest", console: Console, as_json: bool, verbose: bool)
         console.print(f"{display.seconds:.0f} s, and {display.first_stage or 0:.0f} s for Prefect to start")
         console.print(f"[bold]{written}[/bold]")
         console.print(f"{written.stem}_report.html, _preview.mp4 and _sheet.png lie beside it")
-
-
-def _stop_on_signal(console: Console) -> None:
-    """End at once on Ctrl-C and SIGTERM: nothing can interrupt the thread that computes; the store can take it."""
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
-
-    def stop(number: int, frame: object) -> None:
-        for server in list(SubprocessASGIServer._instances.values()):  # the temporary one; Prefect has no public way
-            server.stop()
-        console.print(f"[yellow]stopped by {signal.Signals(number).name}; run the same command to go on[/yellow]")
-        os._exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
 
 
 def prepare_process() -> None:
@@ -211,7 +197,7 @@ group = app.command(add_help_option=False, context_settings={"allow_extra_args":
 
 @group
 def train(context: typer.Context) -> None:
-    """Make the project's own weights again: encoder, heads and directions."""
+    """Make the project's own weights again: encoder, occlusion network, heads and directions."""
     from flows.train import app as commands  # noqa: PLC0415 - imports torch
 
     commands(context.args, prog_name="stitchedit train")

@@ -14,7 +14,7 @@ from storage.workspace import Workspace
 from tasks.chunks import face_pictures, pending_in_any, write_pending
 from tasks.clip import open_clip
 from tasks.faces import open_faces
-from tasks.occlude import read_hidden
+from tasks.occlude import hidden_rows
 from tasks.progress import Progress
 from tasks.reuse import equal_rows, take_rows
 from tasks.stage import QUALITY, stage
@@ -57,12 +57,13 @@ def composite_faces(
         return paste_alpha(seam.full[0], found.size, options.feather, options.edge)
 
     steady = smoothed_rows(wanted, opened.times_s[found.frames], found.runs, options.smooth_s)
+    hidden_of = hidden_rows(occluded)
     for rows in todo:
         made = []
         for row in range(rows.start, rows.stop):
             picture = next(pictures)
             seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
-            hidden = read_hidden(occluded, row)
+            hidden = hidden_of(row)
             alpha = steady(row) * (1 - enlarged(hidden, found.size))
             quad = found.quads[row]
             box = patch_box(quad, (height, width), shape)

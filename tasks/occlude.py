@@ -41,9 +41,10 @@ def find_occlusions(out: Workspace, clip: Artifact, faces: Artifact, options: Oc
     _tell_operators(masks, found)
 
 
-def read_hidden(occluded: Artifact, row: int) -> np.ndarray:
-    """0 = the face is seen, 1 = something is in front, float32 `64 64`."""
-    return FrameArray.open(occluded.path / HIDDEN).read(row).astype(np.float32) / 255
+def hidden_rows(occluded: Artifact) -> Callable[[int], np.ndarray]:
+    """Row number to mask: 0 = the face is seen, 1 = something is in front, float32 `64 64`."""
+    masks = FrameArray.open(occluded.path / HIDDEN)
+    return lambda row: masks.read(row).astype(np.float32) / 255
 
 
 def hidden_images(occluded: Artifact, size: int, device: torch.device) -> Callable[[np.ndarray], Tensor]:

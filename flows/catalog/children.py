@@ -90,7 +90,7 @@ class DeployedChildren:
     def ended(self, child: Child) -> State[Any] | None:
         run = self.client.read_flow_run(child.flow_run)
         if run.state and run.state.is_running() and run.start_time:  # the limit counts from here, not from the queue
-            child.began = min(time.monotonic(), time.monotonic() - run.estimated_run_time.total_seconds())
+            child.began = time.monotonic() - run.estimated_run_time.total_seconds()
         elif run.state and not run.state.is_final():
             child.began = time.monotonic()
         if run.state and run.state.is_crashed():  # an automation may restart it (deploy/automations)

@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
-import sys
+import shutil
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from multiprocessing import active_children
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.arguments import HERE, AsJson, Device, Scratch, StoreUrl
+from flows.signals import stop_on_signal
 
 if TYPE_CHECKING:  # they take seconds
     from flows.catalog.outcomes import Outcome
@@ -78,7 +77,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
         time_limit_s=time_limit, deployment=deployment, tags=tags or [],
     )  # fmt: skip
     with RunDisplay(console):
-        _stop_children_on_signal(console)
+        stop_on_signal(console)
         state = edit_catalog(request, return_state=True)
     shown = replace(opened, clips=wanted_clips(opened, request.tags))
     _show(opened, _outcomes(shown, request.open_store(), request), console, as_json)
@@ -189,7 +188,7 @@ def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as
 
 
 def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | None) -> None:
-    from flows.catalog.outcomes import HELD, MADE, PUBLISHED, REJECTED, write_outcome  # noqa: PLC0415
+    from flows.catalog.outcomes import MADE, PUBLISHED, REJECTED, write_outcome  # noqa: PLC0415
     from flows.export import exported_files  # noqa: PLC0415
     from stitchedit.errors import InputError  # noqa: PLC0415
 
@@ -208,24 +207,6 @@ def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | No
     for source, target in moves:
         if source != target and source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)  # noqa: PTH105 - may cross no file system
+            shutil.move(source, target)  # the two may lie on different disks
     write_outcome(store, opened.name, decided)
-    told = " again" if outcome.state == state else f", was {outcome.state}" if outcome.state != HELD else ""
-    print(f"{Path(outcome.source).name}: {state}{told}, {decided.place}")
-
-
-def _stop_children_on_signal(console: Console) -> None:
-    """End at once on Ctrl-C and SIGTERM, with the runs under way; the store can take it."""
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
-
-    def stop(number: int, frame: object) -> None:
-        for child in active_children():
-            child.kill()
-        for server in list(SubprocessASGIServer._instances.values()):
-            server.stop()
-        console.print(f"[yellow]stopped by {signal.Signals(number).name}; run the same command to go on[/yellow]")
-        sys.stdout.flush()
-        os._exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    print(f"{Path(outcome.source).name}: {outcome.state} before, {state} now, {decided.place}")

@@ -1,6 +1,8 @@
 """A Prefect server as an operator starts it."""
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,11 +10,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 START_S = 180
+CATALOG = """
+catalog: night
+consent_required: false
+defaults:
+  edits: {{smile: 2}}
+  output: "done/{{stem}}_{{edit}}{{suffix}}"
+  options: {options}
+clips:
+  - source: broken.mp4
+  - source: empty.mp4
+    options: [decode.end=0.2, landmarks.backend=dlib]
+  - source: phone*.mp4
+    tags: [good]
+"""
 
 
 @contextmanager
@@ -91,3 +108,17 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.HTTPError:
             time.sleep(0.3)
     pytest.fail(f"no answer from {url} in {START_S} s\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def make_night(clip: Path, packaged: Callable[[str], Path], finished: Any) -> Callable[[Path], Path]:
+    """`make_night(folder)` puts night.yaml there: a good clip, one that is no video, and one without a face."""
+
+    def make(folder: Path) -> Path:
+        (folder / "broken.mp4").write_bytes(clip.read_bytes()[:1000])
+        shutil.copy(packaged("no_face.mp4"), folder / "empty.mp4")
+        shutil.copy(clip, folder / "phone.mp4")
+        (folder / "night.yaml").write_text(CATALOG.format(options=json.dumps(finished.request.options)))
+        return folder
+
+    return make

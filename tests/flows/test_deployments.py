@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,32 +19,12 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-CATALOG = """
-catalog: night
-consent_required: false
-defaults:
-  edits: {{smile: 2}}
-  output: "done/{{stem}}_{{edit}}{{suffix}}"
-clips:
-  - source: broken.mp4
-  - source: empty.mp4
-    options: [decode.end=0.2, landmarks.backend=dlib]
-  - source: phone.mp4
-    options: {options}
-"""
-
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, clip, packaged, finished):
-    """A catalog of a good clip, one that is no video, and one without a face."""
-    made = tmp_path_factory.mktemp("catalog")
-    (made / "broken.mp4").write_bytes(clip.read_bytes()[:1000])
-    shutil.copy(packaged("no_face.mp4"), made / "empty.mp4")
-    shutil.copy(clip, made / "phone.mp4")
-    (made / "night.yaml").write_text(CATALOG.format(options=json.dumps(finished.request.options)))
-    return made
+def folder(tmp_path_factory, make_night):
+    return make_night(tmp_path_factory.mktemp("catalog"))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,32 +12,12 @@ from flows.catalog.outcomes import HELD, REVIEW
 from flows.catalog.request import CatalogRequest
 from flows.cli import app
 
-CATALOG = """
-catalog: night
-consent_required: false
-defaults:
-  edits: {{smile: 2}}
-  output: "done/{{stem}}_{{edit}}{{suffix}}"
-  options: {options}
-clips:
-  - source: broken.mp4
-  - source: empty.mp4
-    options: [decode.end=0.2, landmarks.backend=dlib]
-  - source: phone*.mp4
-    tags: [good]
-"""
-
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory, clip, packaged, finished):
-    """A catalog that ran once: two good clips, of which the second has the first one's pictures and so its results."""
-    folder = tmp_path_factory.mktemp("night")
-    (folder / "broken.mp4").write_bytes(clip.read_bytes()[:1000])
-    shutil.copy(packaged("no_face.mp4"), folder / "empty.mp4")
-    shutil.copy(clip, folder / "phone.mp4")
-    (folder / "night.yaml").write_text(CATALOG.format(options=json.dumps(finished.request.options)))
-    state = edit_catalog(request(folder), return_state=True)
-    return folder, state
+def night(tmp_path_factory, make_night):
+    """A catalog that ran once."""
+    folder = make_night(tmp_path_factory.mktemp("night"))
+    return folder, edit_catalog(request(folder), return_state=True)
 
 
 def request(folder: Path, **others: object) -> CatalogRequest:
@@ -101,10 +80,8 @@ def test_a_held_result_is_published_by_approval_and_taken_back_by_rejection(nigh
     assert not output.exists()
 
 
-def test_a_clip_that_takes_too_long_is_stopped_and_goes_on_the_next_time(night, tmp_path):
-    folder, _ = night
-    for name in ("night.yaml", "phone.mp4", "broken.mp4", "empty.mp4"):
-        shutil.copy(folder / name, tmp_path / name)
+def test_a_clip_that_takes_too_long_is_stopped_and_goes_on_the_next_time(make_night, tmp_path):
+    make_night(tmp_path)
     state = edit_catalog(request(tmp_path, tags=["good"], time_limit_s=3), return_state=True)
     assert state.is_failed()
     found = outcomes(tmp_path)["phone.mp4"]
@@ -112,17 +89,15 @@ def test_a_clip_that_takes_too_long_is_stopped_and_goes_on_the_next_time(night, 
     assert "longer than 3 s" in found["error"]
 
 
-def test_a_run_whose_process_is_killed_is_tried_again(night, tmp_path, monkeypatch):
-    folder, _ = night
-    for name in ("night.yaml", "phone.mp4", "broken.mp4", "empty.mp4"):
-        shutil.copy(folder / name, tmp_path / name)
+def test_a_run_whose_process_is_killed_is_tried_again(make_night, tmp_path, monkeypatch):
+    make_night(tmp_path)
     from flows.catalog.children import LocalChildren  # noqa: PLC0415
 
     start, begun = LocalChildren.start, []
 
     def killed_at_first(self, *words):
         child = start(self, *words)
-        begun.append(datetime.now())
+        begun.append(child)
         if len(begun) == 1:
             child.process.kill()
         return child

@@ -1,5 +1,7 @@
 import json
+import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -101,8 +103,6 @@ clips:
     ],
 )
 def test_what_is_no_catalog_is_told_with_the_line(opened, text, line, told):
-    import re  # noqa: PLC0415
-
     found = problems_of(opened, text)
     assert any(at == line and re.search(told, words) for at, words in found), found
 
@@ -152,7 +152,5 @@ def test_another_suffix_is_no_catalog(folder):
 
 
 def test_the_published_schema_is_that_of_the_model():
-    from pathlib import Path  # noqa: PLC0415
-
     published = Path(__file__).parents[3] / "deploy" / "catalog.schema.json"
     assert json.loads(published.read_text()) == Catalog.model_json_schema()
