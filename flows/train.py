@@ -129,7 +129,7 @@ def heads(
     device: Device = "auto",
     begin: From = None,
 ) -> None:
-    """Train the generator's heads for 128, 256 and 512 px.
+    """Train the generator's heads for 128 and 256 px.
 
     **Examples**
 

@@ -19,7 +19,8 @@ from stitchedit.nets.openvino_ir import Constant, read_constants
 STYLE_CHANNELS = 512
 CHANNELS = (512, 512, 512, 512, 256, 128, 64)  # after block 0 (8x8) to block 6 (512x512)
 IMAGE_CHANNELS = 12  # four Haar bands of RGB
-HEAD_BLOCK = {128: 3, 256: 4, 512: 5, 1024: 6}  # image size -> the block whose features its head reads
+HEAD_BLOCK = {128: 3, 256: 4, 512: 6, 1024: 6}  # image size -> the block whose features its head reads
+HALF = 512  # px: the low Haar band of the published 1024 px, so that size has no head of its own
 
 
 class MappingNetwork(nn.Module):
@@ -90,8 +91,8 @@ class Block(nn.Module):
 class ImageHead(nn.Module):
     """Features to RGB at twice their size: a styled, small convolution to Haar bands.
 
-    `hidden` = 0 is the published 1024 head, a modulated 1x1. The heads for smaller sizes are ours: the published
-    network makes no smaller picture, so they have to stand in for the blocks they skip and get one hidden layer.
+    `hidden` = 0 is the published 1024 head, a modulated 1x1. The heads for 128 and 256 px are ours: the published
+    network makes no such picture, so they have to stand in for the blocks they skip and get one hidden layer.
     """
 
     def __init__(self, channels: int, hidden: int = 0) -> None:
@@ -115,6 +116,12 @@ class ImageHead(nn.Module):
             mixed = F.leaky_relu(self.mix(mixed), 0.2)
             bands = bands + self.detail(mixed)
         return inverse_haar(bands)
+
+    def low_band(self, features: Tensor, w: Tensor) -> Tensor:
+        """The area mean of the picture over 2x2 pixels, exactly. `hidden` has to be 0."""
+        low = slice(0, IMAGE_CHANNELS // 4)
+        bias = None if self.bands.bias is None else self.bands.bias[low]
+        return 0.5 * F.conv2d(self.modulation(features, w), self.bands.weight[low], bias)
 
 
 def inverse_haar(bands: Tensor) -> Tensor:
@@ -156,22 +163,28 @@ class MobileStyleGAN(nn.Module):
         widths = zip((CHANNELS[0], *CHANNELS), CHANNELS, strict=False)
         self.blocks = nn.ModuleList(Block(inner, outer, 8 << index) for index, (inner, outer) in enumerate(widths))
         self.heads = nn.ModuleDict(
-            {str(size): ImageHead(CHANNELS[HEAD_BLOCK[size]], 0 if size == 1024 else head_channels) for size in sizes}
+            {
+                str(size): ImageHead(CHANNELS[HEAD_BLOCK[size]], 0 if size == 1024 else head_channels)
+                for size in sizes
+                if size != HALF
+            }
         )
         self.register_buffer("w_mean", torch.zeros(STYLE_CHANNELS))
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Picture sizes, in pixels, that have a head."""
-        return tuple(sorted(int(size) for size in self.heads))
+        """Picture sizes, in pixels, that it can draw."""
+        return tuple(sorted({int(size) for size in self.heads} | ({HALF} if "1024" in self.heads else set())))
 
     def forward(self, w_plus: Tensor, size: int) -> Tensor:
-        features = self.features(w_plus, HEAD_BLOCK[size])
-        return self.head(size)(features, w_plus[:, head_layer(size)])  # type: ignore[no-any-return]
+        features, style = self.features(w_plus, HEAD_BLOCK[size]), w_plus[:, head_layer(size)]
+        if size == HALF:
+            return self.head(size).low_band(features, style)
+        return self.head(size)(features, style)  # type: ignore[no-any-return]
 
     def head(self, size: int) -> ImageHead:
         """What draws pictures of `size`."""
-        head = self.heads[str(size)]
+        head = self.heads[_head_name(size)]
         assert isinstance(head, ImageHead)
         return head
 
@@ -189,7 +202,12 @@ class MobileStyleGAN(nn.Module):
 
     def synthesis_parameters(self, size: int) -> Iterator[tuple[str, nn.Parameter]]:
         """Name and value of the weights that a picture of `size` depends on; the mapping network is not among them."""
-        used = ("input", "stem.", f"heads.{size}.", *(f"blocks.{block}." for block in range(HEAD_BLOCK[size] + 1)))
+        used = (
+            "input",
+            "stem.",
+            f"heads.{_head_name(size)}.",
+            *(f"blocks.{block}." for block in range(HEAD_BLOCK[size] + 1)),
+        )
         for name, parameter in self.named_parameters():
             if name.startswith(used):
                 yield name, parameter
@@ -200,10 +218,14 @@ def head_layer(size: int) -> int:
     return 2 * HEAD_BLOCK[size] + 3
 
 
+def _head_name(size: int) -> str:
+    return "1024" if size == HALF else str(size)
+
+
 def read_mobile_stylegan(mapping: Path, synthesis: Path, sizes: Sequence[int] = ()) -> MobileStyleGAN:
     """The published network from its two IR graphs (`MappingNetwork.xml`, `SynthesisNetwork.xml`).
 
-    It draws 1024 px; heads for other `sizes` are made too, untrained: fill them with `load_heads`.
+    It draws 512 and 1024 px; heads for other `sizes` are made too, untrained: fill them with `load_heads`.
 
     Raises:
         WeightsError: a graph is not that network.

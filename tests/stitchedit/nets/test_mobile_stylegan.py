@@ -31,7 +31,7 @@ def test_low_band_alone_is_an_even_picture():
     torch.testing.assert_close(inverse_haar(bands), torch.full((1, 3, 4, 4), 0.5))
 
 
-@pytest.mark.parametrize(("size", "least"), [(128, 22.5), (256, 26.0), (512, 28.5)])
+@pytest.mark.parametrize(("size", "least"), [(128, 22.5), (256, 26.0), (512, 60.0)])
 @torch.no_grad()
 def test_a_head_draws_the_area_mean_of_the_published_picture(size, least):
     generator = networks.generator("cpu")
@@ -53,13 +53,14 @@ def test_rows_past_the_size_change_nothing():
     assert not torch.equal(generator(codes, 128), before)
 
 
-def test_synthesis_parameters_are_those_that_get_a_gradient():
+@pytest.mark.parametrize("size", [128, 512])
+def test_synthesis_parameters_are_those_that_get_a_gradient(size):
     generator = read_mobile_stylegan(
         packaged("mobile_stylegan_mapping"), packaged("mobile_stylegan_synthesis"), sizes=(128,)
     ).requires_grad_(True)
-    generator(generator.w_mean.expand(1, generator.layers, -1), 128).square().mean().backward()
+    generator(generator.w_mean.expand(1, generator.layers, -1), size).square().mean().backward()
     touched = {name for name, parameter in generator.named_parameters() if parameter.grad is not None}
-    listed = {name for name, _ in generator.synthesis_parameters(128)}
+    listed = {name for name, _ in generator.synthesis_parameters(size)}
     assert touched == listed
     assert not any(name.startswith("mapping.") for name in listed)
 
