@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.artifacts import show_edit, show_progress
 from flows.attempts import begin
 from flows.edit_request import EditRequest, check_request
-from flows.export import destination, export_result, exported_files
+from flows.export import destination, export_result
 from stitchedit.landmarks import resolve_backend
 from storage.artifact import Source
 from storage.errors import DamagedError
@@ -28,11 +28,10 @@ from tasks.invert import invert_faces
 from tasks.measure import measure_edit
 from tasks.occlude import find_occlusions
 from tasks.progress import tell
-from tasks.report import SUMMARY, write_report
+from tasks.report import write_report
 from tasks.stitch import stitch_faces
 from tasks.tune import tune_weights
 
-SUMMARY_KEY, REPORT_KEY = "edit-summary", "edit-report"  # of the artifacts on Prefect's page of a run
 REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
 
 Call = Callable[..., Any]
@@ -83,6 +82,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
 def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
     begin()
+    show_progress()
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
     with recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run:
@@ -92,13 +92,10 @@ def edit_video(request: EditRequest) -> Path:
 def _run_and_export(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Path:
     stages = _run_stages(store, run, request, source, output)
     report = stages.report.result()
-    target = destination(store, [measured.result() for measured in stages.measures], output, request.hold)
+    measures = [measured.result() for measured in stages.measures]
+    target = destination(store, measures, output, request.hold)
     written = export_result(store, stages.video.result(), report, target)
-    create_markdown_artifact(
-        (report.path / SUMMARY).read_text(), key=SUMMARY_KEY, description=f"{source.path.name}: {request.describe()}"
-    )
-    page = exported_files(written)["report"].absolute()
-    create_link_artifact(page.as_uri(), key=REPORT_KEY, link_text=page.name, description="Where this machine has it.")
+    show_edit(f"{source.path.name}: {request.describe()}", report, measures, written)
     return written
 
 

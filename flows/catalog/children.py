@@ -6,10 +6,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 from uuid import UUID
 
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.flow_engine import run_flow_in_subprocess
+from prefect.runtime import flow_run as this_run
 from prefect.states import Cancelled, Cancelling, Crashed, Failed, Pending
 
 from flows.edit_request import EditRequest
@@ -83,6 +86,9 @@ class DeployedChildren:
     deployment: str
 
     def start(self, request: EditRequest, name: str, tags: list[str]) -> Child:
+        for run in unfinished_children(self.client, this_run.id):
+            if run.name == name:  # this catalog's run crashed, and goes on
+                return Child(run.id)
         words = {"request": request.model_dump(mode="json")}
         made: Any = run_deployment(self.deployment, parameters=words, flow_run_name=name, timeout=0, tags=tags)
         return Child(made.id)
@@ -106,6 +112,25 @@ class DeployedChildren:
             time.sleep(1)
         if self.ended(child) is None:
             self.client.set_flow_run_state(child.flow_run, Cancelled(message=reason), force=True)
+
+
+def unfinished_children(client: SyncPrefectClient, parent: UUID | str | None) -> list[FlowRun]:
+    """Runs that `parent` started on workers and that have not ended."""
+    if parent is None:
+        return []
+    mine = FlowRunFilter.model_validate({"parent_flow_run_id": {"any_": [str(parent)]}})
+    found = client.read_flow_runs(flow_run_filter=mine)
+    return [run for run in found if run.state and not run.state.is_final()]
+
+
+def cancel_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook of a catalog's run: what it started on workers does not outlive its cancellation. What is done stays."""
+    with local_client() as client:
+        for run in unfinished_children(client, flow_run.id):
+            assert run.state is not None
+            begun = run.state.is_running() or run.state.is_pending()
+            reason = f"{flow_run.name} of {flow.name} was cancelled."
+            client.set_flow_run_state(run.id, (Cancelling if begun else Cancelled)(message=reason), force=not begun)
 
 
 def outcome_state(state: State[Any]) -> str:

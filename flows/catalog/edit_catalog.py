@@ -8,25 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.artifacts import link_page
 from flows.attempts import begin
-from flows.catalog.children import Children, DeployedChildren, LocalChildren, local_client, outcome_state
+from flows.catalog.children import (
+    Children,
+    DeployedChildren,
+    LocalChildren,
+    cancel_children,
+    local_client,
+    outcome_state,
+)
 from flows.catalog.jobs import Job, first_line, nothing_yet, prepared, wanted_clips
 from flows.catalog.made import made_by
 from flows.catalog.outcomes import CRASHED, LOST, Outcome, outcome_id, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest
-from flows.catalog.summary import counts_of, summary_markdown, write_summary
+from flows.catalog.summary import counts_of, summary_markdown, summary_table, write_summary
 from storage.store import Store
 from tasks.progress import Progress, tell
 
 POLL_S = 0.5
 
 
-@flow(name="edit-catalog", persist_result=False)
+@flow(name="edit-catalog", persist_result=False, on_cancellation=[cancel_children])
 def edit_catalog(request: CatalogRequest) -> State[Any]:
     """Edit the clips of a catalog that are new or changed. What is in the store is not computed again."""
     begin()
@@ -42,7 +50,8 @@ def edit_catalog(request: CatalogRequest) -> State[Any]:
         outcomes = night.run(children)
     page = write_summary(opened, outcomes)
     create_markdown_artifact(summary_markdown(opened, outcomes), key="catalog-summary", description=opened.name)
-    create_link_artifact(page.as_uri(), key="catalog-page", link_text=page.name, description=opened.name)
+    create_table_artifact(summary_table(outcomes), key="catalog-clips", description=opened.name)
+    link_page(page, "catalog-page")
     counts = counts_of(outcomes)
     clips = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no clip is there"
     told = f"{opened.name}: {clips}; {page}"

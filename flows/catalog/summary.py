@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import cv2
 import jinja2
 
+from flows.artifacts import picture_uri
 from flows.catalog.made import ON_DEVICE, saved_seconds
 from flows.catalog.outcomes import MADE, Outcome
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.timeline import overlap_seconds, plot_timeline
 from flows.export import exported_files
 from storage.artifact import write_whole
-from tasks.report_page import data_uri
 
 THUMBNAIL = 360  # px, of a contact sheet's width
 
@@ -81,6 +81,21 @@ def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*lines, "", f"Page: {page_path(opened)}"]) + "\n"
 
 
+def summary_table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """A row for each clip, to be sorted and filtered by who reads it."""
+    return [
+        {
+            "clip": Path(outcome.source).name,
+            "edit": outcome.edit,
+            "state": outcome.state,
+            "why": outcome.error or "; ".join(outcome.reasons),
+            "seconds": outcome.seconds,
+            "saved on the device, s": round(saved_seconds(outcome), 1),
+        }
+        for outcome in outcomes
+    ]
+
+
 def _row(outcome: Outcome, folder: Path) -> Row:
     files = exported_files(outcome.place)
     there = outcome.state in MADE
@@ -88,20 +103,11 @@ def _row(outcome: Outcome, folder: Path) -> Row:
     report = files["report"] if there and files["report"].exists() else None
     return Row(
         outcome=outcome,
-        thumbnail=_thumbnail(files["sheet"]) if there else None,
+        thumbnail=picture_uri(files["sheet"], THUMBNAIL) if there else None,
         report=_link(report, folder) if report else None,
         spent=sum(time.seconds or 0.0 for time in ran),
         saved=saved_seconds(outcome),
     )
-
-
-def _thumbnail(sheet: Path) -> str | None:
-    picture = cv2.imread(str(sheet)) if sheet.exists() else None
-    if picture is None:
-        return None
-    height = round(picture.shape[0] * THUMBNAIL / picture.shape[1])
-    small = cv2.resize(picture, (THUMBNAIL, height), interpolation=cv2.INTER_AREA)
-    return data_uri(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
 
 
 def _link(path: Path, folder: Path) -> str:

@@ -1,21 +1,16 @@
-"""A Prefect server as an operator starts it."""
+"""A Prefect server as an operator starts it, and what is edited through it."""
 
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from prefect_servers import DATABASES, PrefectServer, process
 
-START_S = 180
 CATALOG = """
 catalog: night
 consent_required: false
@@ -32,50 +27,21 @@ clips:
 """
 
 
-@contextmanager
-def process(command: list[str], settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with its output in a file, ended with the block."""
-    with log.open("w") as file, subprocess.Popen(command, env=os.environ | settings, stdout=file, stderr=file) as child:
-        try:
-            yield child
-        finally:
-            child.terminate()
-            try:
-                child.wait(20)
-            except subprocess.TimeoutExpired:
-                child.kill()
+@pytest.fixture(scope="module")
+def prefect_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server that runs, services and all, with an empty database: STITCHEDIT_TEST_DATABASE says which."""
+    folder = tmp_path_factory.mktemp("server")
+    with DATABASES[os.environ.get("STITCHEDIT_TEST_DATABASE", "sqlite")](folder) as database:
+        server = PrefectServer(folder, database)
+        server.start()
+        yield server
+        server.kill()
 
 
 @pytest.fixture(scope="module")
-def server_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Environment of whoever talks to a server that runs, services and all, with an empty database."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {
-        "PREFECT_HOME": str(folder),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
-        "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--no-ui",
-    ]
-    with process(command, settings, folder / "server.log") as server:
-        _wait(f"{settings['PREFECT_API_URL']}/health", server, folder / "server.log")
-        yield settings
+def server_settings(prefect_service: PrefectServer) -> dict[str, str]:
+    """Environment of whoever talks to that server."""
+    return prefect_service.settings
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +62,6 @@ def until() -> Callable[..., object]:
         return answer
 
     return wait
-
-
-def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    give_up = time.monotonic() + START_S
-    while time.monotonic() < give_up:
-        assert server.poll() is None, log.read_text()
-        try:
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.3)
-    pytest.fail(f"no answer from {url} in {START_S} s\n{log.read_text()}")
 
 
 @pytest.fixture(scope="session")

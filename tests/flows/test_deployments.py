@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
@@ -20,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 pytestmark = pytest.mark.server
+NIGHTLY = {"deployment": "edit-video/on-demand"}  # what edit-catalog/nightly says besides places
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,11 @@ def task_states(client, run: UUID) -> dict[str, str]:
     return {task.name.partition("-")[0]: task.state.name for task in ordered if task.state}
 
 
+def children(client, parent: UUID) -> list:
+    """Runs that a catalog's run started."""
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id={"any_": [parent]}))
+
+
 def is_computing(client, run: UUID, stage: str) -> bool:
     return task_states(client, run).get(stage) == "Running"
 
@@ -149,3 +157,44 @@ def test_a_cancelled_run_stops_computing_at_once_and_can_go_on(client, folder, f
     until(lambda: not Path(f"/proc/{number}").exists(), 60)
     until(lambda: state_of(client, run).is_cancelled(), 240)
     assert unfinished_tuning(folder)  # the next run goes on there
+
+
+def test_a_cancelled_catalog_cancels_what_it_started(client, folder, until):
+    text = (folder / "night.yaml").read_text().replace("catalog: night", "catalog: long")
+    (folder / "long.yaml").write_text(text.replace('"tune.passes=2"', '"tune.passes=150", "tune.patience=0"'))
+    words = {"catalog": str(folder / "long.yaml"), "store": str(folder / "store"), "tags": ["good"]}
+    night = started(client, "edit-catalog/nightly", parameters={"request": NIGHTLY | words})
+    (child,) = until(lambda: children(client, night), 240)
+    until(lambda: is_computing(client, child.id, "tune"), 300)
+    client.set_flow_run_state(night, Cancelling())
+
+    until(lambda: state_of(client, night).is_cancelled(), 240)
+    until(lambda: state_of(client, child.id).is_cancelled(), 240)
+
+
+def test_a_server_that_is_lost_and_comes_back_costs_no_run(client, folder, finished, prefect_service, until):
+    words = {"catalog": str(folder / "night.yaml"), "store": str(folder / "store"), "tags": ["good"]}
+    text = (
+        (folder / "night.yaml")
+        .read_text()
+        .replace("smile: 2", "smile: 1.5")
+        .replace("catalog: night", "catalog: again")
+    )
+    (folder / "again.yaml").write_text(text.replace('"stitch.steps=2"', '"stitch.steps=60"'))
+    words["catalog"] = str(folder / "again.yaml")
+    night = started(client, "edit-catalog/nightly", parameters={"request": NIGHTLY | words})
+    (child,) = until(lambda: children(client, night), 240)
+    until(lambda: is_computing(client, child.id, "stitch"), 300)
+    prefect_service.kill()
+    time.sleep(8)
+    prefect_service.start()
+
+    until(lambda: state_of(client, night).is_completed(), 400)
+    assert state_of(client, child.id).is_completed()
+    assert client.read_flow_run(child.id).run_count == 1
+    assert len(children(client, night)) == 1
+
+
+def test_prometheus_finds_metrics(prefect_service):
+    text = httpx.get(f"{prefect_service.settings['PREFECT_API_URL']}/metrics", timeout=10).text
+    assert "# TYPE" in text

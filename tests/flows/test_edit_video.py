@@ -1,5 +1,6 @@
 """From a clip to the same clip with another face; and how little of it is done twice."""
 
+import json
 import shutil
 import time
 from fractions import Fraction
@@ -18,7 +19,6 @@ from prefect.client.schemas.filters import (
 
 from flows.display import STAGES
 from flows.edit_request import Edit
-from flows.edit_video import REPORT_KEY, SUMMARY_KEY
 from storage.frame_array import FrameArray
 from storage.video import probe, rgb
 
@@ -138,7 +138,11 @@ def test_the_numbers_are_on_prefects_page_of_the_run(finished):
         return found
 
     with get_client(sync_client=True) as client:
-        found, link = artifact(SUMMARY_KEY), artifact(REPORT_KEY)
+        found, link = artifact("edit-summary"), artifact("edit-report")
+        table, sheet = json.loads(artifact("edit-numbers").data), artifact("edit-sheet")
     assert finished.output.with_name("out_report.html").as_uri() in link.data
     assert found.data == (finished.artifacts["report"].path / "summary.md").read_text()
     assert "| 0–5 |" in found.data
+    assert [(row["face"], row["frames"]) for row in table] == [(0, "0-5")]
+    assert table[0]["ring"] > 0
+    assert sheet.data.startswith("data:image/jpeg;base64,")

@@ -1,0 +1,139 @@
+"""Prefect servers as operators start them: on SQLite; or on Postgres and Redis, from Debian's packages."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+START_S = 180
+
+
+@contextmanager
+def process(command: list[str], settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with its output in a file, ended with the block."""
+    with log.open("a") as file, subprocess.Popen(command, env=os.environ | settings, stdout=file, stderr=file) as child:
+        try:
+            yield child
+        finally:
+            child.terminate()
+            try:
+                child.wait(20)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@dataclass
+class PrefectServer:
+    """One that can be killed and started again; its database stays."""
+
+    folder: Path
+    database: dict[str, str]
+    port: int = field(default_factory=free_port)
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Environment of whoever talks to it."""
+        return self.database | {
+            "PREFECT_HOME": str(self.folder),
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+            "PREFECT_SERVER_METRICS_ENABLED": "true",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_LOGGING_LEVEL": "WARNING",
+        }
+
+    def start(self) -> None:
+        """Come back when it answers."""
+        where = ["--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
+        log = self.folder / "server.log"
+        with log.open("a") as file:
+            command = [sys.executable, "-m", "prefect", "server", "start", *where]
+            self.child = subprocess.Popen(command, env=os.environ | self.settings, stdout=file, stderr=file)
+        wait_for(lambda: answers(f"{self.settings['PREFECT_API_URL']}/health"), self.child, log)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self.child is not None
+        self.child.kill()
+        self.child.wait()
+
+
+def wait_for(ready: Callable[[], bool], child: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + START_S
+    while not ready():
+        assert child.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < give_up, f"not ready in {START_S} s\n{log.read_text()[-3000:]}"
+        time.sleep(0.3)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[dict[str, str]]:
+    """Settings of a server whose database is a file of its own."""
+    yield {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}"}
+
+
+@contextmanager
+def postgres_and_redis(folder: Path) -> Iterator[dict[str, str]]:
+    """Settings of a server on a Postgres and a Redis that run as long as the block."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not binaries or not shutil.which("redis-server") or importlib.util.find_spec("prefect_redis") is None:
+        pytest.skip("needs Debian's postgresql and redis-server, and `pip install --editable '.[server]'`")
+    with tempfile.TemporaryDirectory() as place:  # not below pytest's folder, which is closed to other users
+        data, log = Path(place) / "data", folder / "postgres.log"
+        as_user: list[str] = []
+        if os.geteuid() == 0:  # Postgres refuses to run as root
+            os.chown(place, pwd.getpwnam("postgres").pw_uid, -1)
+            as_user = ["runuser", "-u", "postgres", "--"]
+        words = ["-D", str(data), "-U", "prefect", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        subprocess.run([*as_user, str(binaries[-1].with_name("initdb")), *words], check=True, capture_output=True)
+        database, broker = free_port(), free_port()
+        listen = ["-k", place, "-c", "listen_addresses=127.0.0.1", "-p", str(database)]
+        with (
+            process([*as_user, str(binaries[-1]), "-D", str(data), *listen], {}, log) as postgres,
+            process(["redis-server", "--port", str(broker), "--save", ""], {}, folder / "redis.log") as redis,
+        ):
+            wait_for(lambda: listens(database), postgres, log)
+            wait_for(lambda: listens(broker), redis, folder / "redis.log")
+            yield {
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://prefect@127.0.0.1:{database}/postgres",
+                "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+                "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",
+                "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
+                "PREFECT_REDIS_MESSAGING_HOST": "127.0.0.1",
+                "PREFECT_REDIS_MESSAGING_PORT": str(broker),
+            }
+
+
+DATABASES = {"sqlite": sqlite, "postgres": postgres_and_redis}
