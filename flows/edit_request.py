@@ -15,6 +15,7 @@ from stitchedit.edit import EditOptions, describe
 from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.persons import PHOTO, check_choice
 from storage.artifact import Source
+from storage.remote_clips import SCHEME
 from storage.state_dict import load_tensors
 from storage.store import Store, open_store
 from storage.video import VideoInfo, probe
@@ -73,6 +74,7 @@ class EditRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     video: Path
+    origin: str | None = None  # s3://bucket/key that `video` is a copy of; it is brought when it is not there or older
     edits: list[Edit] = []
     faces: list[FaceEdits] = []  # who is edited, all in one pass; whom `align.face` says unless given
     output: Path | None = None  # beside the clip and named for the edit, unless given
@@ -84,6 +86,13 @@ class EditRequest(BaseModel):
     end: float | None = None  # s
     device: str = "auto"  # or cpu, cuda, cuda:1
     hold: Path | None = None  # folder that a result judged `fail` goes to instead, for somebody to look at
+
+    @field_validator("origin")
+    @classmethod
+    def _is_in_a_bucket(cls, origin: str | None) -> str | None:
+        if origin is not None and not origin.startswith(SCHEME):
+            raise ValueError(f"origin must be an address like s3://bucket/key, got {origin!r}")
+        return origin
 
     @model_validator(mode="after")
     def _edits_every_face(self) -> Self:

@@ -16,6 +16,7 @@ from flows.export import destination, export_result
 from stitchedit.landmarks import resolve_backend
 from storage.artifact import Source
 from storage.errors import DamagedError
+from storage.remote_clips import fetch
 from storage.runs import RunRecord, recorded
 from storage.store import Store
 from tasks.align import align_faces
@@ -83,6 +84,8 @@ def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
     begin()
     show_progress()
+    if request.origin:
+        fetch(request.origin, request.video)
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
     with recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run:

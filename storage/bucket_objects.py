@@ -64,6 +64,15 @@ class BucketObjects:
             key=lambda listed: listed.name,
         )
 
+    def head(self, name: str) -> Listed | None:
+        """Size and time of one object; None when there is none."""
+        with self._told():
+            try:
+                found = obstore.head(self._client, name)
+            except (NotFoundError, FileNotFoundError):
+                return None
+        return Listed(found["path"], found["size"], found["last_modified"].timestamp())
+
     def upload(self, name: str, path: Path) -> None:
         """A whole file; large ones in parts."""
         with self._told():

@@ -65,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
     """Edit every clip of a catalog that is new or changed. One that fails stops no other; exit code 1 says so."""
     from flows.catalog.reading import open_catalog  # noqa: PLC0415 - imports torch
 
-    opened, console = open_catalog(catalog), Console(stderr=as_json)
+    opened, console = open_catalog(catalog, scratch), Console(stderr=as_json)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     from flows.catalog.edit_catalog import edit_catalog  # noqa: PLC0415
     from flows.catalog.jobs import wanted_clips  # noqa: PLC0415
@@ -163,7 +163,7 @@ def _opened(catalog: Path, store: str, scratch: Path | None, device: str) -> tup
     from flows.catalog.reading import open_catalog  # noqa: PLC0415
     from flows.catalog.request import CatalogRequest  # noqa: PLC0415
 
-    opened = open_catalog(catalog)
+    opened = open_catalog(catalog, scratch)
     return opened, CatalogRequest(catalog=opened.path, store=store, scratch=scratch, device=device)
 
 

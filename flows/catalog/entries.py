@@ -52,7 +52,7 @@ class Recipe(BaseModel):
 class Entry(Recipe):
     """One clip, or all that a pattern finds."""
 
-    source: str = Field(min_length=1, examples=["clips/interview.mp4", "clips/*.mov"])
+    source: str = Field(min_length=1, examples=["clips/interview.mp4", "clips/*.mov", "s3://bucket/clips/*.mp4"])
 
 
 class Catalog(BaseModel):
@@ -68,19 +68,21 @@ class Catalog(BaseModel):
     clips: list[Entry]
 
 
-def request_of(entry: Entry, source: Path, folder: Path, suffix: str) -> EditRequest:
+def request_of(entry: Entry, source: Path, folder: Path, suffix: str, origin: str | None = None) -> EditRequest:
     """The request for one clip of an entry; without a store, which the run says.
 
     Args:
         folder: the catalog's; relative paths start there.
         suffix: of the result, with its dot.
+        origin: address that `source` is a copy of, if it is one.
     """
     edits = _edits(entry.edits)
     faces = [FaceEdits(face=_photo(who, folder), edits=_edits(own)) for who, own in entry.faces.items()]
     options = [*entry.options, *(f"edit.ramps.{name}={words!r}" for name, words in entry.ramps.items())]
     named = EditRequest(
-        video=source, edits=edits, faces=faces, preset=entry.preset, options=options, start=entry.start, end=entry.end
-    )
+        video=source, origin=origin, edits=edits, faces=faces, preset=entry.preset, options=options,
+        start=entry.start, end=entry.end,
+    )  # fmt: skip
     words = {"stem": source.stem, "suffix": suffix, "edit": named.describe() or describe({}), "folder": source.parent}
     return named.model_copy(update={"output": folder / entry.output.format(**words)})
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.catalog.children import Child
+from flows.catalog.clips import CatalogClip
 from flows.catalog.outcomes import LOST, MADE, Outcome, outcome_id, read_outcome
-from flows.catalog.reading import CatalogClip, OpenCatalog
+from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
 from flows.edit_request import EditRequest, check_request
 from flows.edit_video import edit_stages
@@ -17,6 +18,7 @@ from flows.plan import Plan, plan_edit
 from stitchedit.errors import StitchEditError
 from storage.artifact import Source
 from storage.errors import StorageError
+from storage.remote_clips import fetch
 from storage.store import Store
 from storage.video import probe
 from storage.video_output import output_suffix
@@ -47,6 +49,11 @@ def wanted_clips(opened: OpenCatalog, tags: list[str]) -> list[CatalogClip]:
 
 def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Job | Outcome:
     """A job for the clip; or its outcome, because nothing changed since, or because it cannot be edited at all."""
+    try:
+        if clip.remote:
+            fetch(clip.remote.url, clip.source)
+    except ERRORS as error:
+        return replace(nothing_yet(_job(clip, opened, request, store)[0]), error=first_line(str(error)))
     job, unreadable = _job(clip, opened, request, store)
     if unreadable:
         return replace(nothing_yet(job), error=unreadable)
@@ -70,7 +77,7 @@ def standing(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
     job, _ = _job(clip, opened, request, store)
     if job.before is None:
         return replace(nothing_yet(job), state="new")
-    holds = is_done(job) or (job.before.state in LOST and job.before.file == file_of(clip.source))
+    holds = is_done(job) or (job.before.state in LOST and job.before.file == clip.file)
     return job.before if holds else replace(nothing_yet(job), state="changed")
 
 
@@ -103,19 +110,10 @@ def is_done(job: Job) -> bool:
         before is not None
         and before.state in MADE
         and before.request == job.request.model_dump(mode="json")
-        and before.file == file_of(job.clip.source)
+        and before.file == job.clip.file
         and before.code == stages_code()
         and before.place.exists()
     )
-
-
-def file_of(path: Path) -> tuple[int, int]:
-    """Size and time of change: enough to see that a file is another one, without reading it."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 @cache
@@ -140,7 +138,7 @@ def nothing_yet(job: Job) -> Outcome:
         edit=job.request.describe(),
         state="failed",
         request=job.request.model_dump(mode="json"),
-        file=file_of(job.clip.source),
+        file=job.clip.file,
         code=stages_code(),
         tags=entry.tags,
         consent=entry.consent.model_dump(mode="json") if entry.consent else None,

@@ -9,20 +9,21 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from flows.catalog.clips import CatalogClip, clips_of
 from flows.catalog.entries import Catalog, Entry, Recipe, request_of
-from flows.edit_request import EditRequest, check_words
+from flows.edit_request import check_words
 from stitchedit.edit import parse_edit
 from stitchedit.errors import InputError, StitchEditError
+from storage.remote_clips import SCHEME
 
 SUFFIXES = (".yaml", ".yml", ".csv", ".jsonl")
-VIDEOS = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mxf", ".gif", ".wmv", ".flv"}
 CONSENT = "consent_"  # columns of a CSV: consent_by, consent_on, consent_reference
 
 Place = tuple[str | int, ...]  # keys and indices from the top, as pydantic gives them
@@ -36,19 +37,6 @@ class CatalogError(InputError):
         count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
         super().__init__("\n".join([*lines, f"{path.name} has {count}; nothing was run."]))
         self.problems = sorted(set(problems))
-
-
-@dataclass(frozen=True)
-class CatalogClip:
-    """One clip of a catalog."""
-
-    source: Path
-    entry: Entry
-    line: int  # in the catalog's file
-
-    def request(self, folder: Path, suffix: str) -> EditRequest:
-        """What to do; see `request_of`."""
-        return request_of(self.entry, self.source, folder, suffix)
 
 
 @dataclass(frozen=True)
@@ -69,12 +57,13 @@ class OpenCatalog:
         return self.path.parent
 
 
-def open_catalog(path: Path) -> OpenCatalog:
-    """Read and check the catalog at `path`.
+def open_catalog(path: Path, scratch: Path | None = None) -> OpenCatalog:
+    """Read and check the catalog at `path`; clips of a bucket have, or will have, copies in `scratch`.
 
     Raises:
         CatalogError: it is wrong somewhere; all problems are named with their lines.
         InputError: it cannot be read as what its name says.
+        StorageError: a bucket that it names refuses, or cannot be reached.
     """
     path = path.absolute()
     if path.suffix.lower() not in SUFFIXES:
@@ -95,8 +84,9 @@ def open_catalog(path: Path) -> OpenCatalog:
     problems = [*document.problems]
     for index, entry in enumerate(catalog.clips):
         line = document.line(("clips", index))
-        problems += [(line, text) for text in _problems(entry, catalog, opened.folder)]
-        opened.clips.extend(CatalogClip(source, entry, line) for source in _found(entry.source, opened.folder))
+        found = list(clips_of(entry, line, opened.folder, scratch))
+        problems += [(line, text) for text in _problems(entry, catalog, opened.folder, found)]
+        opened.clips.extend(found)
     problems += _clashes(opened)
     if problems:
         raise CatalogError(path, problems)
@@ -239,15 +229,16 @@ def _with_defaults(words: Any) -> Any:
     return {**words, "clips": [{**shared, **clip} if isinstance(clip, dict) else clip for clip in clips]}
 
 
-def _problems(entry: Entry, catalog: Catalog, folder: Path) -> Iterator[str]:
+def _problems(entry: Entry, catalog: Catalog, folder: Path, found: Sequence[CatalogClip]) -> Iterator[str]:
     """What is wrong with an entry that pydantic cannot see."""
     if catalog.consent_required and entry.consent is None:
         yield (
             f"{entry.source}: nobody's consent is recorded. Add `consent: {{by: …, on: …, reference: …}}`, or say "
             "`consent_required: false` for the whole catalog."
         )
-    if entry.source.startswith("s3://"):
-        yield f"{entry.source}: clips in a bucket cannot be read yet. Mount the bucket, or copy the clip."
+    if entry.source.startswith(SCHEME):
+        if not found and not has_magic(entry.source) and not entry.source.endswith("/"):
+            yield f"{entry.source}: there is no such object. Check the address, and that the upload is complete."
     elif not has_magic(entry.source) and not (folder / entry.source).exists():
         yield f"{entry.source}: there is no such file. Paths start at {folder}."
     try:
@@ -256,18 +247,6 @@ def _problems(entry: Entry, catalog: Catalog, folder: Path) -> Iterator[str]:
         yield f"{entry.source}: {_first(error)}"
     except (KeyError, IndexError, ValueError) as error:
         yield f"{entry.source}: output {entry.output!r} may hold {{stem}}, {{suffix}}, {{edit}} and {{folder}}: {error}"
-
-
-def _found(source: str, folder: Path) -> list[Path]:
-    """The files that a path, a folder or a pattern names now."""
-    if source.startswith("s3://"):
-        return []
-    whole = folder / source
-    if whole.is_dir():
-        return sorted(path for path in whole.iterdir() if path.suffix.lower() in VIDEOS)
-    if has_magic(source):
-        return sorted(path for path in map(Path, glob(str(whole), recursive=True)) if path.is_file())  # noqa: PTH207 - may be absolute
-    return [whole]
 
 
 def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,92 @@
+"""Clips in S3-compatible storage: which there are, and copies of them on this machine."""
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from glob import has_magic
+from pathlib import Path, PurePosixPath
+
+from storage.bucket_objects import BucketObjects
+from storage.errors import UnreadableVideoError
+
+SCHEME = "s3://"
+
+
+@dataclass(frozen=True)
+class RemoteClip:
+    """A clip in a bucket, as it is now."""
+
+    url: str  # s3://bucket/key
+    size: int  # bytes
+    changed: int  # s since 1970: servers tell no more
+
+    @property
+    def file(self) -> tuple[int, int]:
+        """Size and time of change in ns, as its copy has them."""
+        return self.size, self.changed * 10**9
+
+    def copy_in(self, scratch: Path | None) -> Path:
+        """Where its copy lies on this machine; `fetch` brings it."""
+        bucket, key = _parted(self.url)
+        return (scratch or Path.home() / ".cache" / "stitchedit") / "sources" / bucket.removeprefix(SCHEME) / key
+
+
+def remote_clips(url: str) -> list[RemoteClip]:
+    """What an address, an address with a `/` at its end, or a pattern names now.
+
+    A `*` of a pattern stands for any characters but `/`, as in a path; `**` is not known.
+
+    Raises:
+        StorageError: the bucket refuses, or cannot be reached.
+    """
+    bucket, key = _parted(url)
+    if not has_magic(key) and not key.endswith("/"):
+        found = BucketObjects(bucket).head(key)
+        return [RemoteClip(url, found.size, int(found.modified))] if found else []
+    pattern = key + "*" if key.endswith("/") else key
+    fixed = "/".join(_before_magic(pattern))
+    return [
+        RemoteClip(f"{bucket}/{listed.name}", listed.size, int(listed.modified))
+        for listed in BucketObjects(bucket).names(fixed)
+        if _matches(listed.name, pattern)
+    ]
+
+
+def fetch(url: str, copy: Path) -> None:
+    """Bring the object at `url` to `copy`, unless that is of this size and time already.
+
+    Raises:
+        UnreadableVideoError: there is no such object.
+        StorageError: the bucket refuses, or cannot be reached.
+    """
+    found = remote_clips(url)
+    if not found:
+        raise UnreadableVideoError(f"There is no object {url}. Check the address, and that the upload is complete.")
+    (clip,) = found
+    if copy.exists() and (copy.stat().st_size, copy.stat().st_mtime_ns) == clip.file:
+        return
+    bucket, key = _parted(url)
+    arriving = copy.with_name(f".{copy.name}.{os.getpid()}.arriving")
+    try:
+        BucketObjects(bucket).download(key, arriving)
+        os.utime(arriving, ns=(clip.file[1], clip.file[1]))
+        arriving.replace(copy)
+    finally:
+        arriving.unlink(missing_ok=True)
+
+
+def _parted(url: str) -> tuple[str, str]:
+    """`s3://bucket` and the key. Keys may hold `?` and `#`, which an address as browsers know it may not."""
+    bucket, _, key = url.removeprefix(SCHEME).partition("/")
+    return SCHEME + bucket, key
+
+
+def _before_magic(pattern: str) -> list[str]:
+    """The folders of a pattern that are named in full."""
+    folders = pattern.split("/")[:-1]
+    return folders[: next((index for index, part in enumerate(folders) if has_magic(part)), len(folders))]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, wanted = PurePosixPath(name).parts, PurePosixPath(pattern).parts
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))

@@ -1,0 +1,93 @@
+"""A catalog whose clips lie in a bucket of a real S3 server."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.catalog.edit_catalog import edit_catalog
+from flows.catalog.jobs import standing
+from flows.catalog.outcomes import MADE
+from flows.catalog.reading import CatalogError, open_catalog
+from flows.catalog.request import CatalogRequest
+from storage.bucket_objects import BucketObjects
+from storage.errors import UnreadableVideoError
+from storage.remote_clips import fetch, remote_clips
+
+TEXT = (
+    "catalog: night\nconsent_required: false\ndefaults:\n  edits: {{smile: 2}}\n  options: {}\nclips:\n  - source: {}\n"
+)
+
+
+def catalog(folder: Path, source: str, options: list[str] | None = None) -> Path:
+    path = folder / "night.yaml"
+    path.write_text(TEXT.format(options or [], source))
+    return path
+
+
+@pytest.fixture
+def bucket(s3_url, clip):
+    """Address of a folder with a clip, one in a folder of its own, and notes."""
+    objects = BucketObjects(s3_url)
+    objects.upload("phone.mp4", clip)
+    objects.upload("deep/phone.mp4", clip)
+    objects.write("notes.txt", b"no clip")
+    return s3_url
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("phone.mp4", ["phone.mp4"]),
+        ("", ["phone.mp4"]),
+        ("*.mp4", ["phone.mp4"]),
+        ("*/ph*.mp4", ["deep/phone.mp4"]),
+        ("deep/", ["deep/phone.mp4"]),
+        ("none/*.mp4", []),
+    ],
+)
+def test_an_address_names_clips_as_a_path_does(bucket, tmp_path, named, found):
+    opened = open_catalog(catalog(tmp_path, f"{bucket}/{named}"), tmp_path / "scratch")
+    assert [clip.remote.url.removeprefix(f"{bucket}/") for clip in opened.clips] == found
+
+
+def test_an_object_that_is_not_there_is_told_with_its_line(bucket, tmp_path):
+    with pytest.raises(CatalogError, match=r"night.yaml:7: .*lost.mp4: there is no such object"):
+        open_catalog(catalog(tmp_path, f"{bucket}/lost.mp4"))
+    with pytest.raises(UnreadableVideoError, match="no object"):
+        fetch(f"{bucket}/lost.mp4", tmp_path / "lost.mp4")
+
+
+def test_a_copy_is_brought_once_and_again_when_the_object_changed(bucket, tmp_path, monkeypatch):
+    copy, url = tmp_path / "copies" / "phone.mp4", f"{bucket}/phone.mp4"
+    fetch(url, copy)
+    assert (copy.stat().st_size, copy.stat().st_mtime_ns) == remote_clips(url)[0].file
+    downloads = []
+    with monkeypatch.context() as patched:
+        patched.setattr(BucketObjects, "download", lambda *words: downloads.append(words))
+        fetch(url, copy)
+    assert not downloads
+
+    BucketObjects(bucket).write("phone.mp4", b"another one")
+    fetch(url, copy)
+    assert copy.read_bytes() == b"another one"
+    assert [path.name for path in copy.parent.iterdir()] == ["phone.mp4"]
+
+
+def test_a_clip_of_a_bucket_is_edited_and_then_left_alone_until_it_changes(bucket, copied, tmp_path):
+    path = catalog(tmp_path, f"{bucket}/phone.mp4", copied.request.options)
+    words = {"catalog": path, "store": copied.request.store, "scratch": tmp_path / "scratch", "device": "cpu"}
+    request = CatalogRequest(**words)
+    assert edit_catalog(request, return_state=True).is_completed()
+
+    def now():
+        opened = open_catalog(path, request.scratch)
+        return standing(opened.clips[0], opened, request, request.open_store())
+
+    assert now().state in MADE
+    assert now().place.exists()
+    time.sleep(1.1)  # servers tell whole seconds
+    BucketObjects(bucket).upload(
+        "phone.mp4", tmp_path / "scratch" / "sources" / bucket.removeprefix("s3://") / "phone.mp4"
+    )
+    assert now().state == "changed"
