@@ -100,7 +100,10 @@ def listens(port: int) -> bool:
 @contextmanager
 def sqlite(folder: Path) -> Iterator[dict[str, str]]:
     """Settings of a server whose database is a file of its own."""
-    yield {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}"}
+    yield {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    }
 
 
 @contextmanager
