@@ -10,6 +10,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from flows.work_pools import PoolType, make_pools
 from stitchedit.errors import InputError
 
 if TYPE_CHECKING:  # it takes seconds
@@ -25,6 +26,8 @@ DEPLOY_EXAMPLES = """
   stitchedit deploy --catalog /clips/nightly.yaml --store s3://bucket/edits --gpus 4 --cron "30 22 * * *"
 
   stitchedit deploy --catalog /clips/nightly.yaml --store /clips/store --notify https://chat.example/hooks/abc
+
+  stitchedit deploy --catalog /clips/nightly.yaml --store s3://edits/store --pool-type kubernetes --image reg/stitchedit
 """
 
 
@@ -37,6 +40,10 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     notify: Annotated[
         str | None, typer.Option(help="Webhook that takes {'text': …}, as chats do: told when a catalog lost clips.")
     ] = None,
+    pool_type: Annotated[
+        PoolType, typer.Option(help="What a run is: a process of its worker, a container, a job.")
+    ] = "process",
+    image: Annotated[str | None, typer.Option(help="Of deploy/Dockerfile, for containers and jobs.")] = None,
 ) -> None:
     """Make work pools, limits, deployments and automations on the server of PREFECT_API_URL, or update them."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
@@ -44,6 +51,10 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
 
     if not PREFECT_API_URL.value():
         raise InputError("PREFECT_API_URL is not set. Start `prefect server start`, and give its address with /api.")
+    if (pool_type != "process") != (image is not None):
+        raise InputError(
+            "--image goes with --pool-type docker or kubernetes, and these need it: build deploy/Dockerfile."
+        )
     if not (DEPLOY / "prefect.yaml").exists():
         raise InputError(f"There is no {DEPLOY / 'prefect.yaml'}. Deploy from a clone of the repository.")
     places = {
@@ -54,26 +65,14 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     console = Console()
     with get_client(sync_client=True) as client:
         for told in (
-            *make_pools(client, {"cpu": 4, "gpu": runs or gpus + 1}),
+            *make_pools(
+                client, {"cpu": 4, "gpu": runs or (gpus + 1 if pool_type == "process" else gpus)}, pool_type, image
+            ),
             *make_limits(client, ["stitchedit-cpu", *(f"stitchedit-gpu{number}" for number in range(gpus))]),
             *make_deployments(places),
             *make_automations(client, notify),
         ):
             console.print(told)
-
-
-def make_pools(client: "SyncPrefectClient", limits: dict[str, int]) -> list[str]:
-    """Work pools of processes, and how many runs each has under way at once."""
-    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate  # noqa: PLC0415
-    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
-
-    for name, limit in limits.items():
-        try:
-            client.read_work_pool(name)
-            client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
-        except ObjectNotFound:
-            client.create_work_pool(WorkPoolCreate(name=name, type="process", concurrency_limit=limit))
-    return [f"work pool {name}: {limit} runs at once" for name, limit in limits.items()]
 
 
 def make_limits(client: "SyncPrefectClient", names: list[str]) -> list[str]:
