@@ -101,11 +101,3 @@ class ProgressBars(logging.Handler):
                 self._bars[name] = made
         except Exception as error:
             logger.warning("No bar for %s: %s", stage, error)
-
-
-def show_progress() -> None:
-    """Have this process's stages shown as bars, once."""
-    heard = logging.getLogger("stitchedit.progress")
-    heard.setLevel(logging.INFO)
-    if not any(isinstance(handler, ProgressBars) for handler in heard.handlers):
-        heard.addHandler(ProgressBars())

@@ -9,10 +9,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.artifacts import show_edit, show_progress
+from flows.artifacts import show_edit
 from flows.attempts import begin
 from flows.edit_request import EditRequest, check_request
 from flows.export import destination, export_result
+from flows.run_log import shown
 from stitchedit.landmarks import resolve_backend
 from storage.artifact import Source
 from storage.errors import DamagedError
@@ -83,12 +84,14 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
 def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
     begin()
-    show_progress()
     if request.origin:
         fetch(request.origin, request.video)
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
-    with recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run:
+    with (
+        shown(source.path.name),
+        recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run,
+    ):
         return _repaired(lambda: _run_and_export(store, run, request, source, output))
 
 

@@ -1,6 +1,7 @@
 """From a clip to the same clip with another face; and how little of it is done twice."""
 
 import json
+import logging
 import shutil
 import time
 from fractions import Fraction
@@ -129,6 +130,14 @@ def test_an_output_that_was_deleted_is_there_again(copied, edit_once):
     edit_once(copied.request)
 
     assert copied.request.output.read_bytes() == copied.output.read_bytes()
+
+
+def test_every_stage_is_in_the_log_of_the_run(copied, edit_once, caplog):
+    caplog.set_level(logging.INFO, "prefect.task_runs")
+    edit_once(copied.request)
+    lines = [record.getMessage() for record in caplog.records if record.name == "prefect.task_runs"]
+    for stage in STAGES:
+        assert any(f"clip={copied.source.path.name} stage={stage} event=cached key=" in line for line in lines), stage
 
 
 def test_the_numbers_are_on_prefects_page_of_the_run(finished):
