@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import cv2
+import httpx
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
@@ -31,14 +32,17 @@ logger = logging.getLogger(__name__)
 
 
 def show_edit(title: str, report: Artifact, measures: list[Artifact], written: Path) -> None:
-    """Make `edit-summary`, `edit-numbers`, `edit-sheet` and `edit-report` for this run."""
+    """Make `edit-summary`, `edit-numbers`, `edit-sheet` and `edit-report` for this run, if the server is there."""
     files = exported_files(written)
-    create_markdown_artifact((report.path / SUMMARY).read_text(), key="edit-summary", description=title)
-    create_table_artifact(numbers_table(measures), key="edit-numbers", description=title)
-    sheet = picture_uri(files["sheet"], SHEET_WIDTH)
-    if sheet:
-        create_image_artifact(sheet, key="edit-sheet", description=title)
-    link_page(files["report"], "edit-report")
+    try:
+        create_markdown_artifact((report.path / SUMMARY).read_text(), key="edit-summary", description=title)
+        create_table_artifact(numbers_table(measures), key="edit-numbers", description=title)
+        sheet = picture_uri(files["sheet"], SHEET_WIDTH)
+        if sheet:
+            create_image_artifact(sheet, key="edit-sheet", description=title)
+        link_page(files["report"], "edit-report")
+    except httpx.HTTPError as error:
+        logger.warning("%s is done; Prefect's page does not show it: %s", written, error)
 
 
 def link_page(page: Path, key: str) -> None:
