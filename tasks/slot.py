@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import PrefectException
 
 from tasks.progress import tell
 
@@ -16,7 +16,7 @@ LEASE_S = 60.0  # a slot whose holder was killed is free again after that
 AWAY_S = 900.0  # that a server may be away while a slot is wanted
 ASK_S = 5.0  # between two tries then
 
-AWAY = (httpx.HTTPError, PrefectException)  # what it looks like
+AWAY = (httpx.HTTPError, ConcurrencySlotAcquisitionError)  # what it looks like
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def device_slot() -> Iterator[None]:
     """Wait until the device is free, and hold it. A server that is restarted meanwhile is waited for.
 
     Raises:
-        PrefectException: the server was away for longer than AWAY_S.
+        ConcurrencySlotAcquisitionError: the server was away for longer than AWAY_S.
     """
     name = os.environ.get(SLOT)
     if not name:

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from prefect.concurrency.sync import ConcurrencySlotAcquisitionError
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from tasks import slot
 from tasks.slot import SLOT, device_slot
