@@ -101,13 +101,7 @@ def encoder(
     teachers = Teachers(networks.generator(device), networks.perceptual(device), samples)
     log, checkpoint = TrainingLog(work / "encoder.csv"), work / "encoder.pt"
     student = _student(teachers, plan.encoder, begin, go_on=checkpoint.exists())
-    with bar() as progress:
-        shown = progress.add_task("encoder", total=plan.encoder.steps)
-
-        def on_step(step: int, losses: dict[str, float]) -> None:
-            log(step, losses)
-            progress.update(shown, completed=step)
-
+    with log.shown("encoder", plan.encoder.steps) as on_step:
         student = train_encoder(student, teachers, plan.encoder, checkpoint, on_step)
     state = {name: value.half().cpu().numpy() for name, value in student.state_dict().items()}
     quality = measure_encoder(
@@ -146,13 +140,7 @@ def heads(
     else:
         load_heads(generator, {name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
     log = TrainingLog(work / "heads.csv")
-    with bar() as progress:
-        shown = progress.add_task("heads", total=plan.heads.steps)
-
-        def on_step(step: int, losses: dict[int, float]) -> None:
-            log(step, {f"mse {size}": loss for size, loss in losses.items()})
-            progress.update(shown, completed=step)
-
+    with log.shown("heads", plan.heads.steps) as on_step:
         fit_heads(generator, samples, plan.heads, work / "heads.pt", on_step)
     state = {
         f"{size}.{name}": value.cpu().numpy()
@@ -188,13 +176,7 @@ def occlusion(
         network = start_occlusion_net(networks.face_parser("cpu"), plan.occlusion)
     else:
         network = load_occlusion_net({name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
-    with bar() as progress:
-        shown = progress.add_task("occlusion", total=plan.occlusion.steps)
-
-        def on_step(step: int, losses: dict[str, float]) -> None:
-            log(step, losses)
-            progress.update(shown, completed=step)
-
+    with log.shown("occlusion", plan.occlusion.steps) as on_step:
         network = train_occlusion_net(
             network.to(networks.choose_device(device)), samples, plan.occlusion, checkpoint, on_step
         )

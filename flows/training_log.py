@@ -1,7 +1,8 @@
 """What a training says while it runs: rows of a CSV, curves in a PNG, a bar in the terminal."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,6 +26,18 @@ class TrainingLog:
             names = sorted({name for seen in self._seen for name in seen})
             self.write(step, {name: _mean(name, self._seen) for name in names})
             self._seen.clear()
+
+    @contextmanager
+    def shown(self, name: str, steps: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+        """A bar; what the block gets is to be called with the losses of every step."""
+        with bar() as progress:
+            task = progress.add_task(name, total=steps)
+
+            def on_step(step: int, losses: Mapping[str, float]) -> None:
+                self(step, losses)
+                progress.update(task, completed=step)
+
+            yield on_step
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One row for each of `values`, as they are."""

@@ -87,10 +87,20 @@ class RunRecord:
 
 def runs(store: Store) -> list[Run]:
     """Every recorded run, the oldest first. Records that cannot be read are left out."""
-    names = [listed.name.rpartition("/")[2].removesuffix(".json") for listed in store.place.objects.names(f"{FOLDER}/")]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        found = pool.map(lambda name: read_run(store, name), names)
-        return sorted((run for run in found if run), key=lambda run: run.name)
+        return [run for run in pool.map(lambda name: read_run(store, name), _names(store)) if run]
+
+
+def run_of(store: Store, flow_run: str | None) -> Run | None:
+    """The last record of one of Prefect's runs; the newest ones are looked at first, and no more than needed."""
+    records = (read_run(store, name) for name in reversed(_names(store)))
+    return next((run for run in records if run and run.flow_run == flow_run), None)
+
+
+def _names(store: Store) -> list[str]:
+    """Of every record, the oldest first."""
+    listed = store.place.objects.names(f"{FOLDER}/")
+    return sorted(one.name.rpartition("/")[2].removesuffix(".json") for one in listed)
 
 
 def read_run(store: Store, name: str) -> Run | None:

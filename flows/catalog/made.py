@@ -6,7 +6,7 @@ from typing import Any
 from flows.catalog.outcomes import HELD, PUBLISHED, REVIEW, Outcome, StageTime
 from stitchedit.quality import Verdict, worst_of
 from storage.artifact import Artifact
-from storage.runs import runs
+from storage.runs import run_of
 from storage.store import Store
 from tasks.measures import read_verdict
 
@@ -16,7 +16,7 @@ ON_DEVICE = {"occlude", "invert", "tune", "stitch", "measure"}  # stages whose t
 
 def made_by(store: Store, outcome: Outcome) -> Outcome:
     """`outcome` with the verdict and the stages of its run."""
-    run = next((run for run in reversed(runs(store)) if run.flow_run == outcome.flow_run), None)
+    run = run_of(store, outcome.flow_run)
     if run is None:
         return replace(outcome, state=REVIEW, reasons=["the store has no record of the run"])
     verdicts, stages = [], []

@@ -40,7 +40,7 @@ def fit_heads(
     samples: Samples,
     options: HeadOptions,
     checkpoint: Path,
-    on_step: Callable[[int, dict[int, float]], None] = lambda step, loss: None,
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, loss: None,
 ) -> None:
     """Train `generator.heads` of `options.sizes` in place. Continues from `checkpoint` when it exists."""
     heads = nn.ModuleDict({str(size): generator.heads[str(size)] for size in options.sizes}).requires_grad_(True)
@@ -71,7 +71,7 @@ def fit_heads(
             target = target[..., 2 * top : 2 * (top + window), 2 * left : 2 * (left + window)]
             loss = F.mse_loss(drawn, target)
             loss.backward()  # type: ignore[no-untyped-call]
-            losses[size] = loss.item()
+            losses[f"mse {size}"] = loss.item()
         optimizer.step()
         on_step(step + 1, losses)
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:

@@ -7,7 +7,7 @@ import pytest
 
 from storage.artifact import Recipe
 from storage.lease import died, holder
-from storage.runs import read_run, recorded, runs
+from storage.runs import read_run, recorded, run_of, runs
 from storage.store import Store
 from storage.workspace import Workspace
 
@@ -91,3 +91,13 @@ def test_records_of_a_later_version_are_read_and_unreadable_ones_left_out(store:
     assert runs(store) == [record.run]
     assert read_run(store, "20200101T000000-broken") is None
     assert read_run(store, "never there") is None
+
+
+def test_the_last_record_of_one_of_prefects_runs_is_found_among_others(store: Store) -> None:
+    for strength, flow_run in (("1", "a"), ("2", "b"), ("3", "b"), ("4", "c")):
+        with recorded(store, CLIP, SOURCE, f"smile+{strength}", {}, flow_run):
+            pass
+    found = run_of(store, "b")
+    assert found is not None
+    assert found.edit == "smile+3"
+    assert run_of(store, "d") is None
