@@ -145,6 +145,29 @@ def test_a_night_with_a_broken_clip_and_a_lost_process_ends_as_it_should(client,
     until(lambda: any("edit-catalog failed" in text and "2 failed" in text for text in chat[0]), 240)
 
 
+def test_a_server_that_is_lost_and_comes_back_costs_no_run(client, folder, finished, prefect_service, until):
+    words = {"catalog": str(folder / "night.yaml"), "store": str(folder / "store"), "tags": ["good"]}
+    text = (
+        (folder / "night.yaml")
+        .read_text()
+        .replace("smile: 2", "smile: 1.5")
+        .replace("catalog: night", "catalog: again")
+    )
+    (folder / "again.yaml").write_text(text.replace('"stitch.steps=2"', '"stitch.steps=30"'))
+    words["catalog"] = str(folder / "again.yaml")
+    night = started(client, "edit-catalog/nightly", parameters={"request": NIGHTLY | words})
+    (child,) = until(lambda: children(client, night), 240)
+    until(lambda: is_computing(client, child.id, "stitch"), 300)
+    prefect_service.kill()
+    time.sleep(8)
+    prefect_service.start()
+
+    until(lambda: state_of(client, night).is_completed(), 400)
+    assert state_of(client, child.id).is_completed()
+    assert client.read_flow_run(child.id).run_count == 1
+    assert len(children(client, night)) == 1
+
+
 def test_a_cancelled_run_stops_computing_at_once_and_can_go_on(client, folder, finished, until):
     words = {"video": str(folder / "phone.mp4"), "edits": [{"direction": "smile", "strength": 1}]}
     words |= {"store": str(folder / "store"), "output": str(folder / "cancelled.mp4")}
@@ -170,29 +193,6 @@ def test_a_cancelled_catalog_cancels_what_it_started(client, folder, until):
 
     until(lambda: state_of(client, night).is_cancelled(), 240)
     until(lambda: state_of(client, child.id).is_cancelled(), 240)
-
-
-def test_a_server_that_is_lost_and_comes_back_costs_no_run(client, folder, finished, prefect_service, until):
-    words = {"catalog": str(folder / "night.yaml"), "store": str(folder / "store"), "tags": ["good"]}
-    text = (
-        (folder / "night.yaml")
-        .read_text()
-        .replace("smile: 2", "smile: 1.5")
-        .replace("catalog: night", "catalog: again")
-    )
-    (folder / "again.yaml").write_text(text.replace('"stitch.steps=2"', '"stitch.steps=60"'))
-    words["catalog"] = str(folder / "again.yaml")
-    night = started(client, "edit-catalog/nightly", parameters={"request": NIGHTLY | words})
-    (child,) = until(lambda: children(client, night), 240)
-    until(lambda: is_computing(client, child.id, "stitch"), 300)
-    prefect_service.kill()
-    time.sleep(8)
-    prefect_service.start()
-
-    until(lambda: state_of(client, night).is_completed(), 400)
-    assert state_of(client, child.id).is_completed()
-    assert client.read_flow_run(child.id).run_count == 1
-    assert len(children(client, night)) == 1
 
 
 def test_prometheus_finds_metrics(prefect_service):
