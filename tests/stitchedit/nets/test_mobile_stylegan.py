@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from stitchedit.errors import WeightsError
-from stitchedit.nets.mobile_stylegan import haar, inverse_haar, load_heads, read_mobile_stylegan
+from stitchedit.nets.mobile_stylegan import haar, inverse_haar, load_heads
+from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.openvino_ir import read_constants
 from stitchedit.train.samples import SampleOptions, draw_codes
 from tasks import networks
