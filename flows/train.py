@@ -23,7 +23,7 @@ from flows.directions import train_directions
 from flows.training_log import TrainingLog, bar
 from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
-from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads
+from stitchedit.nets.mobile_stylegan import HALF, MobileStyleGAN, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import load_occlusion_net
 from stitchedit.train.encoder import EncoderOptions, Teachers, measure_encoder, start_encoder, train_encoder
@@ -134,7 +134,7 @@ def heads(
     """
     keep_freed_memory()
     plan = load_options("heads", HeadTraining, options or [])
-    samples = drawn_samples(work / "head-samples", plan.samples, 1024, plan.processes, device)
+    samples = drawn_samples(work / "head-samples", plan.samples, HALF, plan.processes, device)
     generator = published_generator(plan.heads.sizes).to(networks.choose_device(device))
     if begin is None:
         least_squares_start(generator, samples, plan.heads)

@@ -29,19 +29,19 @@ def shown(key):
 
 
 def test_a_stage_that_lasts_has_one_bar_that_reaches_its_end(bars):
-    progress = Progress("stitch", "faces", "stitch person 2")
+    progress = Progress("lasting", "faces", "lasting person 2")  # no stage of a run: their bars are on this server too
     for done in range(1, 4):
         progress._last = 0.0
         progress(done, 3)
-    (bar,) = shown("progress-stitch")
+    (bar,) = shown("progress-lasting")
     assert bar.data == 100
-    assert bar.description == "stitch person 2: 3 of 3 faces"
+    assert bar.description == "lasting person 2: 3 of 3 faces"
 
 
 def test_a_stage_that_is_done_at_once_has_none(bars, monkeypatch):
     monkeypatch.setattr(artifacts, "SHORT_S", 60)
-    Progress("decode", "frames")(10, 10)
-    assert not shown("progress-decode")
+    Progress("short", "frames")(10, 10)
+    assert not shown("progress-short")
 
 
 def test_a_server_that_is_away_stops_nothing(bars, monkeypatch, caplog):
