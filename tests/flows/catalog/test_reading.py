@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.catalog.documents import CatalogError
 from flows.catalog.entries import Catalog
-from flows.catalog.reading import CatalogError, open_catalog
+from flows.catalog.reading import open_catalog
 from stitchedit.errors import InputError
 
 CONSENT = "{by: Anna Example, on: 2026-10-01, reference: release-17.pdf}"

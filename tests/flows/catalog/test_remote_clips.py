@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.catalog.documents import CatalogError
 from flows.catalog.edit_catalog import edit_catalog
 from flows.catalog.jobs import standing
 from flows.catalog.outcomes import MADE
-from flows.catalog.reading import CatalogError, open_catalog
+from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
 from storage.bucket_objects import BucketObjects
 from storage.errors import UnreadableVideoError

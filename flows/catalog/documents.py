@@ -1,0 +1,171 @@
+"""A catalog's file, YAML, CSV or JSON Lines: what it says, and on which line."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stitchedit.edit import parse_edit
+from stitchedit.errors import InputError
+
+CONSENT = "consent_"  # columns of a CSV: consent_by, consent_on, consent_reference
+
+Place = tuple[str | int, ...]  # keys and indices from the top, as pydantic gives them
+
+
+class CatalogError(InputError):
+    """A catalog that cannot be run, with everything that is wrong in it."""
+
+    def __init__(self, path: Path, problems: Sequence[tuple[int, str]]) -> None:
+        lines = [f"{path}:{line}: {text}" for line, text in sorted(set(problems))]
+        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+        super().__init__("\n".join([*lines, f"{path.name} has {count}; nothing was run."]))
+        self.problems = sorted(set(problems))
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a file says, and where it says so."""
+
+    words: Any
+    line: Callable[[Place], int]
+    problems: list[tuple[int, str]]
+
+
+def read_document(path: Path) -> Document:
+    """What the catalog at `path` says.
+
+    Raises:
+        InputError: it cannot be read as what its name says.
+    """
+    if path.suffix.lower() not in READERS:
+        raise InputError(f"{path.name} is not a catalog: its name ends in none of {', '.join(READERS)}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Give the path of a text file in UTF-8.") from error
+    return READERS[path.suffix.lower()](path, text)
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without dates, which are text until they are checked, and without `on` and `no` for true and false."""
+
+
+PlainLoader.yaml_implicit_resolvers = {
+    first: [
+        (tag, re.compile("true|false", re.IGNORECASE) if tag == "tag:yaml.org,2002:bool" else pattern)
+        for tag, pattern in found
+        if tag != "tag:yaml.org,2002:timestamp"
+    ]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _read_yaml(path: Path, text: str) -> Document:
+    try:
+        root = yaml.compose(text, PlainLoader)
+        words = yaml.load(text, PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise CatalogError(path, [(mark.line + 1 if mark else 1, f"no YAML: {error.problem}")]) from error
+    if not isinstance(words, dict):
+        raise CatalogError(path, [(1, "A catalog has `catalog: NAME` and `clips:` at its top.")])
+
+    def line(place: Place) -> int:
+        node = root
+        for key in place:
+            inner = _child(node, key)
+            if inner is None:
+                break
+            node = inner
+        assert node is not None
+        return int(node.start_mark.line) + 1
+
+    return Document(words, line, list(_twice(root)))
+
+
+def _child(node: Any, key: str | int) -> Any:
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key]
+    if isinstance(node, yaml.MappingNode):
+        return next((value for name, value in node.value if name.value == str(key)), None)
+    return None
+
+
+def _twice(node: Any) -> Iterator[tuple[int, str]]:
+    """Keys that a mapping has more than once: YAML takes the last one and says nothing."""
+    children = node.value if isinstance(node, yaml.MappingNode | yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        seen = Counter(name.value for name, _ in children)
+        yield from (
+            (name.start_mark.line + 1, f"{name.value!r} is there more than once")
+            for name, _ in children
+            if seen[name.value] > 1
+        )
+        children = [value for _, value in children]
+    for child in children:
+        yield from _twice(child)
+
+
+def _read_lines(path: Path, text: str) -> Document:
+    """JSON Lines: a clip a line. A line with `catalog` says what holds for all, as in YAML."""
+    head: dict[str, Any] = {"catalog": path.stem}
+    clips, lines, problems = [], [], []
+    for number, written in enumerate(text.splitlines(), 1):
+        if not written.strip():
+            continue
+        try:
+            words = json.loads(written)
+        except ValueError as error:
+            problems.append((number, f"no JSON: {error}"))
+            continue
+        if isinstance(words, dict) and "catalog" in words and "source" not in words:
+            head |= words
+        else:
+            clips.append(words)
+            lines.append(number)
+    return Document({**head, "clips": clips}, _line_of(lines), problems)
+
+
+def _read_csv(path: Path, text: str) -> Document:
+    """A clip a row. Edits are written `smile=+2 age=-3`; tags and options are parted by spaces."""
+    reader = csv.DictReader(text.splitlines())
+    clips, lines, problems = [], [], []
+    for row in reader:
+        try:
+            clips.append(_from_row(row))
+            lines.append(reader.line_num)
+        except (InputError, AttributeError) as error:
+            told = error if isinstance(error, InputError) else "it has more fields than the first line has names"
+            problems.append((reader.line_num, str(told)))
+    return Document({"catalog": path.stem, "clips": clips}, _line_of(lines), problems)
+
+
+def _from_row(row: dict[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {name: text.strip() for name, text in row.items() if text and text.strip()}
+    for name in ("tags", "options"):
+        if name in given:
+            given[name] = given[name].split()
+    if "edits" in given:
+        given["edits"] = dict(map(parse_edit, given["edits"].split()))
+    if "face" in given:
+        given["faces"] = {given.pop("face"): {}}
+    consent = {name.removeprefix(CONSENT): given.pop(name) for name in list(given) if name.startswith(CONSENT)}
+    return given | ({"consent": consent} if consent else {})
+
+
+def _line_of(lines: list[int]) -> Callable[[Place], int]:
+    def line(place: Place) -> int:
+        is_clip = len(place) > 1 and place[0] == "clips" and isinstance(place[1], int)
+        return lines[place[1]] if is_clip else 1  # type: ignore[index]
+
+    return line
+
+
+READERS = {".yaml": _read_yaml, ".yml": _read_yaml, ".jsonl": _read_lines, ".csv": _read_csv}
