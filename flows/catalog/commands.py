@@ -63,10 +63,12 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
     as_json: AsJson = False,
 ) -> None:
     """Edit every clip of a catalog that is new or changed. One that fails stops no other; exit code 1 says so."""
-    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - imports torch
-
-    opened, console = open_catalog(catalog, scratch), Console(stderr=as_json)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - imports torch and Prefect
+    from storage.store import open_store  # noqa: PLC0415
+
+    kept = open_store(store, scratch)
+    opened, console = open_catalog(catalog, scratch, kept), Console(stderr=as_json)
     from flows.catalog.edit_catalog import edit_catalog  # noqa: PLC0415
     from flows.catalog.jobs import wanted_clips  # noqa: PLC0415
     from flows.catalog.request import CatalogRequest  # noqa: PLC0415
@@ -80,7 +82,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
         stop_on_signal(console)
         state = edit_catalog(request, return_state=True)
     shown = replace(opened, clips=wanted_clips(opened, request.tags))
-    _show(opened, _outcomes(shown, request.open_store(), request), console, as_json)
+    _show(opened, _outcomes(shown, kept, request), console, as_json)
     console.print(escape(state.message or ""), soft_wrap=True)
     if not state.is_completed():
         raise typer.Exit(1)
@@ -163,8 +165,8 @@ def _opened(catalog: Path, store: str, scratch: Path | None, device: str) -> tup
     from flows.catalog.reading import open_catalog  # noqa: PLC0415
     from flows.catalog.request import CatalogRequest  # noqa: PLC0415
 
-    opened = open_catalog(catalog, scratch)
-    return opened, CatalogRequest(catalog=opened.path, store=store, scratch=scratch, device=device)
+    request = CatalogRequest(catalog=catalog.absolute(), store=store, scratch=scratch, device=device)
+    return open_catalog(catalog, scratch, request.open_store()), request
 
 
 def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outcome"]:

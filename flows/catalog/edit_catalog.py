@@ -38,7 +38,8 @@ POLL_S = 0.5
 def edit_catalog(request: CatalogRequest) -> State[Any]:
     """Edit the clips of a catalog that are new or changed. What is in the store is not computed again."""
     begin()
-    opened, store = open_catalog(request.catalog, request.scratch), request.open_store()
+    store = request.open_store()
+    opened = open_catalog(request.catalog, request.scratch, store)
     night = Night(opened, request, store)
     with local_client() as client:
         slot = f"stitchedit-{request.device.replace(':', '-')}"

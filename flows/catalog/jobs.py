@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.catalog.children import Child
-from flows.catalog.clips import CatalogClip
+from flows.catalog.clips import HOLD, CatalogClip
 from flows.catalog.outcomes import LOST, MADE, Outcome, outcome_id, read_outcome
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
@@ -24,7 +24,6 @@ from storage.video import probe
 from storage.video_output import output_suffix
 from tasks.code import code_digest
 
-HOLD = "held"  # folder beside the catalog for results judged `fail`
 ERRORS = (StitchEditError, StorageError, OSError)
 
 

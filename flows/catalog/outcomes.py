@@ -1,15 +1,18 @@
 """What became of a clip of a catalog: kept in the store, so that the next run knows, wherever it is."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from flows.edit_request import EditRequest
+from flows.export import exported_files
 from storage.store import Store
 
 FOLDER = "catalogs"
+CONNECTIONS = 8
 
 PUBLISHED, REVIEW, HELD, REJECTED = "published", "review", "held", "rejected"
 FAILED, TIMED_OUT, CRASHED, CANCELLED = "failed", "timed out", "crashed", "cancelled"
@@ -81,6 +84,15 @@ def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
         return Outcome(**{**known, "file": tuple(known["file"])}, stages=stages)
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def recorded_files(store: Store, catalog: str) -> set[Path]:
+    """Every file that runs of a catalog left outside of the store, of clips and recipes that are gone, too."""
+    listed = store.place.objects.names(f"{FOLDER}/{catalog}/")
+    identities = [one.name.rpartition("/")[2].removesuffix(".json") for one in listed]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        known = [one for one in pool.map(lambda identity: read_outcome(store, catalog, identity), identities) if one]
+    return {file for one in known for place in (one.place, Path(one.output)) for file in exported_files(place).values()}
 
 
 def _name(catalog: str, identity: str) -> str:

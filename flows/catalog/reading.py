@@ -11,12 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.catalog.clips import CatalogClip, clips_of
+from flows.catalog.clips import NO_OUTPUT, CatalogClip, clips_of, without_results
 from flows.catalog.documents import CatalogError, Place, read_document
 from flows.catalog.entries import Catalog, Entry, Recipe, request_of
+from flows.catalog.outcomes import recorded_files
 from flows.edit_request import check_words
 from stitchedit.errors import StitchEditError
 from storage.remote_clips import SCHEME
+from storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,12 @@ class OpenCatalog:
         return self.path.parent
 
 
-def open_catalog(path: Path, scratch: Path | None = None) -> OpenCatalog:
-    """Read and check the catalog at `path`; clips of a bucket have, or will have, copies in `scratch`.
+def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = None) -> OpenCatalog:
+    """Read and check the catalog at `path`.
+
+    Args:
+        scratch: where clips of a bucket have, or will have, copies.
+        store: of the catalog's runs; with it, what they wrote into a watched folder is known to be no clip.
 
     Raises:
         CatalogError: it is wrong somewhere; all problems are named with their lines.
@@ -54,13 +60,15 @@ def open_catalog(path: Path, scratch: Path | None = None) -> OpenCatalog:
             (document.line(problem["loc"]), f"{_name(problem['loc'])}: {problem['msg']}") for problem in error.errors()
         ]
         raise CatalogError(path, [*document.problems, *problems]) from error
-    opened = OpenCatalog(path, catalog, [])
-    problems = [*document.problems]
+    problems, clips = [*document.problems], []
     for index, entry in enumerate(catalog.clips):
         line = document.line(("clips", index))
-        found = list(clips_of(entry, line, opened.folder, scratch))
-        problems += [(line, text) for text in _problems(entry, catalog, opened.folder, found)]
-        opened.clips.extend(found)
+        found = list(clips_of(entry, line, path.parent, scratch))
+        problems += [(line, text) for text in _problems(entry, catalog, path.parent, found)]
+        clips.extend(found)
+    if store and any(clip.found for clip in clips):
+        clips = without_results(clips, path.parent, store.folder, recorded_files(store, catalog.catalog))
+    opened = OpenCatalog(path, catalog, clips)
     problems += _clashes(opened)
     if problems:
         raise CatalogError(path, problems)
@@ -102,7 +110,7 @@ def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
     for clip in opened.clips:
         try:
             output = clip.request(opened.folder, ".mp4").output
-        except (StitchEditError, ValidationError, KeyError, IndexError, ValueError):
+        except NO_OUTPUT:
             continue  # told already
         assert output is not None
         other = first.setdefault(output, clip)
