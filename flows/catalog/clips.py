@@ -7,13 +7,13 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from flows.catalog.entries import Entry, request_of
+from flows.catalog.outcomes import HOLD
 from flows.edit_request import EditRequest
 from flows.export import exported_files
 from stitchedit.errors import StitchEditError
 from storage.remote_clips import SCHEME, RemoteClip, remote_clips
 from storage.video_output import FORMATS
 
-HOLD = "held"  # folder beside the catalog for results judged `fail`
 NO_OUTPUT = (StitchEditError, LookupError, ValueError, AttributeError, TypeError)
 """What a pattern for `output` raises that names no file; `_problems` in reading.py tells why."""
 

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,10 +40,10 @@ DECIDE_EXAMPLES = """
 
   stitchedit approve nightly.yaml interview.mp4
 
-  stitchedit reject nightly.yaml interview.mp4 --by anna
+  stitchedit reject nightly.yaml interview_smile+2.mp4 --by anna
 """
 CatalogFile = Annotated[Path, typer.Argument(help="YAML, CSV or JSON Lines; see `stitchedit schema`.")]
-ClipName = Annotated[str, typer.Argument(help="The clip's file name, or its path as the catalog finds it.")]
+ClipName = Annotated[str, typer.Argument(help="Name or path of the clip, or of its result.")]
 By = Annotated[str | None, typer.Option(help="Who decides; the one who is logged in unless given.")]
 COLORS = dict.fromkeys(("published", "unchanged"), "green") | dict.fromkeys(("review", "held"), "yellow")
 COLORS |= dict.fromkeys(("new", "changed"), "cyan")
@@ -180,35 +178,39 @@ def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as
     if as_json:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
         return
-    table = Table("clip", "edit", "state", "why", "s", title=opened.name)
+    table = Table("clip", "result", "state", "why", "s", title=opened.name)
     for outcome in outcomes:
-        why = outcome.error or "; ".join(outcome.reasons)
+        why = "; ".join(outcome.why)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.0f}"
         state = f"[{COLORS.get(outcome.state, 'red')}]{outcome.state}[/]"
-        table.add_row(escape(Path(outcome.source).name), outcome.edit, state, escape(why), seconds)
+        named = (escape(Path(path).name) for path in (outcome.source, outcome.output))
+        table.add_row(*named, state, escape(why), seconds)
     console.print(table)
 
 
 def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | None) -> None:
-    from flows.catalog.outcomes import MADE, PUBLISHED, REJECTED, write_outcome  # noqa: PLC0415
-    from flows.export import exported_files  # noqa: PLC0415
+    from flows.catalog.decisions import decide  # noqa: PLC0415
+    from flows.catalog.outcomes import MADE, write_outcome  # noqa: PLC0415
     from stitchedit.errors import InputError  # noqa: PLC0415
 
     opened, request = given
     store = request.open_store()
-    found = [one for one in _outcomes(opened, store, request) if name in {one.source, Path(one.source).name}]
+    found = [one for one in _outcomes(opened, store, request) if name in _names(one, opened)]
     if len(found) != 1:
-        raise InputError(f"{name}: {len(found)} clips of {opened.name} are called so. `stitchedit status` lists them.")
+        listed = ", ".join(os.path.relpath(one.output, opened.folder) for one in found)
+        way_out = f"Name the result: {listed}" if found else "`stitchedit status` lists them"
+        raise InputError(f"{name}: {len(found)} clips of {opened.name} are called so. {way_out}.")
     (outcome,) = found
     if outcome.state not in MADE:
         raise InputError(f"{name} is {outcome.state}: there is no result to be {what}. Run the catalog first.")
-    state = PUBLISHED if what == "approved" else REJECTED
-    decision = {"what": what, "by": by or os.environ.get("USER", "somebody"), "on": f"{datetime.now(UTC):%Y-%m-%d}"}
-    decided = replace(outcome, state=state, decision=decision)
-    moves = zip(exported_files(outcome.place).values(), exported_files(decided.place).values(), strict=True)
-    for source, target in moves:
-        if source != target and source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(source, target)  # the two may lie on different disks
+    there = outcome.place.exists()
+    decided = decide(outcome, what, by or os.environ.get("USER", "somebody"))
     write_outcome(store, opened.name, decided)
-    print(f"{Path(outcome.source).name}: {outcome.state} before, {state} now, {decided.place}")
+    gone = "" if there else "; its files are gone, and the next run writes them"
+    print(f"{Path(outcome.source).name}: {outcome.state} before, {decided.state} now, {decided.place}{gone}")
+
+
+def _names(outcome: "Outcome", opened: "OpenCatalog") -> set[str]:
+    """What a clip can be called by: path, path from the catalog, or name, of itself or of its result."""
+    paths = (outcome.source, outcome.output)
+    return {name for path in paths for name in (path, os.path.relpath(path, opened.folder), Path(path).name)}

@@ -1,5 +1,6 @@
 """A catalog, every night: each clip in a run of its own, so that one that fails stops no other."""
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
@@ -22,9 +24,10 @@ from flows.catalog.children import (
     local_client,
     outcome_state,
 )
-from flows.catalog.jobs import Job, first_line, nothing_yet, prepared, wanted_clips
+from flows.catalog.decisions import settled, to_send
+from flows.catalog.jobs import Job, first_line, in_order, nothing_yet, prepared, run_name, wanted_clips
 from flows.catalog.made import made_by
-from flows.catalog.outcomes import CRASHED, LOST, Outcome, outcome_id, write_outcome
+from flows.catalog.outcomes import CRASHED, LOST, Outcome, outcome_id, read_outcome, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest
 from flows.catalog.summary import counts_of, summary_markdown, summary_table, write_summary
@@ -32,6 +35,8 @@ from storage.store import Store
 from tasks.progress import Progress, tell
 
 POLL_S = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 @flow(name="edit-catalog", persist_result=False, on_cancellation=[cancel_children])
@@ -50,14 +55,22 @@ def edit_catalog(request: CatalogRequest) -> State[Any]:
             client.upsert_global_concurrency_limit_by_name(slot, request.slots)
         outcomes = night.run(children)
     page = write_summary(opened, outcomes)
-    create_markdown_artifact(summary_markdown(opened, outcomes), key="catalog-summary", description=opened.name)
-    create_table_artifact(summary_table(outcomes), key="catalog-clips", description=opened.name)
-    link_page(page, "catalog-page")
+    show_catalog(opened, outcomes, page)
     counts = counts_of(outcomes)
     clips = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no clip is there"
     told = f"{opened.name}: {clips}; {page}"
     lost = sum(counts.get(state, 0) for state in LOST)
     return Failed(message=told) if lost else Completed(message=told)
+
+
+def show_catalog(opened: OpenCatalog, outcomes: list[Outcome], page: Path) -> None:
+    """Make `catalog-summary`, `catalog-clips` and `catalog-page` for this run, if the server is there."""
+    try:
+        create_markdown_artifact(summary_markdown(opened, outcomes), key="catalog-summary", description=opened.name)
+        create_table_artifact(summary_table(outcomes), key="catalog-clips", description=opened.name)
+        link_page(page, "catalog-page")
+    except httpx.HTTPError as error:
+        logger.warning("%s is done; Prefect's page does not show it: %s", opened.name, error)
 
 
 @dataclass
@@ -82,9 +95,8 @@ class Night:
                 found[outcome_id(job.request)] = job.before or nothing_yet(job)
                 jobs.append(job)
         tell("catalog", "noted", text=f"{len(jobs)} of {len(found)} clips are new or changed.")
-        jobs.sort(key=lambda job: (-job.clip.entry.priority, job.cost))
         progress = Progress("catalog", "clips")
-        for done, outcome in enumerate(self._run_all(jobs, children), 1):
+        for done, outcome in enumerate(self._run_all(in_order(jobs), children), 1):
             found[outcome.id] = outcome
             self._keep(outcome)
             progress(done, len(jobs))
@@ -116,10 +128,10 @@ class Night:
         job.attempts += 1
         job.started = datetime.now(UTC).isoformat(timespec="milliseconds")
         tags = [f"catalog:{self.opened.name}", *job.clip.entry.tags]
-        output = job.request.output
-        assert output is not None
-        output.parent.mkdir(parents=True, exist_ok=True)
-        job.child = children.start(job.request, f"{self.opened.name}-{output.stem}", tags)
+        job.sent = to_send(job.request, job.before)
+        assert job.sent.output is not None
+        job.sent.output.parent.mkdir(parents=True, exist_ok=True)
+        job.child = children.start(job.sent, run_name(self.opened, job), tags)
         tell("catalog", "noted", text=f"{job.clip.source.name}: started")
         return job
 
@@ -135,6 +147,8 @@ class Night:
 
     def _outcome(self, job: Job, state: State[Any]) -> Outcome:
         assert job.child is not None
+        assert job.sent is not None
+        job.before = read_outcome(self.store, self.opened.name, outcome_id(job.request))  # somebody may have decided
         outcome = replace(
             nothing_yet(job),
             flow_run=str(job.child.flow_run),
@@ -143,5 +157,5 @@ class Night:
             attempts=job.attempts,
         )
         if state.is_completed():
-            return made_by(self.store, outcome)
+            return settled(made_by(self.store, outcome), job.sent)
         return replace(outcome, state=outcome_state(state), error=first_line(state.message))

@@ -1,6 +1,7 @@
 """Which clips of a catalog have to be edited, which are as they were, and which cannot be."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -8,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.catalog.children import Child
-from flows.catalog.clips import HOLD, CatalogClip
-from flows.catalog.outcomes import LOST, MADE, Outcome, outcome_id, read_outcome
+from flows.catalog.clips import CatalogClip
+from flows.catalog.outcomes import LOST, MADE, REJECTED, Outcome, hold_folder, outcome_id, read_outcome, recipe_of
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
 from flows.edit_request import EditRequest, check_request
@@ -21,7 +22,7 @@ from storage.errors import StorageError
 from storage.remote_clips import fetch
 from storage.store import Store
 from storage.video import probe
-from storage.video_output import output_suffix
+from storage.video_output import FORMATS, output_suffix
 from tasks.code import code_digest
 
 ERRORS = (StitchEditError, StorageError, OSError)
@@ -38,6 +39,7 @@ class Job:
     plan: Plan | None = None
     attempts: int = 0
     child: Child | None = None
+    sent: EditRequest | None = None  # what the run was asked for
     started: str = ""
 
 
@@ -47,23 +49,23 @@ def wanted_clips(opened: OpenCatalog, tags: list[str]) -> list[CatalogClip]:
 
 
 def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Job | Outcome:
-    """A job for the clip; or its outcome, because nothing changed since, or because it cannot be edited at all."""
-    try:
-        if clip.remote:
-            fetch(clip.remote.url, clip.source)
-    except ERRORS as error:
-        return replace(nothing_yet(_job(clip, opened, request, store)[0]), error=first_line(str(error)))
+    """A job for the clip; or its outcome, because nothing changed since, or because it cannot be edited at all.
+
+    A clip of a bucket is brought only if there is something to do with it.
+    """
     job, unreadable = _job(clip, opened, request, store)
-    if unreadable:
-        return replace(nothing_yet(job), error=unreadable)
     if is_done(job):
         assert job.before is not None
         return unchanged(job.before)
-    assert job.request.output is not None
-    job.request.output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        check_request(job.request)
-        plan = plan_edit(job.request)
+        if clip.remote:
+            fetch(clip.remote.url, clip.source)
+            job, unreadable = _job(clip, opened, request, store)
+        if unreadable:
+            return replace(nothing_yet(job), error=unreadable)
+        checked = _placeable(job.request)
+        check_request(checked)
+        plan = plan_edit(checked)
     except ERRORS as error:
         return replace(nothing_yet(job), error=first_line(str(error)))
     known = all(stage.seconds is not None for stage in plan.stages if stage.state != "cached")
@@ -71,12 +73,27 @@ def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
     return replace(job, cost=cost, plan=plan)
 
 
+def in_order(jobs: Iterable[Job]) -> list[Job]:
+    """Higher priority first; of one priority, what is expected to cost less."""
+    return sorted(jobs, key=lambda job: (-job.clip.entry.priority, job.cost))
+
+
+def _placeable(request: EditRequest) -> EditRequest:
+    """The request with a result in the folder that is there already, so that it can be checked and nothing is made."""
+    output = request.output
+    assert output is not None
+    if output.parent.exists():
+        return request
+    there = next(folder for folder in output.parents if folder.exists())
+    return request.model_copy(update={"output": there / f".{output.name}"})
+
+
 def standing(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Outcome:
     """What is known of a clip now: its last outcome, or that it is `new` or `changed`."""
     job, _ = _job(clip, opened, request, store)
     if job.before is None:
         return replace(nothing_yet(job), state="new")
-    holds = is_done(job) or (job.before.state in LOST and job.before.file == clip.file)
+    holds = is_done(job) or (job.before.state in LOST and is_same(job))
     return job.before if holds else replace(nothing_yet(job), state="changed")
 
 
@@ -86,32 +103,49 @@ def unchanged(before: Outcome) -> Outcome:
 
 
 def _job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> tuple[Job, str | None]:
-    """The clip with its request and its last outcome; and why it cannot be read, if so."""
-    changes = {
-        "store": request.store,
-        "scratch": request.scratch,
-        "device": request.device,
-        "hold": opened.folder / HOLD,
-    }
-    suffix, unreadable = clip.source.suffix, None
+    """The clip with its request and its last outcome; and why it cannot be read, if so.
+
+    What suffix the result has follows from the clip; from what is known of it, where the clip is not here to be read.
+    """
+    places = {"store": request.store, "scratch": request.scratch, "device": request.device}
+    suffixes, unreadable = [clip.source.suffix, *FORMATS], None
     try:
-        suffix = output_suffix(probe(clip.source))
+        suffixes = [output_suffix(probe(clip.source))]
     except ERRORS as error:
         unreadable = first_line(str(error))
-    wanted = clip.request(opened.folder, suffix).model_copy(update=changes)
-    return Job(clip, wanted, read_outcome(store, opened.name, outcome_id(wanted)), 0.0), unreadable
+    jobs = []
+    for suffix in dict.fromkeys(suffixes):
+        wanted = clip.request(opened.folder, suffix)
+        assert wanted.output is not None
+        wanted = wanted.model_copy(update={**places, "hold": hold_folder(opened.folder, wanted.output)})
+        jobs.append(Job(clip, wanted, read_outcome(store, opened.name, outcome_id(wanted)), 0.0))
+        if jobs[-1].before:
+            return jobs[-1], unreadable
+    return jobs[0], unreadable
 
 
 def is_done(job: Job) -> bool:
-    """Whether the same was made of the same file by the same code, and lies where it should."""
+    """Whether the same was made of the same file by the same code, and lies where it should.
+
+    A rejected result need not lie anywhere: who throws it away does not ask for it again.
+    """
     before = job.before
     return (
         before is not None
         and before.state in MADE
-        and before.request == job.request.model_dump(mode="json")
-        and before.file == job.clip.file
+        and is_same(job)
         and before.code == stages_code()
-        and before.place.exists()
+        and (before.state == REJECTED or before.place.exists())
+    )
+
+
+def is_same(job: Job) -> bool:
+    """Whether the last run was about the same file and the same recipe."""
+    before = job.before
+    return (
+        before is not None
+        and recipe_of(before.request) == recipe_of(job.request.model_dump(mode="json"))
+        and before.file == job.clip.file
     )
 
 
@@ -141,7 +175,14 @@ def nothing_yet(job: Job) -> Outcome:
         code=stages_code(),
         tags=entry.tags,
         consent=entry.consent.model_dump(mode="json") if entry.consent else None,
+        decision=job.before.decision if job.before else None,
     )
+
+
+def run_name(opened: OpenCatalog, job: Job) -> str:
+    """What its run is called: `night-take1_smile+2-1a2b3c`, as two folders may have a take1."""
+    assert job.request.output is not None
+    return f"{opened.name}-{job.request.output.stem}-{outcome_id(job.request)[:6]}"
 
 
 def first_line(text: str | None) -> str:

@@ -11,7 +11,7 @@ from storage.store import Store
 from tasks.measures import read_verdict
 
 STATES = {"pass": PUBLISHED, "review": REVIEW, "fail": HELD}
-ON_DEVICE = {"occlude", "invert", "tune", "stitch", "measure"}  # stages whose time is the device's
+ON_DEVICE = {"invert", "tune", "stitch"}  # stages that hold the device: those with `on_device` in their `@stage`
 
 
 def made_by(store: Store, outcome: Outcome) -> Outcome:
@@ -19,20 +19,23 @@ def made_by(store: Store, outcome: Outcome) -> Outcome:
     run = run_of(store, outcome.flow_run)
     if run is None:
         return replace(outcome, state=REVIEW, reasons=["the store has no record of the run"])
-    verdicts, stages = [], []
+    verdicts, stages, video = [], [], None
     for stage, key in run.artifacts:
         manifest = store.read_manifest(stage, key)
         if manifest is None:
             continue
         stages.append(_time_of(stage, manifest, run.started))
+        if stage == "encode":
+            video = manifest["digest"]
         if stage == "measure":
             artifact = Artifact(store.folder, stage, key, manifest["digest"])
             store.fetch(artifact)
             verdicts.append(read_verdict(artifact.path))
     verdict = worst_of(verdicts) if verdicts else Verdict("review", ("it was not measured",))
     return replace(
-        outcome, state=STATES[verdict.verdict], verdict=verdict.verdict, reasons=list(verdict.reasons), stages=stages
-    )
+        outcome, state=STATES[verdict.verdict], verdict=verdict.verdict, reasons=list(verdict.reasons), stages=stages,
+        clip=run.source, video=video,
+    )  # fmt: skip
 
 
 def saved_seconds(outcome: Outcome) -> float:

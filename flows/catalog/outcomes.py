@@ -1,6 +1,7 @@
 """What became of a clip of a catalog: kept in the store, so that the next run knows, wherever it is."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
@@ -12,7 +13,9 @@ from flows.export import exported_files
 from storage.store import Store
 
 FOLDER = "catalogs"
+HOLD = "held"  # folder beside the catalog for results judged `fail`
 CONNECTIONS = 8
+PLACES = frozenset({"store", "scratch", "device", "hold"})  # of a request: they decide nothing of its result
 
 PUBLISHED, REVIEW, HELD, REJECTED = "published", "review", "held", "rejected"
 FAILED, TIMED_OUT, CRASHED, CANCELLED = "failed", "timed out", "crashed", "cancelled"
@@ -52,13 +55,46 @@ class Outcome:
     stages: list[StageTime] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     consent: dict[str, Any] | None = None
-    decision: dict[str, str] | None = None  # who approved or rejected it, when
+    clip: str | None = None  # SHA-256 of the file
+    video: str | None = None  # digest of the result, wherever it lies
+    decision: dict[str, str] | None = None  # who approved or rejected what, when; see decisions.py
 
     @property
     def place(self) -> Path:
         """Where the result lies now."""
         hold = self.request.get("hold")
         return Path(hold) / Path(self.output).name if self.state in {HELD, REJECTED} and hold else Path(self.output)
+
+    @property
+    def why(self) -> list[str]:
+        """For people: what went wrong, or what is to be looked at."""
+        told = [self.error] if self.error else list(self.reasons)
+        if self.state in {HELD, REJECTED, *LOST} and Path(self.output).exists():
+            told.append(f"what was published before is still at {self.output}")
+        return told
+
+
+def recipe_of(request: dict[str, Any]) -> dict[str, Any]:
+    """What of a request decides the result: neither where it is computed and kept, nor where a bucket's copy lies."""
+    places = PLACES | ({"video"} if request.get("origin") else set())
+    return {name: value for name, value in request.items() if name not in places}
+
+
+def recipe_digest(request: dict[str, Any]) -> str:
+    """Digest of `recipe_of(request)`."""
+    return sha256(json.dumps(recipe_of(request), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hold_folder(folder: Path, output: Path) -> Path:
+    """Where a held result goes: a folder for each that results go to, as two of one name may be in two.
+
+    Args:
+        folder: the catalog's.
+    """
+    place = Path(os.path.normpath(output.parent))
+    if place.is_relative_to(folder):
+        return folder / HOLD / place.relative_to(folder)
+    return folder / HOLD / sha256(str(place).encode()).hexdigest()[:6]
 
 
 def outcome_id(request: EditRequest) -> str:

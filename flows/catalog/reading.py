@@ -3,6 +3,7 @@
 A clip that cannot be read is no problem of the catalog: it is reported when it is its turn, and the others go on.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic
@@ -51,7 +52,7 @@ def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = 
         InputError: it cannot be read as what its name says.
         StorageError: a bucket that it names refuses, or cannot be reached.
     """
-    path = path.absolute()
+    path = Path(os.path.normpath(path.absolute()))  # what is known of a clip goes by its result's path
     document = read_document(path)
     try:
         catalog = Catalog.model_validate(_with_defaults(document.words))

@@ -36,7 +36,7 @@ class Row:
 
     @property
     def why(self) -> list[str]:
-        return [self.outcome.error] if self.outcome.error else self.outcome.reasons
+        return self.outcome.why
 
 
 def page_path(opened: OpenCatalog) -> Path:
@@ -75,7 +75,7 @@ def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> str:
     lines = [f"**{opened.name}** · " + ", ".join(f"{count} {state}" for state, count in counts_of(outcomes).items())]
     lines += ["", "| clip | edit | state | why | s |", "|---|---|---|---|---|"]
     for outcome in outcomes:
-        why = (outcome.error or "; ".join(outcome.reasons)).replace("|", "\\|")
+        why = "; ".join(outcome.why).replace("|", "\\|")
         seconds = "–" if outcome.seconds is None else f"{outcome.seconds:.0f}"
         lines.append(f"| {Path(outcome.source).name} | {outcome.edit} | {outcome.state} | {why} | {seconds} |")
     return "\n".join([*lines, "", f"Page: {page_path(opened)}"]) + "\n"
@@ -88,7 +88,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "clip": Path(outcome.source).name,
             "edit": outcome.edit,
             "state": outcome.state,
-            "why": outcome.error or "; ".join(outcome.reasons),
+            "why": "; ".join(outcome.why),
             "seconds": outcome.seconds,
             "saved on the device, s": round(saved_seconds(outcome), 1),
         }

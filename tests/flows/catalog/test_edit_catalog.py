@@ -69,15 +69,32 @@ def test_a_held_result_is_published_by_approval_and_taken_back_by_rejection(nigh
     output = folder / "done" / "phone_smile+2.mp4"
     command(folder, "approve", "phone.mp4", "--by", "anna")
     assert output.exists()
+    assert not list((folder / "held").rglob("*.mp4"))
     told = outcomes(folder)["phone.mp4"]
     assert (told["state"], told["decision"]["by"]) == ("published", "anna")
 
     command(folder, "reject", "phone.mp4", "--by", "bert")
     assert not output.exists()
-    assert (folder / "held" / output.name).exists()
+    assert (folder / "held" / "done" / output.name).exists()
     assert edit_catalog(request(folder, tags=["good"]), return_state=True).is_completed()
     assert outcomes(folder)["phone.mp4"]["state"] == "rejected"  # it was not made again
     assert not output.exists()
+
+
+def test_what_was_rejected_is_not_published_though_new_code_makes_it_again(night):
+    folder, _ = night
+    command(folder, "reject", "phone.mp4", "--by", "bert")
+    (kept,) = [path for path in (folder / "store/catalogs/night").glob("*.json") if "phone_smile" in path.read_text()]
+    words = json.loads(kept.read_text())
+    kept.write_text(json.dumps(words | {"code": "of yesterday"}))
+    (folder / "held" / "done" / "phone_smile+2.mp4").unlink()
+
+    assert edit_catalog(request(folder, tags=["good"]), return_state=True).is_completed()
+    told = outcomes(folder)["phone.mp4"]
+    assert (told["state"], told["decision"]["by"]) == ("rejected", "bert")
+    assert told["flow_run"] != words["flow_run"]
+    assert (folder / "held" / "done" / "phone_smile+2.mp4").exists()
+    assert not (folder / "done" / "phone_smile+2.mp4").exists()
 
 
 def test_a_clip_that_takes_too_long_is_stopped_and_goes_on_the_next_time(make_night, tmp_path):

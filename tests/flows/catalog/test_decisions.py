@@ -1,0 +1,195 @@
+"""What somebody approved or rejected holds, whatever is run again and wherever."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.catalog.decisions import decide, settled, to_send
+from flows.catalog.jobs import Job, prepared, run_name, standing
+from flows.catalog.made import made_by
+from flows.catalog.outcomes import FAILED, HELD, PUBLISHED, REJECTED, REVIEW, Outcome, write_outcome
+from flows.catalog.reading import OpenCatalog, open_catalog
+from flows.catalog.request import CatalogRequest
+from flows.cli import app
+from flows.edit_request import EditRequest
+from flows.export import exported_files
+
+CATALOG = "catalog: night\nconsent_required: false\nclips: {}\n"
+
+
+def catalog(folder: Path, *entries: dict) -> tuple[OpenCatalog, CatalogRequest]:
+    path = folder / "night.yaml"
+    path.write_text(CATALOG.format(json.dumps(entries)))
+    request = CatalogRequest(catalog=path, store=str(folder / "store"), device="cpu")
+    return open_catalog(path, store=request.open_store()), request
+
+
+def known(opened: OpenCatalog, request: CatalogRequest, state: str, text: str = "") -> list[Outcome]:
+    """As if every clip had a result, with its files where they belong."""
+    store, made = request.open_store(), []
+    for clip in opened.clips:
+        one = replace(standing(clip, opened, request, store), state=state, video="v", clip="c")
+        write_outcome(store, opened.name, one)
+        write_files(one.place, text or str(clip.source))
+        made.append(one)
+    return made
+
+
+def write_files(place: Path, text: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for path in exported_files(place).values():
+        path.write_text(text)
+
+
+def command(folder: Path, *words: str) -> str:
+    words = (words[0], str(folder / "night.yaml"), *words[1:], "--store", str(folder / "store"), "--device", "cpu")
+    result = CliRunner().invoke(app, words)
+    return result.stdout if result.exit_code == 0 else str(result.exception)
+
+
+@pytest.fixture
+def takes(tmp_path, clip):
+    """A clip of one name in each of two folders."""
+    for camera in ("cam1", "cam2"):
+        (tmp_path / camera).mkdir()
+        shutil.copy(clip, tmp_path / camera / "take1.mp4")
+    output = "{folder}/done/{stem}_{edit}{suffix}"
+    return catalog(tmp_path, {"source": "cam*/take1.mp4", "edits": {"smile": 2}, "output": output})
+
+
+def test_results_of_one_name_in_two_folders_are_held_apart(takes, tmp_path):
+    opened, request = takes
+    known(opened, request, HELD)
+    assert command(tmp_path, "approve", "take1.mp4").endswith(
+        "2 clips of night are called so. Name the result: cam1/done/take1_smile+2.mp4, cam2/done/take1_smile+2.mp4."
+    )
+    command(tmp_path, "approve", "cam1/take1.mp4")
+    assert (tmp_path / "cam1/done/take1_smile+2.mp4").read_text() == str(tmp_path / "cam1/take1.mp4")
+    assert not (tmp_path / "cam2/done").exists()
+
+
+def test_their_runs_have_names_of_their_own(takes):
+    opened, request = takes
+    jobs = [prepared(clip, opened, request, request.open_store()) for clip in opened.clips]
+    names = {run_name(opened, job) for job in jobs if isinstance(job, Job)}
+    assert len(names) == 2
+    assert all(name.startswith("night-take1_smile+2-") for name in names)
+
+
+def test_a_result_that_goes_elsewhere_is_held_in_a_folder_of_the_catalog(tmp_path, clip):
+    (tmp_path / "catalog").mkdir()
+    shutil.copy(clip, tmp_path / "catalog" / "a.mp4")
+    entry = {"source": "a.mp4", "edits": {"smile": 2}}
+    outputs = ["../out/{stem}{suffix}", "out/x/../{stem}{suffix}"]
+    for output, depth in zip(outputs, (2, 2), strict=True):
+        opened, request = catalog(tmp_path / "catalog", entry | {"output": output})
+        (one,) = known(opened, request, HELD)
+        assert len(one.place.relative_to(tmp_path / "catalog" / "held").parts) == depth
+
+
+@pytest.fixture
+def one(tmp_path, clip):
+    """A catalog of one clip."""
+    shutil.copy(clip, tmp_path / "a.mp4")
+    return catalog(tmp_path, {"source": "a.mp4", "edits": {"smile": 2}})
+
+
+def test_two_edits_of_one_clip_are_told_apart_by_their_results(tmp_path, clip):
+    shutil.copy(clip, tmp_path / "a.mp4")
+    opened, request = catalog(tmp_path, *({"source": "a.mp4", "edits": {"smile": to}} for to in (1, 2)))
+    known(opened, request, HELD)
+    assert "a_smile+1.mp4, a_smile+2.mp4" in command(tmp_path, "approve", "a.mp4")
+    command(tmp_path, "approve", "a_smile+2.mp4")
+    shown = command(tmp_path, "status")
+    assert [words in shown for words in ("a_smile+1.mp4", "a_smile+2.mp4")] == [True, True]
+    states = {Path(found["output"]).name: found["state"] for found in json.loads(command(tmp_path, "status", "--json"))}
+    assert states == {"a_smile+1.mp4": HELD, "a_smile+2.mp4": PUBLISHED}
+
+
+def test_a_rejected_clip_stays_rejected_without_its_files_on_another_device_and_by_another_path(one, tmp_path):
+    opened, request = one
+    (outcome,) = known(opened, request, HELD)
+    write_outcome(request.open_store(), opened.name, decide(outcome, "rejected", "anna"))
+    shutil.rmtree(tmp_path / "held")
+    elsewhere = f"{tmp_path}/../{tmp_path.name}/store"
+    other = request.model_copy(update={"device": "cuda:1", "store": elsewhere, "scratch": tmp_path / "scratch"})
+    found = prepared(opened.clips[0], opened, other, other.open_store())
+    assert isinstance(found, Outcome)
+    assert (found.state, found.decision["by"]) == (REJECTED, "anna")
+
+
+def test_a_decision_is_on_a_video_and_asked_for_again_when_another_one_is_made(one):
+    opened, request = one
+    (held,) = known(opened, request, HELD)
+    rejected = decide(held, "rejected", "anna")
+    again = replace(held, state=REVIEW, decision=rejected.decision)
+    sent = to_send(EditRequest.model_validate(again.request), rejected)
+    assert sent.output == rejected.place  # nobody takes it for published, whatever its verdict
+
+    assert settled(again, sent).state == REJECTED
+    other = settled(replace(again, video="w"), sent)
+    assert (other.state, other.place.exists()) == (HELD, True)
+    assert other.reasons[-1].startswith("it was rejected by anna on ")
+
+    recipe = settled(replace(again, video="w", request={**again.request, "preset": "draft"}), sent)
+    assert (recipe.state, recipe.decision, recipe.place.exists()) == (REVIEW, None, True)
+
+
+def test_an_approved_result_is_published_again_though_its_verdict_is_fail(one):
+    opened, request = one
+    (held,) = known(opened, request, HELD)
+    approved = decide(held, "approved", "anna")
+    write_files(held.place, "made again")
+    again = settled(
+        replace(held, decision=approved.decision), to_send(EditRequest.model_validate(held.request), approved)
+    )
+    assert (again.state, again.place.read_text()) == (PUBLISHED, "made again")
+
+
+def test_a_run_that_fails_forgets_no_decision(one):
+    opened, request = one
+    (held,) = known(opened, request, HELD)
+    store = request.open_store()
+    write_outcome(store, opened.name, replace(decide(held, "rejected", "anna"), state=FAILED, error="lost", code="old"))
+    job = prepared(opened.clips[0], opened, request, store)
+    assert isinstance(job, Job)
+    assert to_send(job.request, job.before).output.parent.name == "held"
+
+
+def test_what_was_published_before_a_result_was_held_is_told(one, tmp_path):
+    opened, request = one
+    known(opened, request, REVIEW)
+    assert "what was published before" not in command(tmp_path, "status")
+    (held,) = known(opened, request, HELD)
+    assert held.why == [f"what was published before is still at {tmp_path / 'a_smile+2.mp4'}"]
+
+
+def test_a_failure_of_another_recipe_is_no_failure_of_this_one(one, tmp_path):
+    opened, request = one
+    known(opened, request, FAILED)
+    assert standing(opened.clips[0], opened, request, request.open_store()).state == FAILED
+    entry = {"source": "a.mp4", "edits": {"smile": 2}, "preset": "draft"}
+    opened, request = catalog(tmp_path, entry)
+    assert standing(opened.clips[0], opened, request, request.open_store()).state == "changed"
+
+
+def test_a_plan_makes_no_folder(tmp_path, clip):
+    shutil.copy(clip, tmp_path / "a.mp4")
+    catalog(tmp_path, {"source": "a.mp4", "edits": {"smile": 2}, "output": "done/deep/{stem}{suffix}"})
+    (row,) = json.loads(command(tmp_path, "plan", "--json"))
+    assert row["state"] == "new"
+    assert not (tmp_path / "done").exists()
+
+
+def test_an_outcome_knows_which_video_it_is_about(copied):
+    blank = {"id": "1", "edit": "smile+2", "state": "failed", "file": (1, 1), "code": ""}
+    request = copied.request.model_dump(mode="json")
+    outcome = Outcome(source="a", output="b.mp4", request=request, flow_run=str(copied.flow_run), **blank)
+    made = made_by(copied.store, outcome)
+    assert made.video == copied.artifacts["encode"].digest
+    assert made.clip == copied.source.digest
+    assert asdict(made)["stages"]
