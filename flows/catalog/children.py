@@ -1,6 +1,7 @@
 """Runs of `edit-video` for a catalog: processes of this machine, or runs of a deployment that workers take up."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.flow_engine import run_flow_in_subprocess
 from prefect.runtime import flow_run as this_run
@@ -20,6 +22,8 @@ from flows.edit_video import edit_video
 from tasks.slot import SLOT
 
 RESTART_S = 60.0  # that a crashed run has to be restarted by somebody else
+PAGE = 200  # runs that a server gives at once
+UNFINISHED = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
 GRACE_S = 20.0  # for a worker to end a run that is to be cancelled
 
 
@@ -84,14 +88,21 @@ class DeployedChildren:
 
     client: SyncPrefectClient
     deployment: str
+    given_up: set[UUID] = field(default_factory=set)  # crashed, and nobody restarted them
 
     def start(self, request: EditRequest, name: str, tags: list[str]) -> Child:
-        for run in unfinished_children(self.client, this_run.id):
-            if run.name == name:  # this catalog's run crashed, and goes on
-                return Child(run.id)
+        left = self.left_behind(name)
+        if left:
+            return Child(left)
         words = {"request": request.model_dump(mode="json")}
         made: Any = run_deployment(self.deployment, parameters=words, flow_run_name=name, timeout=0, tags=tags)
         return Child(made.id)
+
+    def left_behind(self, name: str) -> UUID | None:
+        """The run of that name that goes on, or is about to: this catalog's run crashed after it had started it."""
+        wanted = {"name": {"any_": [name]}}
+        runs = children_of(self.client, this_run.id, [*UNFINISHED, StateType.CRASHED], wanted)
+        return next((run.id for run in runs if run.id not in self.given_up), None)
 
     def ended(self, child: Child) -> State[Any] | None:
         run = self.client.read_flow_run(child.flow_run)
@@ -101,7 +112,10 @@ class DeployedChildren:
             child.began = time.monotonic()
         if run.state and run.state.is_crashed():  # an automation may restart it (deploy/automations)
             child.crashed = child.crashed or time.monotonic()
-            return run.state if time.monotonic() - child.crashed > RESTART_S else None
+            if time.monotonic() - child.crashed <= RESTART_S:
+                return None
+            self.given_up.add(child.flow_run)
+            return run.state
         child.crashed = None
         return run.state if run.state and run.state.is_final() else None
 
@@ -114,23 +128,36 @@ class DeployedChildren:
             self.client.set_flow_run_state(child.flow_run, Cancelled(message=reason), force=True)
 
 
-def unfinished_children(client: SyncPrefectClient, parent: UUID | str | None) -> list[FlowRun]:
-    """Runs that `parent` started on workers and that have not ended."""
+def children_of(
+    client: SyncPrefectClient,
+    parent: UUID | str | None,
+    states: Sequence[StateType],
+    others: dict[str, Any] | None = None,
+) -> list[FlowRun]:
+    """Runs in one of `states` that `parent` started on workers, page by page: a server gives 200 at a time."""
     if parent is None:
         return []
-    mine = FlowRunFilter.model_validate({"parent_flow_run_id": {"any_": [str(parent)]}})
-    found = client.read_flow_runs(flow_run_filter=mine)
-    return [run for run in found if run.state and not run.state.is_final()]
+    words = {"parent_flow_run_id": {"any_": [str(parent)]}, "state": {"type": {"any_": states}}}
+    wanted = FlowRunFilter.model_validate(words | (others or {}))
+    found: list[FlowRun] = []
+    while True:
+        page = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=len(found))
+        found += page
+        if len(page) < PAGE:
+            return found
 
 
 def cancel_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Hook of a catalog's run: what it started on workers does not outlive its cancellation. What is done stays."""
+    told: set[UUID] = set()
     with local_client() as client:
-        for run in unfinished_children(client, flow_run.id):
-            assert run.state is not None
-            begun = run.state.is_running() or run.state.is_pending()
-            reason = f"{flow_run.name} of {flow.name} was cancelled."
-            client.set_flow_run_state(run.id, (Cancelling if begun else Cancelled)(message=reason), force=not begun)
+        while left := [run for run in children_of(client, flow_run.id, UNFINISHED) if run.id not in told]:
+            for run in left:  # those that end meanwhile move others to a page that was read: so until there is none
+                told.add(run.id)
+                assert run.state is not None
+                begun = run.state.is_running() or run.state.is_pending()
+                reason = f"{flow_run.name} of {flow.name} was cancelled."
+                client.set_flow_run_state(run.id, (Cancelling if begun else Cancelled)(message=reason), force=not begun)
 
 
 def outcome_state(state: State[Any]) -> str:
