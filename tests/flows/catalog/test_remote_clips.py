@@ -1,14 +1,16 @@
 """A catalog whose clips lie in a bucket of a real S3 server."""
 
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.catalog.documents import CatalogError
 from flows.catalog.edit_catalog import edit_catalog
-from flows.catalog.jobs import standing
-from flows.catalog.outcomes import MADE
+from flows.catalog.jobs import Job, nothing_yet, prepared, standing
+from flows.catalog.outcomes import MADE, Outcome, write_outcome
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
 from storage.bucket_objects import BucketObjects
@@ -75,7 +77,7 @@ def test_a_copy_is_brought_once_and_again_when_the_object_changed(bucket, tmp_pa
     assert [path.name for path in copy.parent.iterdir()] == ["phone.mp4"]
 
 
-def test_a_clip_of_a_bucket_is_edited_and_then_left_alone_until_it_changes(bucket, copied, tmp_path):
+def test_a_clip_of_a_bucket_is_edited_and_then_left_alone_until_it_changes(bucket, clip, copied, tmp_path):
     path = catalog(tmp_path, f"{bucket}/phone.mp4", copied.request.options)
     words = {"catalog": path, "store": copied.request.store, "scratch": tmp_path / "scratch", "device": "cpu"}
     request = CatalogRequest(**words)
@@ -87,8 +89,26 @@ def test_a_clip_of_a_bucket_is_edited_and_then_left_alone_until_it_changes(bucke
 
     assert now().state in MADE
     assert now().place.exists()
+    shutil.rmtree(tmp_path / "scratch")  # a disk that was cleared: what is known is known all the same
+    assert now().state in MADE
+    opened = open_catalog(path, request.scratch)
+    assert isinstance(prepared(opened.clips[0], opened, request, request.open_store()), Outcome)
+    assert not opened.clips[0].source.exists()
     time.sleep(1.1)  # servers tell whole seconds
-    BucketObjects(bucket).upload(
-        "phone.mp4", tmp_path / "scratch" / "sources" / bucket.removeprefix("s3://") / "phone.mp4"
-    )
+    BucketObjects(bucket).upload("phone.mp4", clip)
     assert now().state == "changed"
+
+
+def test_what_is_known_of_a_clip_is_found_though_its_suffix_and_its_results_differ_and_no_copy_is_here(
+    bucket, clip, tmp_path
+):
+    BucketObjects(bucket).upload("phone.webm", clip)
+    path = catalog(tmp_path, f"{bucket}/phone.webm")
+    request = CatalogRequest(catalog=path, store=str(tmp_path / "store"), scratch=tmp_path / "scratch", device="cpu")
+    opened = open_catalog(path, request.scratch)
+    job = prepared(opened.clips[0], opened, request, request.open_store())
+    assert isinstance(job, Job)
+    assert job.request.output.suffix == ".mp4"
+    write_outcome(request.open_store(), opened.name, replace(nothing_yet(job), error="lost"))
+    shutil.rmtree(tmp_path / "scratch")
+    assert standing(opened.clips[0], opened, request, request.open_store()).error == "lost"
