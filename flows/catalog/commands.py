@@ -186,6 +186,8 @@ def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as
         named = (escape(Path(path).name) for path in (outcome.source, outcome.output))
         table.add_row(*named, state, escape(why), seconds)
     console.print(table)
+    for note in opened.notes:
+        console.print(escape(note), soft_wrap=True)
 
 
 def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | None) -> None:

@@ -1,10 +1,11 @@
 """A catalog's file, YAML, CSV or JSON Lines: what it says, and on which line."""
 
 import csv
+import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def read_document(path: Path) -> Document:
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path.name} is not a catalog: its name ends in none of {', '.join(READERS)}.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Excel begins a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give the path of a text file in UTF-8.") from error
     return READERS[path.suffix.lower()](path, text)
@@ -74,6 +75,9 @@ def _read_yaml(path: Path, text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise CatalogError(path, [(mark.line + 1 if mark else 1, f"no YAML: {error.problem}")]) from error
+    except yaml.reader.ReaderError as error:
+        line_of_it = text.count("\n", 0, error.position) + 1
+        raise CatalogError(path, [(line_of_it, f"no YAML: a character {error.character:#06x} in it")]) from error
     if not isinstance(words, dict):
         raise CatalogError(path, [(1, "A catalog has `catalog: NAME` and `clips:` at its top.")])
 
@@ -116,16 +120,27 @@ def _twice(node: Any) -> Iterator[tuple[int, str]]:
 def _read_lines(path: Path, text: str) -> Document:
     """JSON Lines: a clip a line. A line with `catalog` says what holds for all, as in YAML."""
     head: dict[str, Any] = {"catalog": path.stem}
-    clips, lines, problems = [], [], []
+    clips, lines, heads = [], [], 0
+    problems: list[tuple[int, str]] = []
+
+    def note_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        problems.extend((number, f"{name!r} is there more than once") for name in _repeated(name for name, _ in pairs))
+        return dict(pairs)
+
     for number, written in enumerate(text.splitlines(), 1):
         if not written.strip():
             continue
         try:
-            words = json.loads(written)
+            words = json.loads(written, object_pairs_hook=note_twice)
         except ValueError as error:
             problems.append((number, f"no JSON: {error}"))
             continue
         if isinstance(words, dict) and "catalog" in words and "source" not in words:
+            heads += 1
+            if heads > 1:
+                problems.append((number, "a line before says what holds for all; a catalog has one such line"))
+            if "clips" in words:
+                problems.append((number, "`clips` is of YAML: here each clip has a line of its own"))
             head |= words
         else:
             clips.append(words)
@@ -134,9 +149,14 @@ def _read_lines(path: Path, text: str) -> Document:
 
 
 def _read_csv(path: Path, text: str) -> Document:
-    """A clip a row. Edits are written `smile=+2 age=-3`; tags and options are parted by spaces."""
-    reader = csv.DictReader(text.splitlines())
-    clips, lines, problems = [], [], []
+    """A clip a row. Edits are written `smile=+2 age=-3`, ramps `smile=0:0,2:1`; tags and options are parted by spaces.
+
+    Columns are parted by commas; by semicolons or tabs, if the first line has more of these.
+    """
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    problems = [(1, f"column {name!r} is there more than once") for name in _repeated(reader.fieldnames or ())]
+    clips, lines = [], []
     for row in reader:
         try:
             clips.append(_from_row(row))
@@ -153,11 +173,24 @@ def _from_row(row: dict[str, str]) -> dict[str, Any]:
         if name in given:
             given[name] = given[name].split()
     if "edits" in given:
-        given["edits"] = dict(map(parse_edit, given["edits"].split()))
+        given["edits"] = _once("edits", map(parse_edit, given["edits"].split()))
+    if "ramps" in given:
+        given["ramps"] = _once("ramps", (word.partition("=")[::2] for word in given["ramps"].split()))
     if "face" in given:
         given["faces"] = {given.pop("face"): {}}
     consent = {name.removeprefix(CONSENT): given.pop(name) for name in list(given) if name.startswith(CONSENT)}
     return given | ({"consent": consent} if consent else {})
+
+
+def _once(column: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    for name in _repeated(name for name, _ in pairs):
+        raise InputError(f"{column}: {name!r} is there more than once. Give each direction once.")
+    return dict(pairs)
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _line_of(lines: list[int]) -> Callable[[Place], int]:

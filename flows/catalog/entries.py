@@ -1,14 +1,16 @@
 """What a catalog says. Its JSON Schema, for editors, is what `stitchedit schema` prints."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from flows.edit_request import Edit, EditRequest, FaceEdits
 from stitchedit.edit import describe
 
+AHEAD = timedelta(hours=14)  # of UTC, where a day begins first
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Strengths = Annotated[dict[str, float], Field(examples=[{"smile": 2, "age": -3}])]
 
 
@@ -17,9 +19,16 @@ class Consent(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field(min_length=1, examples=["Anna Example"])
+    by: Words = Field(examples=["Anna Example"])
     on: date
-    reference: str = Field(min_length=1, examples=["release-2026-017.pdf"])
+    reference: Words = Field(examples=["release-2026-017.pdf"])
+
+    @field_validator("on")
+    @classmethod
+    def _is_given(cls, on: date) -> date:
+        if on > (datetime.now(UTC) + AHEAD).date():
+            raise ValueError(f"{on} has not come yet: a consent is recorded when it is given")
+        return on
 
 
 class Recipe(BaseModel):

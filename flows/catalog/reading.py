@@ -16,10 +16,11 @@ from flows.catalog.clips import NO_OUTPUT, CatalogClip, clips_of, without_result
 from flows.catalog.documents import CatalogError, Place, read_document
 from flows.catalog.entries import Catalog, Entry, Recipe, request_of
 from flows.catalog.outcomes import recorded_files
-from flows.edit_request import check_words
+from flows.edit_request import EditRequest, check_words
 from stitchedit.errors import StitchEditError
 from storage.remote_clips import SCHEME
 from storage.store import Store
+from storage.video_output import FORMATS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class OpenCatalog:
     path: Path
     catalog: Catalog
     clips: list[CatalogClip]
+    notes: Sequence[str] = ()  # what is no mistake, and may be none that was meant
 
     @property
     def name(self) -> str:
@@ -69,7 +71,9 @@ def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = 
         clips.extend(found)
     if store and any(clip.found for clip in clips):
         clips = without_results(clips, path.parent, store.folder, recorded_files(store, catalog.catalog))
-    opened = OpenCatalog(path, catalog, clips)
+    with_clips = {id(clip.entry) for clip in clips}
+    empty = [entry.source for entry in catalog.clips if id(entry) not in with_clips]
+    opened = OpenCatalog(path, catalog, clips, [f"{source} names no clip now" for source in empty])
     problems += _clashes(opened)
     if problems:
         raise CatalogError(path, problems)
@@ -98,11 +102,25 @@ def _problems(entry: Entry, catalog: Catalog, folder: Path, found: Sequence[Cata
     elif not has_magic(entry.source) and not (folder / entry.source).exists():
         yield f"{entry.source}: there is no such file. Paths start at {folder}."
     try:
-        check_words(request_of(entry, folder / entry.source, folder, ".mp4"))
+        request = request_of(entry, folder / entry.source, folder, ".mp4")
     except (StitchEditError, ValidationError) as error:
         yield f"{entry.source}: {_first(error)}"
-    except (KeyError, IndexError, ValueError) as error:
+    except NO_OUTPUT as error:
         yield f"{entry.source}: output {entry.output!r} may hold {{stem}}, {{suffix}}, {{edit}} and {{folder}}: {error}"
+    else:
+        yield from _wrong_words(entry, request)
+
+
+def _wrong_words(entry: Entry, request: EditRequest) -> Iterator[str]:
+    try:
+        check_words(request)
+    except (StitchEditError, ValueError) as error:
+        yield f"{entry.source}: {_first(error)}"
+    assert request.output is not None
+    if entry.output.startswith(SCHEME):
+        yield f"{entry.source}: output {entry.output!r} is no file. Give a folder, and copy results from there."
+    elif request.output.suffix.lower() not in FORMATS:
+        yield f"{entry.source}: output {entry.output!r} has to end in {{suffix}} or one of {', '.join(FORMATS)}."
 
 
 def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
@@ -114,12 +132,21 @@ def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
         except NO_OUTPUT:
             continue  # told already
         assert output is not None
+        if _is_own(clip, opened.folder):
+            yield clip.line, f"{clip.source.name}: the result would be written over it. Give `output`, with {{edit}}."
         other = first.setdefault(output, clip)
         if other is not clip:
             yield (
                 clip.line,
                 f"{clip.source.name}: line {other.line} writes {output.stem} too. Give `output`, with {{stem}}.",
             )
+
+
+def _is_own(clip: CatalogClip, folder: Path) -> bool:
+    """Whether the clip's result would have the clip's name."""
+    suffix = clip.source.suffix
+    output = clip.request(folder, suffix).output if suffix.lower() in FORMATS else None
+    return output is not None and os.path.normpath(output) == os.path.normpath(clip.source)
 
 
 def _name(place: Place) -> str:

@@ -55,6 +55,7 @@ def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> Path:
         catalog=opened.name,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         rows=rows,
+        notes=opened.notes,
         counts=counts_of(outcomes),
         spent=sum(row.spent for row in rows),
         saved=sum(row.saved for row in rows),
@@ -73,6 +74,7 @@ def counts_of(outcomes: Sequence[Outcome]) -> dict[str, int]:
 def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> str:
     """The same in short, for Prefect's page of the run."""
     lines = [f"**{opened.name}** · " + ", ".join(f"{count} {state}" for state, count in counts_of(outcomes).items())]
+    lines += ["", *opened.notes] if opened.notes else []
     lines += ["", "| clip | edit | state | why | s |", "|---|---|---|---|---|"]
     for outcome in outcomes:
         why = "; ".join(outcome.why).replace("|", "\\|")

@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 from datetime import date
@@ -8,6 +9,7 @@ import pytest
 from flows.catalog.documents import CatalogError
 from flows.catalog.entries import Catalog
 from flows.catalog.reading import open_catalog
+from flows.catalog.summary import summary_markdown, write_summary
 from stitchedit.errors import InputError
 
 CONSENT = "{by: Anna Example, on: 2026-10-01, reference: release-17.pdf}"
@@ -101,6 +103,9 @@ clips:
         ("catalog: n\ncatalog: m\nconsent_required: false\nclips: []\n", 1, "more than once"),
         ("- a\n- b\n", 1, "at its top"),
         ("catalog: a/b\nclips: []\n", 1, "pattern"),
+        ("catalog: n\nclips:\n  - source: a\x07\n", 3, "no YAML: a character 0x0007"),
+        ("catalog: n\nclips:\n  - source: x\n    consent: {by: ' ', on: 2026-10-01, reference: r}\n", 4, "at least 1"),
+        ("catalog: n\nclips:\n  - source: x\n    consent: {by: A, on: 2999-01-01, reference: r}\n", 4, "not come yet"),
     ],
 )
 def test_what_is_no_catalog_is_told_with_the_line(opened, text, line, told):
@@ -114,11 +119,32 @@ def test_two_results_of_one_name_are_refused(opened):
     assert (line, told) == (3, "b.mp4: line 3 writes x too. Give `output`, with {stem}.")
 
 
-def test_an_output_with_an_unknown_word_is_refused(opened):
-    text = (
-        "catalog: n\nconsent_required: false\nclips: [{source: clips/a.mp4, edits: {smile: 2}, output: '{name}.mp4'}]"
-    )
-    assert "may hold {stem}, {suffix}, {edit} and {folder}" in problems_of(opened, text)[0][1]
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("{name}.mp4", "may hold {stem}, {suffix}, {edit} and {folder}"),
+        ("{stem.name}{suffix}", "may hold {stem}, {suffix}, {edit} and {folder}"),
+        ("{stem[a]}{suffix}", "may hold {stem}, {suffix}, {edit} and {folder}"),
+        ("s3://bucket/{stem}{suffix}", "is no file. Give a folder"),
+        ("{stem}_{edit}", "has to end in {suffix} or one of .mp4"),
+        ("{stem}.webm", "has to end in {suffix} or one of .mp4"),
+        ("{folder}/{stem}{suffix}", "a.mp4: the result would be written over it"),
+        ("done/../clips/{stem}.mp4", "a.mp4: the result would be written over it"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused(opened, output, told):
+    clip = f"{{source: clips/a.mp4, edits: {{smile: 2}}, output: '{output}'}}"
+    ((line, words),) = problems_of(opened, f"catalog: n\nconsent_required: false\nclips: [{clip}]")
+    assert line == 3
+    assert told in words
+
+
+def test_a_pattern_that_finds_nothing_is_told(opened):
+    clips = "[{source: clips/*.mkv, edits: {smile: 2}}, {source: clips/a.mp4, edits: {smile: 2}}]"
+    catalog = opened(f"catalog: n\nconsent_required: false\nclips: {clips}")
+    assert catalog.notes == ["clips/*.mkv names no clip now"]
+    assert "clips/*.mkv names no clip now" in write_summary(catalog, []).read_text()
+    assert "clips/*.mkv names no clip now" in summary_markdown(catalog, [])
 
 
 def test_a_table_is_a_catalog_too(opened, folder):
@@ -137,6 +163,33 @@ def test_a_table_is_a_catalog_too(opened, folder):
 def test_a_table_names_the_row_that_is_wrong(opened):
     rows = "source,edits\nclips/a.mp4,smile\nclips/b.mp4,smile=2\n"
     assert [line for line, _ in problems_of(opened, rows, "week.csv")] == [2, 3]
+
+
+@pytest.mark.parametrize("parted", [",", ";", "\t"])
+def test_a_table_as_spreadsheets_write_it(folder, parted):
+    rows = [
+        ["source", "edits", "ramps", "consent_by", "consent_on", "consent_reference"],
+        ["clips/a.mp4", "smile=+2", "smile=0:0,2:1", "Anna", "2026-10-01", "r.pdf"],
+    ]
+    with (folder / "week.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=parted).writerows(rows)
+    (clip,) = open_catalog(folder / "week.csv").clips
+    assert clip.source.name == "a.mp4"
+    assert clip.request(folder, ".mp4").config().edit.ramps == {"smile": "0:0,2:1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "told"),
+    [
+        ("week.csv", "source,edits,source\nclips/a.mp4,smile=2,clips/b.mp4\n", 1, "column 'source' is there more"),
+        ("week.csv", "source,edits\nclips/a.mp4,smile=2 smile=1\n", 2, "edits: 'smile' is there more than once"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "source": "b", "edits": {"smile": 2}}', 1, "'source' is there more"),
+        ("jobs.jsonl", '{"catalog": "a", "clips": []}', 1, "each clip has a line of its own"),
+        ("jobs.jsonl", '{"catalog": "a"}\n{"catalog": "b"}', 2, "one such line"),
+    ],
+)
+def test_what_would_be_dropped_is_told(opened, name, text, line, told):
+    assert any(at == line and told in words for at, words in problems_of(opened, text, name))
 
 
 def test_json_lines_are_a_catalog_too(opened, folder):
