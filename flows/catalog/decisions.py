@@ -60,10 +60,16 @@ def _with_decision(outcome: Outcome) -> Outcome:
     approved = decision["what"] == APPROVED
     if outcome.video and decision.get("video") == outcome.video:
         return replace(outcome, state=PUBLISHED if approved else REJECTED)
-    if (decision.get("clip"), decision.get("recipe")) != (outcome.clip, recipe_digest(outcome.request)):
+    if not _is_about(decision, outcome):
         return replace(outcome, decision=None)
     told = f"it was {decision['what']} by {decision['by']} on {decision['on']}, before it was made anew"
     return replace(outcome, state=outcome.state if approved else HELD, reasons=[*outcome.reasons, told])
+
+
+def _is_about(decision: dict[str, str], outcome: Outcome) -> bool:
+    """Whether it was taken on the same clip and recipe, as far as either is known: in doubt, somebody is asked."""
+    now = {"clip": outcome.clip, "recipe": recipe_digest(outcome.request)}
+    return all(not digest or decision.get(name, digest) in {"", digest} for name, digest in now.items())
 
 
 def _move(source: Path, target: Path) -> None:

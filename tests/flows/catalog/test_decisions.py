@@ -135,6 +135,11 @@ def test_a_decision_is_on_a_video_and_asked_for_again_when_another_one_is_made(o
     assert (other.state, other.place.exists()) == (HELD, True)
     assert other.reasons[-1].startswith("it was rejected by anna on ")
 
+    unknown = settled(replace(again, video=None, clip=None), sent)  # the run's record is gone
+    assert (unknown.state, unknown.decision["by"]) == (HELD, "anna")
+    by_yesterday = {name: rejected.decision[name] for name in ("what", "by", "on")}
+    assert settled(replace(again, decision=by_yesterday), sent).state == HELD
+
     recipe = settled(replace(again, video="w", request={**again.request, "preset": "draft"}), sent)
     assert (recipe.state, recipe.decision, recipe.place.exists()) == (REVIEW, None, True)
 
