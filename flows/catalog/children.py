@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 from uuid import UUID
 
+import httpx
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
@@ -149,15 +151,28 @@ def children_of(
 
 def cancel_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Hook of a catalog's run: what it started on workers does not outlive its cancellation. What is done stays."""
-    told: set[UUID] = set()
     with local_client() as client:
-        while left := [run for run in children_of(client, flow_run.id, UNFINISHED) if run.id not in told]:
-            for run in left:  # those that end meanwhile move others to a page that was read: so until there is none
-                told.add(run.id)
-                assert run.state is not None
-                begun = run.state.is_running() or run.state.is_pending()
-                reason = f"{flow_run.name} of {flow.name} was cancelled."
-                client.set_flow_run_state(run.id, (Cancelling if begun else Cancelled)(message=reason), force=not begun)
+        _cancel_all(client, flow_run.id, f"{flow_run.name} of {flow.name} was cancelled.")
+
+
+def cancel_this_run() -> None:
+    """Cancel the run that this process is, and what it started on workers: who stops a command stops what it began."""
+    if this_run.id is None:
+        return
+    reason = "The command that ran it was stopped. Run it again: it goes on from there."
+    with suppress(httpx.HTTPError), local_client() as client:  # without a server there is nothing to be stopped
+        _cancel_all(client, UUID(this_run.id), reason)
+        client.set_flow_run_state(UUID(this_run.id), Cancelled(message=reason), force=True)
+
+
+def _cancel_all(client: SyncPrefectClient, parent: UUID, reason: str) -> None:
+    told: set[UUID] = set()
+    while left := [run for run in children_of(client, parent, UNFINISHED) if run.id not in told]:
+        for run in left:  # those that end meanwhile move others to a page that was read: so until there is none
+            told.add(run.id)
+            assert run.state is not None
+            begun = run.state.is_running() or run.state.is_pending()
+            client.set_flow_run_state(run.id, (Cancelling if begun else Cancelled)(message=reason), force=not begun)
 
 
 def outcome_state(state: State[Any]) -> str:

@@ -67,6 +67,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
 
     kept = open_store(store, scratch)
     opened, console = open_catalog(catalog, scratch, kept), Console(stderr=as_json)
+    from flows.catalog.children import cancel_this_run  # noqa: PLC0415
     from flows.catalog.edit_catalog import edit_catalog  # noqa: PLC0415
     from flows.catalog.jobs import wanted_clips  # noqa: PLC0415
     from flows.catalog.request import CatalogRequest  # noqa: PLC0415
@@ -77,7 +78,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
         time_limit_s=time_limit, deployment=deployment, tags=tags or [],
     )  # fmt: skip
     with RunDisplay(console):
-        stop_on_signal(console)
+        stop_on_signal(console, cancel_this_run)
         state = edit_catalog(request, return_state=True)
     shown = replace(opened, clips=wanted_clips(opened, request.tags))
     _show(opened, _outcomes(shown, kept, request), console, as_json)

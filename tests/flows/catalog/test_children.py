@@ -1,11 +1,18 @@
 """Runs that a catalog's run started on workers, of a real server."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from uuid import UUID
 
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Crashed, Running, Scheduled
 
 from flows.catalog import children
@@ -62,6 +69,36 @@ def test_more_children_than_a_page_are_all_cancelled(client, parent, started, mo
     states = [client.read_flow_run(run).state.type for run in going]
     assert set(states) == {StateType.CANCELLING, StateType.CANCELLED}
     assert {client.read_flow_run(run).state.type for run in ended} == {StateType.COMPLETED}
+
+
+def test_a_command_that_is_stopped_stops_what_it_started(client, parent, started):
+    going = started("night-a-1", Running())
+    children.cancel_this_run()
+    assert client.read_flow_run(going).state.type == StateType.CANCELLING
+    assert client.read_flow_run(parent.id).state.is_cancelled()
+
+
+def test_ctrl_c_ends_the_run_of_the_catalog(client, clip, tmp_path):
+    entry = f"{{source: {clip}, edits: {{smile: 2}}, output: a.mp4}}"
+    (tmp_path / "night.yaml").write_text(f"catalog: night\nconsent_required: false\nclips: [{entry}]\n")
+    words = [sys.executable, "-m", "flows.cli", "run", str(tmp_path / "night.yaml"), "--store", str(tmp_path / "store")]
+    environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()}
+
+    def mine():
+        found = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=10)
+        return [run.id for run in found if run.state.is_running() and str(tmp_path) in str(run.parameters)]
+
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as command:
+        give_up = time.monotonic() + 120
+        while not mine():
+            assert time.monotonic() < give_up
+            time.sleep(0.2)
+        (run,) = mine()
+        command.send_signal(signal.SIGINT)
+        told, _ = command.communicate(timeout=60)
+    assert command.returncode == 128 + signal.SIGINT
+    assert "run the same command to go on" in told
+    assert client.read_flow_run(run).state.is_cancelled()
 
 
 def test_a_server_gives_no_more_than_a_page_at_once(client):
