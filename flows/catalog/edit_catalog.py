@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from flows.catalog.children import (
     local_client,
     outcome_state,
 )
+from flows.catalog.clips import CatalogClip
 from flows.catalog.decisions import settled, to_send
 from flows.catalog.jobs import Job, first_line, in_order, nothing_yet, prepared, run_name, wanted_clips
 from flows.catalog.made import made_by
@@ -83,35 +85,51 @@ class Night:
 
     def run(self, children: Children) -> list[Outcome]:
         """Edit what has to be edited, and give what became of every clip, in the catalog's order."""
-        found: dict[str, Outcome] = {}
-        jobs = []
-        for clip in wanted_clips(self.opened, self.request.tags):
-            job = prepared(clip, self.opened, self.request, self.store)
-            if isinstance(job, Outcome):
-                found[job.id] = job
+        clips = wanted_clips(self.opened, self.request.tags)
+        found: dict[int, Outcome] = {}
+        progress = Progress("catalog", "clips")
+        for job, outcome in self._run_all(self.coming(clips, found), children):
+            found[id(job.clip)] = outcome
+            self._keep(outcome)
+            progress(len(found), len(clips))
+        return [found[id(clip)] for clip in clips]
+
+    def coming(self, clips: Iterable[CatalogClip], found: dict[int, Outcome]) -> Iterator[list[Job]]:
+        """What has to be edited, one priority after the other; what is known of the others goes into `found`.
+
+        To know what a clip costs it is brought, hashed and planned: the urgent ones do not wait for that of the rest.
+        """
+        urgent_first = sorted(clips, key=lambda clip: -clip.entry.priority)
+        for priority, group in groupby(urgent_first, lambda clip: clip.entry.priority):
+            jobs, of_it = [], list(group)
+            for clip in of_it:
+                job = prepared(clip, self.opened, self.request, self.store)
+                if isinstance(job, Job):
+                    jobs.append(job)
+                    continue
+                found[id(clip)] = job
                 if job.state in LOST:
                     self._keep(job)
-            else:
-                found[outcome_id(job.request)] = job.before or nothing_yet(job)
-                jobs.append(job)
-        tell("catalog", "noted", text=f"{len(jobs)} of {len(found)} clips are new or changed.")
-        progress = Progress("catalog", "clips")
-        for done, outcome in enumerate(self._run_all(in_order(jobs), children), 1):
-            found[outcome.id] = outcome
-            self._keep(outcome)
-            progress(done, len(jobs))
-        return list(found.values())
+            tell("catalog", "noted", text=f"priority {priority}: {len(jobs)} of {len(of_it)} clips are new or changed.")
+            if jobs:
+                yield in_order(jobs)
 
     def _keep(self, outcome: Outcome) -> None:
         write_outcome(self.store, self.opened.name, outcome)
         text = f"{Path(outcome.source).name}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}"
         tell("catalog", "noted", text=text)
 
-    def _run_all(self, waiting: list[Job], children: Children) -> Iterator[Outcome]:
+    def _run_all(self, coming: Iterator[list[Job]], children: Children) -> Iterator[tuple[Job, Outcome]]:
+        waiting: list[Job] = []
         running: list[Job] = []
-        while waiting or running:
-            while waiting and len(running) < self.request.clips_at_once:
+        while True:
+            while len(running) < self.request.clips_at_once:
+                waiting = waiting or next(coming, [])
+                if not waiting:
+                    break
                 running.append(self._started(waiting.pop(0), children))
+            if not running:
+                return
             time.sleep(POLL_S)
             for job in list(running):
                 state = self._ended(job, children)
@@ -122,7 +140,7 @@ class Night:
                 if outcome.state == CRASHED and job.attempts < self.request.attempts:
                     waiting.insert(0, job)  # a lost process or machine is no fault of the clip's
                 else:
-                    yield outcome
+                    yield job, outcome
 
     def _started(self, job: Job, children: Children) -> Job:
         job.attempts += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.catalog.documents import CatalogError
-from flows.catalog.edit_catalog import edit_catalog
+from flows.catalog.edit_catalog import Night, edit_catalog
 from flows.catalog.jobs import Job, nothing_yet, prepared, standing
 from flows.catalog.outcomes import MADE, Outcome, write_outcome
 from flows.catalog.reading import open_catalog
@@ -112,3 +112,17 @@ def test_what_is_known_of_a_clip_is_found_though_its_suffix_and_its_results_diff
     write_outcome(request.open_store(), opened.name, replace(nothing_yet(job), error="lost"))
     shutil.rmtree(tmp_path / "scratch")
     assert standing(opened.clips[0], opened, request, request.open_store()).error == "lost"
+
+
+def test_urgent_clips_do_not_wait_until_the_others_are_brought(bucket, clip, tmp_path):
+    path = catalog(tmp_path, f"{bucket}/phone.mp4")
+    entry = f"  - {{source: {bucket}/deep/phone.mp4, output: urgent.mp4, priority: 1}}\n"
+    path.write_text(path.read_text() + entry)
+    request = CatalogRequest(catalog=path, store=str(tmp_path / "store"), scratch=tmp_path / "scratch", device="cpu")
+    opened = open_catalog(path, request.scratch)
+    later, urgent = opened.clips
+    coming = Night(opened, request, request.open_store()).coming(opened.clips, {})
+    assert [job.clip for job in next(coming)] == [urgent]
+    assert not later.source.exists()
+    assert [job.clip for job in next(coming)] == [later]
+    assert later.source.exists()
