@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # it takes seconds
     from prefect.client.orchestration import SyncPrefectClient
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
+IN_IMAGE = "/opt/stitchedit"  # where deploy/Dockerfile puts the repository
 NOTIFY = "$NOTIFY"  # in a file of an automation: the block that tells the webhook
 DEPLOY_EXAMPLES = """
 [bold]Examples[/bold]
@@ -37,8 +38,16 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     cron: Annotated[str, typer.Option(help="When edit-catalog/nightly starts, UTC.")] = "0 1 * * *",
     gpus: Annotated[int, typer.Option(min=1, help="One stage at a time computes on each.")] = 1,
     runs: Annotated[int | None, typer.Option(min=1, help="At once in pool gpu; gpus + 1 unless given.")] = None,
+    clips_at_once: Annotated[int | None, typer.Option(min=1, help="Of a catalog; as --runs unless given.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=1, help="s; a clip of a catalog that takes longer is stopped.")
+    ] = None,
     notify: Annotated[
-        str | None, typer.Option(help="Webhook that takes {'text': …}, as chats do: told when a catalog lost clips.")
+        str | None,
+        typer.Option(
+            help="Webhook that takes {'text': …}, as chats do: told when a catalog lost clips.",
+            envvar="STITCHEDIT_NOTIFY",
+        ),
     ] = None,
     pool_type: Annotated[
         PoolType, typer.Option(help="What a run is: a process of its worker, a container, a job.")
@@ -47,6 +56,34 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
 ) -> None:
     """Make work pools, limits, deployments and automations on the server of PREFECT_API_URL, or update them."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
+
+    check(pool_type, image, gpus)
+    runs = runs or (gpus if pool_type == "kubernetes" else gpus + 1)  # one is decoded while another computes
+    night = {"clips_at_once": clips_at_once or runs, "time_limit_s": time_limit}
+    places = {
+        "STITCHEDIT_CODE": str(DEPLOY.parent) if pool_type == "process" else IN_IMAGE,
+        "STITCHEDIT_CATALOG": str(catalog.absolute()),
+        "STITCHEDIT_STORE": store if store.startswith("s3://") else str(Path(store).absolute()),
+        "STITCHEDIT_CRON": cron,
+    }
+    console = Console()
+    with get_client(sync_client=True) as client:
+        for told in (
+            *make_pools(client, {"cpu": 4, "gpu": runs}, pool_type, image),
+            *make_limits(client, ["stitchedit-cpu", *(f"stitchedit-gpu{number}" for number in range(gpus))]),
+            *make_deployments(places),
+            set_night(client, night),
+            *make_automations(client, notify),
+        ):
+            console.print(told)
+
+
+def check(pool_type: PoolType, image: str | None, gpus: int) -> None:
+    """Refuse what cannot be deployed, and where it cannot be.
+
+    Raises:
+        InputError: there is no server or no clone of the repository, or the pools cannot be like that.
+    """
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
 
     if not PREFECT_API_URL.value():
@@ -55,24 +92,10 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
         raise InputError(
             "--image goes with --pool-type docker or kubernetes, and these need it: build deploy/Dockerfile."
         )
+    if pool_type == "docker" and gpus > 1:
+        raise InputError("A pool of containers has one GPU. For more: --pool-type process and a worker for each.")
     if not (DEPLOY / "prefect.yaml").exists():
         raise InputError(f"There is no {DEPLOY / 'prefect.yaml'}. Deploy from a clone of the repository.")
-    places = {
-        "STITCHEDIT_CATALOG": str(catalog.absolute()),
-        "STITCHEDIT_STORE": store if store.startswith("s3://") else str(Path(store).absolute()),
-        "STITCHEDIT_CRON": cron,
-    }
-    console = Console()
-    with get_client(sync_client=True) as client:
-        for told in (
-            *make_pools(
-                client, {"cpu": 4, "gpu": runs or (gpus + 1 if pool_type == "process" else gpus)}, pool_type, image
-            ),
-            *make_limits(client, ["stitchedit-cpu", *(f"stitchedit-gpu{number}" for number in range(gpus))]),
-            *make_deployments(places),
-            *make_automations(client, notify),
-        ):
-            console.print(told)
 
 
 def make_limits(client: "SyncPrefectClient", names: list[str]) -> list[str]:
@@ -99,6 +122,17 @@ def make_deployments(places: dict[str, str]) -> list[str]:
     return [f"deployment {one['name']}: {one['description']}" for one in made]
 
 
+def set_night(client: "SyncPrefectClient", numbers: dict[str, float | None]) -> str:
+    """Give edit-catalog/nightly its numbers: from an environment variable they would come as text."""
+    from prefect.client.schemas.actions import DeploymentUpdate  # noqa: PLC0415
+
+    found = client.read_deployment_by_name("edit-catalog/nightly")
+    request = {**found.parameters["request"], **numbers}
+    client.update_deployment(found.id, DeploymentUpdate(parameters={"request": request}))
+    limit = f"{numbers['time_limit_s']:g} s at most for each" if numbers["time_limit_s"] else "each as long as it takes"
+    return f"a night: {numbers['clips_at_once']} clips at once, {limit}"
+
+
 def make_automations(client: "SyncPrefectClient", notify: str | None) -> list[str]:
     """Those of deploy/automations, in place of any with their names; one that notifies only with a webhook."""
     from prefect.blocks.notifications import CustomWebhookNotificationBlock  # noqa: PLC0415
@@ -106,8 +140,9 @@ def make_automations(client: "SyncPrefectClient", notify: str | None) -> list[st
 
     block = ""
     if notify:
-        words = {"name": "stitchedit", "url": notify, "json_data": {"text": "{{subject}}\n{{body}}"}}
-        webhook = CustomWebhookNotificationBlock.model_validate(words)
+        words = {"name": "stitchedit", "json_data": {"text": "{{subject}}\n{{body}}"}}
+        secret = {"url": "{{address}}", "secrets": {"address": notify}}  # whoever knows it can write to the chat
+        webhook = CustomWebhookNotificationBlock.model_validate(words | secret)
         block = str(webhook.save("stitchedit-notify", overwrite=True))
     told = []
     for path in sorted((DEPLOY / "automations").glob("*.yaml")):
