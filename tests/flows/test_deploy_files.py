@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +13,10 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 
+from flows.attempts import RUNS, TooManyCrashesError, begin
 from flows.work_pools import job_template, make_pools, merged
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -37,6 +41,36 @@ def test_an_automation_is_one(path):
     assert AutomationCore.model_validate(yaml.safe_load(text)).name == path.stem
 
 
+def event_of(state, *roles, message="gone"):
+    """What Prefect tells when a run of edit-video gets into that state, with what it relates to it."""
+    related = [{"prefect.resource.id": f"x.{role}", "prefect.resource.role": role} for role in roles]
+    flow = {"prefect.resource.id": "x.flow", "prefect.resource.role": "flow", "prefect.resource.name": "edit-video"}
+    run = {"prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.state-message": message}
+    words = {"event": f"prefect.flow-run.{state}", "occurred": datetime.now(UTC), "id": uuid4(), "resource": run}
+    return ReceivedEvent.model_validate({**words, "related": [flow, *related], "received": datetime.now(UTC)})
+
+
+def trigger(name):
+    words = yaml.safe_load((DEPLOY / "automations" / f"{name}.yaml").read_text())["trigger"]
+    return EventTrigger.model_validate(words)
+
+
+def test_only_a_run_of_a_deployment_is_scheduled_again():
+    assert trigger("crashed-runs-go-on").covers(event_of("Crashed", "deployment", "work-pool"))
+    assert not trigger("crashed-runs-go-on").covers(event_of("Crashed"))
+
+
+def test_a_run_that_is_given_up_is_told_and_one_that_fails_is_not(monkeypatch):
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", str(RUNS + 1))
+    with pytest.raises(TooManyCrashesError) as error:
+        begin()
+    told = f"Flow run encountered an exception: TooManyCrashesError: {error.value}"
+    assert trigger("given-up-runs-are-told").covers(event_of("Failed", "deployment", message=told))
+    assert not trigger("given-up-runs-are-told").covers(
+        event_of("Failed", "deployment", message="No face in 2 of 4 frames.")
+    )
+
+
 def test_everything_that_compose_wants_is_in_the_example():
     wanted = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
     given = set(re.findall(r"^(\w+)=", (DEPLOY / "example.env").read_text(), re.MULTILINE))
@@ -45,12 +79,23 @@ def test_everything_that_compose_wants_is_in_the_example():
 
 def test_compose_builds_from_a_dockerfile_that_copies_what_is_there():
     services = read("compose.yaml")["services"]
-    built = [service["build"]["dockerfile"] for service in services.values() if "build" in service]
-    assert set(built) == {"deploy/Dockerfile"}
+    built = [service for service in services.values() if "build" in service]
+    assert {(service["image"], service["build"]["dockerfile"]) for service in built} == {
+        ("stitchedit", "deploy/Dockerfile")
+    }
     for line in (DEPLOY / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY"):
             for source in line.split()[1:-1]:
                 assert (DEPLOY.parent / source).exists(), line
+
+
+def test_no_password_gets_into_the_image():
+    ignored = (DEPLOY.parent / ".dockerignore").read_text().splitlines()
+    assert {"**/.env", ".git", ".venv"} <= set(ignored)
+    copied = [
+        line.split()[1:-1] for line in (DEPLOY / "Dockerfile").read_text().splitlines() if line.startswith("COPY")
+    ]
+    assert not set(ignored) & {source for sources in copied for source in sources}
 
 
 @pytest.mark.parametrize("kind", ["process", "docker", "kubernetes"])
