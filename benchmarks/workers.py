@@ -135,10 +135,11 @@ def one_night(  # noqa: PLR0913, PLR0917 - a kind of night
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate  # noqa: PLC0415
     from prefect.deployments import run_deployment  # noqa: PLC0415
     from prefect.exceptions import ObjectAlreadyExists  # noqa: PLC0415
-    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings  # noqa: PLC0415
     from prefect_servers import process  # noqa: PLC0415
 
-    with temporary_settings({PREFECT_API_URL: settings["PREFECT_API_URL"]}), get_client(sync_client=True) as client:
+    server = {setting: settings[setting.name] for setting in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}
+    with temporary_settings(server), get_client(sync_client=True) as client:
         pool = f"simulated{workers}"
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=pool, type="process"))

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
 START_S = 180
 
@@ -47,19 +50,31 @@ class PrefectServer:
     folder: Path
     database: dict[str, str]
     port: int = field(default_factory=free_port)
+    login: str = field(default_factory=lambda: f"operator:{secrets.token_hex(8)}")
     child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
 
     @property
     def settings(self) -> dict[str, str]:
         """Environment of whoever talks to it."""
         return self.database | {
             "PREFECT_HOME": str(self.folder),
-            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+            "PREFECT_API_URL": self.url,
+            "PREFECT_SERVER_API_AUTH_STRING": self.login,
+            "PREFECT_API_AUTH_STRING": self.login,
             "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
             "PREFECT_SERVER_METRICS_ENABLED": "true",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_LOGGING_LEVEL": "WARNING",
         }
+
+    @property
+    def client_settings(self) -> dict[Any, str]:
+        """The same for a client in this process, as `temporary_settings` takes it."""
+        return {PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: self.login}
 
     def start(self) -> None:
         """Come back when it answers."""
@@ -68,7 +83,7 @@ class PrefectServer:
         with log.open("a") as file:
             command = [sys.executable, "-m", "prefect", "server", "start", *where]
             self.child = subprocess.Popen(command, env=os.environ | self.settings, stdout=file, stderr=file)
-        wait_for(lambda: answers(f"{self.settings['PREFECT_API_URL']}/health"), self.child, log)
+        wait_for(lambda: answers(f"{self.url}/health"), self.child, log)
 
     def kill(self) -> None:
         """As a power cut would."""

@@ -4,15 +4,14 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from flows.edit_video import edit_video
 
 
 @pytest.mark.server
-def test_a_deployment_with_a_cron_gets_scheduled_runs(server_settings, until):
-    api = server_settings["PREFECT_API_URL"]
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+def test_a_deployment_with_a_cron_gets_scheduled_runs(prefect_service, until):
+    with temporary_settings(prefect_service.client_settings), get_client(sync_client=True) as client:
         every_minute = DeploymentScheduleCreate(schedule=CronSchedule(cron="* * * * *"), active=True)
         flow = client.create_flow(edit_video)
         client.create_deployment(flow, "nightly", schedules=[every_minute])
