@@ -14,14 +14,20 @@ from uuid import UUID
 
 import httpx
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling
+from prefect.events import Event
+from prefect.events.schemas.automations import AutomationCore
+from prefect.settings import temporary_settings
+from prefect.states import Cancelled, Cancelling, Running
+
+from flows.edit_video import edit_video
 
 pytestmark = pytest.mark.server
+DEPLOY = Path(__file__).parents[2] / "deploy"
 NIGHTLY = {"deployment": "edit-video/on-demand"}  # what edit-catalog/nightly says besides places
 
 
@@ -48,14 +54,14 @@ def chat():
 
 
 @pytest.fixture(scope="module")
-def client(server_settings, folder, run_process, chat):
+def client(prefect_service, server_settings, folder, run_process, chat):
     """Of a server that was deployed to, twice, with a worker for each pool."""
     deploy = [sys.executable, "-m", "flows.cli", "deploy", "--catalog", str(folder / "night.yaml")]
     for _ in range(2):
-        words = [*deploy, "--store", str(folder / "store"), "--cron", "30 22 * * *", "--notify", chat[1]]
-        subprocess.run(words, env=os.environ | server_settings, check=True, capture_output=True)
+        words = [*deploy, "--store", str(folder / "store"), "--cron", "30 22 * * *", "--time-limit", "900"]
+        settings = server_settings | {"STITCHEDIT_NOTIFY": chat[1]}
+        subprocess.run(words, env=os.environ | settings, check=True, capture_output=True)
     settings = server_settings | {"PREFECT_WORKER_QUERY_SECONDS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    api = {PREFECT_API_URL: server_settings["PREFECT_API_URL"]}
     with ExitStack() as open_ones:
         for pool, slot in {"cpu": "", "gpu": "stitchedit-cpu"}.items():
             words = [
@@ -70,7 +76,7 @@ def client(server_settings, folder, run_process, chat):
             ]
             own = settings | {"STITCHEDIT_SLOT": slot}
             open_ones.enter_context(run_process(words, own, folder / f"{pool}.log"))
-        open_ones.enter_context(temporary_settings(api))
+        open_ones.enter_context(temporary_settings(prefect_service.client_settings))
         yield open_ones.enter_context(get_client(sync_client=True))
 
 
@@ -111,11 +117,21 @@ def unfinished_tuning(folder: Path) -> list[Path]:
 def test_deploying_again_changes_nothing(client):
     found = sorted(deployment.name for deployment in client.read_deployments())
     assert found == ["nightly", "on-demand", "weekly", "weekly"]
-    names = ["crashed-runs-go-on", "failures-are-told", "silent-runs-are-crashed"]
-    assert sorted(automation.name for automation in client.read_automations()) == names
+    files = sorted(path.stem for path in (DEPLOY / "automations").glob("*.yaml"))
+    assert sorted(automation.name for automation in client.read_automations()) == files
     (nightly,) = [deployment for deployment in client.read_deployments() if deployment.name == "nightly"]
     assert [schedule.schedule.cron for schedule in nightly.schedules] == ["30 22 * * *"]
+    assert nightly.parameters["request"] | {"clips_at_once": 2, "time_limit_s": 900} == nightly.parameters["request"]
+    assert nightly.global_concurrency_limit.limit == 1
+    assert nightly.pull_steps == [
+        {"prefect.deployments.steps.set_working_directory": {"directory": str(DEPLOY.parent)}}
+    ]
     assert client.read_work_pool("gpu").concurrency_limit == 2
+
+
+def test_the_address_of_the_chat_is_kept_as_a_secret(client, chat):
+    shown = client.read_block_document_by_name("stitchedit-notify", "custom-webhook", include_secrets=False)
+    assert chat[1] not in str(shown.data)
 
 
 def test_a_night_with_a_broken_clip_and_a_lost_process_ends_as_it_should(client, folder, chat, until):
@@ -162,7 +178,7 @@ def test_a_server_that_is_lost_and_comes_back_costs_no_run(client, folder, finis
     time.sleep(8)
     prefect_service.start()
 
-    until(lambda: state_of(client, night).is_completed(), 400)
+    until(lambda: state_of(client, night).is_completed(), 600)
     assert state_of(client, child.id).is_completed()
     assert client.read_flow_run(child.id).run_count == 1
     assert len(children(client, night)) == 1
@@ -182,19 +198,60 @@ def test_a_cancelled_run_stops_computing_at_once_and_can_go_on(client, folder, f
     assert unfinished_tuning(folder)  # the next run goes on there
 
 
-def test_a_cancelled_catalog_cancels_what_it_started(client, folder, until):
+@pytest.fixture(scope="module")
+def long_night(client, folder, until):
+    """A catalog's run and that of its clip, which tunes for long."""
     text = (folder / "night.yaml").read_text().replace("catalog: night", "catalog: long")
     (folder / "long.yaml").write_text(text.replace('"tune.passes=2"', '"tune.passes=150", "tune.patience=0"'))
     words = {"catalog": str(folder / "long.yaml"), "store": str(folder / "store"), "tags": ["good"]}
     night = started(client, "edit-catalog/nightly", parameters={"request": NIGHTLY | words})
     (child,) = until(lambda: children(client, night), 240)
     until(lambda: is_computing(client, child.id, "tune"), 300)
+    return night, child.id
+
+
+def test_a_catalog_whose_process_is_lost_goes_on_with_what_it_started(client, long_night, until):
+    night, child = long_night
+    os.kill(processes(client, night), signal.SIGKILL)
+    until(lambda: state_of(client, night).is_crashed(), 60)
+    until(lambda: state_of(client, night).is_running(), 120)  # its place in line was free again
+    time.sleep(10)  # that it needs to read the catalog
+
+    assert client.read_flow_run(night).run_count == 2
+    assert [run.id for run in children(client, night)] == [child]
+
+
+def test_a_second_night_waits_for_the_first(client, long_night, until):
+    second = started(client, "edit-catalog/nightly")
+    until(lambda: state_of(client, second).name == "AwaitingConcurrencySlot", 60)
+    client.set_flow_run_state(second, Cancelled(), force=True)
+    assert state_of(client, long_night[0]).is_running()
+
+
+def test_a_cancelled_catalog_cancels_what_it_started(client, long_night, until):
+    night, child = long_night
     client.set_flow_run_state(night, Cancelling())
 
     until(lambda: state_of(client, night).is_cancelled(), 240)
-    until(lambda: state_of(client, child.id).is_cancelled(), 240)
+    until(lambda: state_of(client, child).is_cancelled(), 240)
 
 
-def test_prometheus_finds_metrics(prefect_service):
-    text = httpx.get(f"{prefect_service.settings['PREFECT_API_URL']}/metrics", timeout=10).text
-    assert "# TYPE" in text
+def test_a_run_that_falls_silent_is_marked_as_crashed(client, until):
+    words = yaml.safe_load((DEPLOY / "automations" / "silent-runs-are-crashed.yaml").read_text())
+    soon = AutomationCore.model_validate(words | {"name": "soon", "trigger": words["trigger"] | {"within": 10}})
+    made = client.create_automation(soon)
+    run = client.create_flow_run(edit_video, state=Running())
+    heartbeat = Event(
+        event="prefect.flow-run.heartbeat", resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"}
+    )
+    client.request("POST", "/events", json=[heartbeat.model_dump(mode="json")])
+
+    until(lambda: state_of(client, run.id).is_crashed(), 60)
+    assert "no heartbeat" in state_of(client, run.id).message
+    client.delete_automation(made)
+
+
+def test_prometheus_finds_metrics_if_it_knows_the_password(prefect_service):
+    url, (user, _, password) = f"{prefect_service.url}/metrics", prefect_service.login.partition(":")
+    assert httpx.get(url, timeout=10).status_code == 401
+    assert "# TYPE" in httpx.get(url, auth=(user, password), timeout=10).text
