@@ -1,31 +1,54 @@
-"""What stages tell of themselves, as lines of Prefect's log of the run: clip, stage, what happened, and the facts."""
+"""What stages tell of themselves, as lines of Prefect's log of the run: clip, face, stage, what happened, the facts."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from prefect.context import TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from flows.artifacts import ProgressBars
+from storage.artifact import Artifact
 
 
 class RunLog(logging.Handler):
-    """Writes every record of `stitchedit.progress` but those of counters: `clip=a.mp4 stage=tune event=finished …`."""
+    """Writes every record of `stitchedit.progress` but those of counters.
+
+    As `clip=a.mp4 face=left stage=tune event=finished …`; stages of the whole clip have no face.
+    """
 
     def __init__(self, clip: str) -> None:
         super().__init__()
         self.clip = clip
+        self._faces: dict[str, str] = {}  # key of an artifact of `align` -> who that is
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", "advanced")
         if event == "advanced":
             return
-        words = {"clip": self.clip, "stage": record.stage, "event": event, **record.facts}  # type: ignore[attr-defined]
+        facts = record.facts  # type: ignore[attr-defined]
+        face = self._face(facts.get("key"))
+        words = {"clip": self.clip, "stage": record.stage, "event": event, **facts}  # type: ignore[attr-defined]
+        if face:
+            words = {"clip": self.clip, "face": face, **words}
         try:
             get_run_logger().info(" ".join(f"{name}={written(value)}" for name, value in words.items()))
         except MissingContextError:  # a thread of its own, of no run
             return
+
+    def _face(self, key: object) -> str | None:
+        """Whom the stage that speaks is about: `align` is told, all others are given what it made."""
+        context = TaskRunContext.get()
+        given: Mapping[str, Any] = context.parameters if context else {}
+        face = getattr(given.get("options"), "face", None)
+        if face:
+            photo = given.get("photo")
+            self._faces[str(key)] = photo.path.name if photo else face
+            return self._faces[str(key)]
+        made = [value.key for value in given.values() if isinstance(value, Artifact) and value.stage == "align"]
+        return next((self._faces[key] for key in made if key in self._faces), None)
 
 
 def written(value: object) -> str:
@@ -39,11 +62,13 @@ def shown(clip: str) -> Iterator[None]:
     """Have the stages of this run logged, and shown as bars while they last."""
     heard = logging.getLogger("stitchedit.progress")
     heard.setLevel(logging.INFO)
+    before, heard.propagate = heard.propagate, False  # or the worker's log has every step of every counter
     handlers = (RunLog(clip), ProgressBars())
     for handler in handlers:
         heard.addHandler(handler)
     try:
         yield
     finally:
+        heard.propagate = before
         for handler in handlers:
             heard.removeHandler(handler)
