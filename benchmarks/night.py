@@ -5,7 +5,8 @@
 
 Besides the clips the catalog has a file that is cut off and a clip without a face. It is started by `prefect deployment
 run`. When a stage of a clip tunes, its worker and its run are killed with -9; the worker is started again after five
-seconds. Edits take few steps: this measures the night, not the faces.
+seconds. After the night, a clip is submitted by itself and cancelled while it tunes. Edits take few steps: this
+measures the night, not the faces.
 """
 
 import argparse
@@ -18,26 +19,37 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.schemas.filters import FlowRunFilter, LogFilter
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.deployments import run_deployment
+from prefect.settings import temporary_settings
+from prefect.states import Cancelling
+
+from flows.catalog.outcomes import Outcome, StageTime
+from flows.catalog.timeline import overlap_seconds
 
 OPTIONS = [
     "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=4", "invert.color_steps=2",
-    "invert.refine_passes=1", "tune.passes=2", "tune.batch=2", "tune.checkpoint_every=2", "stitch.steps=2", "stitch.settle_steps=2",
-    "stitch.learning_rate=3e-5", "encode.preset=veryfast",
+    "invert.refine_passes=1", "tune.passes=4", "tune.batch=2", "tune.checkpoint_every=2", "stitch.steps=2",
+    "stitch.settle_steps=2", "stitch.learning_rate=3e-5", "encode.preset=veryfast",
 ]  # fmt: skip
+Answer = TypeVar("Answer")
+LONG = ["tune.passes=200", "tune.patience=0"]
 QUICK = {
-    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_LOGGING_LEVEL": "INFO",  # what stages tell
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+WARM_S = 15  # that workers have to start
 
 
 def main() -> None:
@@ -65,20 +77,26 @@ def main() -> None:
         slots = [f"stitchedit-gpu{number}" for number in range(words.workers)]
         first = subprocess.Popen([*worker, "gpu"], env=os.environ | settings | {"STITCHEDIT_SLOT": slots[0]})
         for slot in slots[1:]:
-            opened.enter_context(
-                process([*worker, "gpu"], settings | {"STITCHEDIT_SLOT": slot}, folder / f"{slot}.log")
-            )
-        opened.enter_context(temporary_settings({PREFECT_API_URL: settings["PREFECT_API_URL"]}))
+            own = settings | {"STITCHEDIT_SLOT": slot}
+            opened.enter_context(process([*worker, "gpu"], own, folder / f"{slot}.log"))
+        opened.enter_context(temporary_settings(server.client_settings))
         client = opened.enter_context(get_client(sync_client=True))
-        time.sleep(8)  # workers that are warm
+        time.sleep(WARM_S)
         began = time.monotonic()
         command = [sys.executable, "-m", "prefect", "deployment", "run", "edit-catalog/nightly"]
         subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
         lost = kill_one(client, first)
+        died = time.monotonic()
         time.sleep(5)
         opened.enter_context(process([*worker, "gpu"], settings | {"STITCHEDIT_SLOT": slots[0]}, folder / "again.log"))
-        ended = wait_for_the_night(client)
-        tell(client, folder, ended, lost, time.monotonic() - began)
+        until(lambda: is_in(client, lost, "Crashed"))
+        print(f"  marked as crashed {time.monotonic() - died:.0f} s after it was killed", flush=True)
+        until(lambda: is_in(client, lost, "Running"))
+        print(f"  running again after {time.monotonic() - died:.0f} s", flush=True)
+        tell(folder, until(lambda: ended_night(client)), time.monotonic() - began)
+        tell_lost(client, lost)
+        tell_waits(client)
+        cancel_one(client, folder, words.clips[0], words.seconds)
         if words.keep:
             shutil.copytree(folder, words.keep, ignore=shutil.ignore_patterns("server", "store"), dirs_exist_ok=True)
 
@@ -104,44 +122,119 @@ def deploy(folder: Path, settings: dict[str, str], gpus: int) -> None:
     subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
 
 
+def until(ask: Callable[[], Answer]) -> Answer:
+    """The first answer that is true."""
+    while not (answer := ask()):
+        time.sleep(0.2)
+    return answer
+
+
+def tasks_of(client: SyncPrefectClient, run: UUID) -> list[TaskRun]:
+    """Stages of a run, in the order in which they began."""
+    mine = FlowRunFilter.model_validate({"id": {"any_": [str(run)]}})
+    return sorted(
+        (task for task in client.read_task_runs(flow_run_filter=mine) if task.start_time),
+        key=lambda task: task.start_time,  # type: ignore[arg-type,return-value]
+    )
+
+
+def is_in(client: SyncPrefectClient, run: UUID, state: str) -> bool:
+    return client.read_flow_run(run).state_name == state
+
+
+def is_tuning(task: TaskRun) -> bool:
+    return bool(task.name.startswith("tune") and task.state and task.state.is_running())
+
+
+def number_of(run: FlowRun) -> int:
+    """Of the process that computes it."""
+    assert run.infrastructure_pid is not None
+    return int(run.infrastructure_pid.rpartition(":")[2])
+
+
 def kill_one(client: SyncPrefectClient, worker: subprocess.Popen[bytes]) -> UUID:
-    """Kill -9 the first run that tunes, and its worker; which run that was."""
-    while True:
-        for task in client.read_task_runs():
-            if task.name.startswith("tune") and task.state and task.state.is_running() and task.flow_run_id:
-                run = client.read_flow_run(task.flow_run_id)
-                assert run.infrastructure_pid is not None
-                os.kill(worker.pid, signal.SIGKILL)
-                os.kill(int(run.infrastructure_pid.rpartition(":")[2]), signal.SIGKILL)
-                worker.wait()
-                print(f"killed with -9: the worker, and {run.name} in tuning", flush=True)
-                return run.id
-        time.sleep(0.3)
+    """Kill -9 the first run that has tuned for two seconds, and its worker; which run that was."""
+    tuning = until(lambda: [task for task in client.read_task_runs() if is_tuning(task)])
+    assert tuning[0].flow_run_id is not None
+    time.sleep(2)
+    run = client.read_flow_run(tuning[0].flow_run_id)
+    worker.kill()
+    os.kill(number_of(run), signal.SIGKILL)
+    worker.wait()
+    print(f"killed with -9: the worker, and {run.name} in tuning", flush=True)
+    return run.id
 
 
-def wait_for_the_night(client: SyncPrefectClient) -> Any:
-    """The catalog's run, ended."""
+def ended_night(client: SyncPrefectClient) -> FlowRun | None:
+    """The catalog's run, if it ended."""
     tagged = FlowRunFilter.model_validate({"tags": {"all_": ["catalog"]}, "start_time": {"is_null_": False}})
-    while True:
-        for run in client.read_flow_runs(flow_run_filter=tagged):
-            if run.state and run.state.is_final():
-                return run
-        time.sleep(1)
+    found = client.read_flow_runs(flow_run_filter=tagged)
+    return next((run for run in found if run.state and run.state.is_final()), None)
 
 
-def tell(client: SyncPrefectClient, folder: Path, night: Any, lost: UUID, seconds: float) -> None:
-    kept = [json.loads(path.read_text()) for path in sorted((folder / "store" / "catalogs" / "night").glob("*.json"))]
+def tell(folder: Path, night: FlowRun | None, seconds: float) -> None:
+    """How the night ended, what became of each clip, and for how long two were worked on at once."""
+    assert night is not None
+    assert night.state is not None
+    files = sorted((folder / "store" / "catalogs" / "night").glob("*.json"))
+    kept: list[dict[str, Any]] = [json.loads(path.read_text()) for path in files]
     print(f"{night.state.name}: {night.state.message}; {seconds:.0f} s")
     for one in kept:
         print(f"  {Path(one['source']).name}: {one['state']}{'; ' + one['error'][:90] if one['error'] else ''}")
-    tasks = client.read_task_runs(flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [str(lost)]}}))
-    states = Counter(task.state.name for task in tasks if task.state)
-    print(f"  the killed run was begun {client.read_flow_run(lost).run_count} times; its stages in all: {dict(states)}")
-    runs = [
-        run for run in client.read_flow_runs() if run.parent_task_run_id and run.start_time and run.expected_start_time
-    ]
-    waits = sorted((run.start_time - run.expected_start_time).total_seconds() for run in runs if run.run_count == 1)
-    print(f"  from submission to Running: {', '.join(f'{wait:.1f}' for wait in waits)} s")
+    stages = [Outcome(**one | {"stages": [StageTime(**stage) for stage in one["stages"]]}) for one in kept]
+    print(f"  stages of two clips ran at once for {overlap_seconds(stages):.0f} s")
+
+
+def tell_lost(client: SyncPrefectClient, lost: UUID) -> None:
+    """What the run that was killed did not do twice."""
+    found = tasks_of(client, lost)
+    cached = [task.name.partition("-")[0] for task in found if task.state_name == "Cached"]
+    counts = dict(Counter(task.state_name for task in found))
+    print(
+        f"  the killed run was begun {client.read_flow_run(lost).run_count} times: {counts}; cached {', '.join(cached)}"
+    )
+    logs = client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [str(lost)]}}))
+    for line in sorted(logs, key=lambda log: log.timestamp):
+        if "stage=tune event=started" in line.message:
+            print(f"    {line.message}")
+
+
+def tell_waits(client: SyncPrefectClient) -> None:
+    """From submission of a clip to its run, and to its first stage; only runs that were begun once."""
+    runs = [run for run in client.read_flow_runs() if run.parent_task_run_id and run.run_count == 1 and run.start_time]
+    running, first = [], []
+    for run in runs:
+        assert run.created is not None
+        assert run.start_time is not None
+        running.append((run.start_time - run.created).total_seconds())
+        tasks = tasks_of(client, run.id)
+        if tasks and tasks[0].start_time:
+            first.append((tasks[0].start_time - run.created).total_seconds())
+    for name, waits in {"Running": running, "its first stage": first}.items():
+        print(f"  from submission to {name}: {', '.join(f'{wait:.1f}' for wait in sorted(waits))} s")
+
+
+def cancel_one(client: SyncPrefectClient, folder: Path, clip: Path, seconds: float) -> None:
+    """Submit a clip that tunes for long, cancel it then, and tell when its process was gone."""
+    request = {"video": str(folder / clip.name), "edits": [{"direction": "smile", "strength": 1}], "end": seconds}
+    request |= {"store": str(folder / "store"), "output": str(folder / "cancelled.mp4"), "options": [*OPTIONS, *LONG]}
+    run: Any = run_deployment("edit-video/on-demand", parameters={"request": request}, timeout=0, as_subflow=False)
+    task = until(lambda: tasks_of(client, run.id))[0]
+    assert task.start_time is not None
+    waited = (task.start_time - run.created).total_seconds()
+    print(f"  a clip by itself: its first stage {waited:.1f} s after submission")
+    until(lambda: any(is_tuning(task) for task in tasks_of(client, run.id)))
+    time.sleep(3)
+    number, began = number_of(client.read_flow_run(run.id)), time.monotonic()
+    client.set_flow_run_state(run.id, Cancelling())
+    until(lambda: not Path(f"/proc/{number}").exists())
+    gone = time.monotonic() - began
+    until(lambda: is_in(client, run.id, "Cancelled"))
+    left = [path.name.partition(".")[0] for path in (folder / "store" / "staging").glob("tune-*")]
+    told = time.monotonic() - began
+    print(
+        f"  cancelled in tuning: process gone after {gone:.1f} s, Cancelled after {told:.1f} s; left: {', '.join(left)}"
+    )
 
 
 if __name__ == "__main__":
