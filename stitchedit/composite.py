@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from stitchedit.arrays import Alpha, Crop, Frame
-from stitchedit.warp import Box, Quad, covered, warp_back
+from stitchedit.arrays import Alpha, Frame
+from stitchedit.warp import Box, Pixels, Quad, covered, warp_back
 
 CHANGE_REACH = 64  # a change counts round about as far as this part of the crop's side
 
@@ -17,20 +17,24 @@ Layers = Float32[np.ndarray, "height width 4"]  # red, green and blue in [0, 255
 
 @dataclass(frozen=True)
 class CompositeOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different pixels
+    revision: ClassVar[int] = 2  # bump when the same options give different pixels
 
-    feather: int = 12  # px of the masks at 512; twice that is the width of the soft seam
+    feather: int = 8  # px of the masks at 512; twice that is the width of the soft seam
+    inset: int = 9  # px of the masks at 512, by which the seam ends before what was stitched does
     detail: float = 16.0  # 8-bit levels; where the edit changes less, what the generator cannot draw stays. 0 = nothing
     edge: int = 6  # px of the masks at 512, along the crop's sides, that are never pasted
-    smooth_s: float = 0.03  # s, sigma, over time, of what is pasted; as long before a frame as after it
+    smooth_s: float = 0.03  # s, sigma, over time, of where is pasted; as long before a frame as after it
+    steady_s: float = 0.08  # s, sigma, likewise of what is pasted, along the motion of the source. 0 = as it was drawn
 
     def __post_init__(self) -> None:
         if self.detail < 0:
             raise ValueError(f"composite.detail must be >= 0 levels, got {self.detail}")
-        if self.smooth_s < 0:
-            raise ValueError(f"composite.smooth_s must be >= 0 s, got {self.smooth_s:g}")
-        if self.feather < 0 or self.edge < 0:
-            raise ValueError(f"composite.feather and composite.edge must be >= 0, got {self.feather} and {self.edge}")
+        for name in ("smooth_s", "steady_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"composite.{name} must be >= 0 s, got {getattr(self, name):g}")
+        for name in ("feather", "inset", "edge"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"composite.{name} must be >= 0 px, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -43,33 +47,27 @@ class Patch:
     top: int
 
 
-def make_patch(image: Crop, alpha: Alpha, quad: Quad, box: Box) -> Patch:
+def make_patch(image: Pixels, alpha: Alpha, quad: Quad, box: Box) -> Patch:
     """The stitched crop `image`, taken at `quad`, as it goes into `box` of the frame."""
     layers = warp_back(opaque_layers(image, alpha), quad, box)
     layers[~covered(quad, len(image), box)] = 0
     return patch_of(layers, box)
 
 
-def keep_detail(patch: Patch, frame: Frame, crops: tuple[Crop, Crop], quad: Quad, options: CompositeOptions) -> Patch:
+def keep_detail(patch: Patch, frame: Frame, drawings: tuple[Pixels, Pixels], kept: Alpha, quad: Quad) -> Patch:
     """`patch` with what the generator could not draw of `frame`: background, strands of hair, pores, grain.
 
-    The difference between the frame and what the crop was stitched towards (the generator's own drawing without the
-    edit) is added, in full where the edit changed nothing and less the more it changed, so that no ghost of the old
-    mouth shows through the new one.
+    The difference between the frame and what the generator draws without the edit is added, as much of it as `kept`
+    says.
 
     Args:
-        crops: what was stitched towards and the stitched crop, both at `quad`.
+        drawings: crops at `quad`, without the edit and with it, in 8-bit levels.
+        kept: of a crop's size, see `kept_detail`.
     """
-    matched, stitched = crops
-    change = np.abs(stitched.astype(np.float32) - matched).mean(axis=2)
-    reach = len(matched) / CHANGE_REACH
-    change = cv2.GaussianBlur(cv2.dilate(change, np.ones((3, 3))), (0, 0), reach)
-    kept = np.exp(-np.square(change / options.detail))
-
     box = Box(patch.left, patch.top, patch.rgb.shape[1], patch.rgb.shape[0])
     region = frame[box.top : box.top + box.height, box.left : box.left + box.width].astype(np.float32)
     height, width = region.shape[:2]
-    old, new = (warp_back(crop.astype(np.float32), quad, box)[:height, :width] for crop in (matched, stitched))
+    old, new = (warp_back(crop.astype(np.float32), quad, box)[:height, :width] for crop in drawings)
     detailed = new + warp_back(kept, quad, box)[:height, :width, None] * (region - old)
     rgb = patch.rgb.copy()
     shown = patch.alpha[:height, :width] > 0
@@ -77,7 +75,26 @@ def keep_detail(patch: Patch, frame: Frame, crops: tuple[Crop, Crop], quad: Quad
     return replace(patch, rgb=rgb)
 
 
-def opaque_layers(image: Crop, alpha: Alpha) -> Layers:
+def kept_detail(drawings: tuple[Pixels, Pixels], face: Alpha, detail: float) -> Alpha:
+    """How much of the frame's own detail stays: 1 where the edit changed nothing, less the more it changed.
+
+    Within the face a change counts round about too, so that no ghost of the old mouth shows through the new one.
+    Around the face it counts where it is: a background keeps its edges up to hair that turned grey.
+
+    Args:
+        drawings: crops without the edit and with it, in 8-bit levels.
+        face: of their size, 1 = the face, 0 = what is around it.
+        detail: 8-bit levels, see `CompositeOptions`.
+    """
+    before, after = (crop.astype(np.float32) for crop in drawings)
+    change = np.abs(after - before).mean(axis=2)
+    reach = len(before) / CHANGE_REACH
+    near = cv2.GaussianBlur(cv2.dilate(change, np.ones((3, 3))), (0, 0), reach)
+    here = np.minimum(cv2.GaussianBlur(change, (0, 0), reach / 4), near)
+    return np.asarray(np.exp(-np.square((face * near + (1 - face) * here) / detail)))
+
+
+def opaque_layers(image: Pixels, alpha: Alpha) -> Layers:
     """Color times alpha, and alpha: what may be interpolated without color bleeding in from where alpha is 0."""
     opacity = alpha[..., None].astype(np.float32)
     return np.concatenate([image * opacity, opacity], axis=2)

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from stitchedit.arrays import Alpha, Labels, Mask
 
 BACKGROUND, CLOTH, HAT = 0, 16, 18
+SOFT_EDGE = 3.0  # px at 512, sigma
 
+LabelMap = UInt8[np.ndarray, "512 512"]
 MaskMap = UInt8[np.ndarray, "512 512"]  # 0 = outside, 1 = inside
 MaskMaps = UInt8[np.ndarray, "face 512 512"]
 
@@ -56,24 +58,37 @@ def resize_masks(masks: MaskMaps, size: int) -> Mask:
     return F.interpolate(tensor, (size, size), mode="bilinear", align_corners=True)
 
 
-def paste_alpha(full: MaskMap, size: int, feather: int, edge: int) -> Alpha:
+def paste_alpha(full: MaskMap, size: int, feather: int, inset: int, edge: int) -> Alpha:
     """How much of a crop of `size` px to paste: from 1 over the face smoothly to 0 before `full` ends.
 
-    The slope takes `2 * feather` px inward, so `full` has to exceed the face by that much. `edge` px along the crop's
-    sides stay 0 to keep its straight outline out of the frame. Both are px at 512.
+    The slope ends `inset` px before `full` does and takes `2 * feather` px inward, so `full` has to exceed the face by
+    both. `edge` px along the crop's sides stay 0 to keep its straight outline out of the frame. All are px at 512.
     """
     kept = full.astype(np.float32)
     if edge:
         kept[:edge] = kept[-edge:] = kept[:, :edge] = kept[:, -edge:] = 0
+    if inset:
+        kept = eroded(kept, inset)
     soft = torch.from_numpy(feathered(kept, feather))[None, None]
     return F.interpolate(soft, (size, size), mode="bilinear", align_corners=True)[0, 0].numpy()
+
+
+def soft_face(labels: LabelMap, size: int) -> Alpha:
+    """1 = the face, 0 = what is around it, of `size` px, with an edge of a few of 512 px."""
+    face = (~np.isin(labels, (BACKGROUND, CLOTH, HAT))).astype(np.float32)
+    return np.asarray(cv2.resize(cv2.GaussianBlur(face, (0, 0), SOFT_EDGE), (size, size), interpolation=cv2.INTER_AREA))
 
 
 def feathered(mask: np.ndarray, radius: int) -> np.ndarray:
     """`mask` eroded by `radius` px, then blurred as far; beyond its edges is outside. STIT, `paste_image_mask`."""
     side = 2 * radius + 1
-    eroded = cv2.erode(mask, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=[0])
-    return cv2.GaussianBlur(eroded, (side, side), 0)
+    return cv2.GaussianBlur(eroded(mask, radius), (side, side), 0)
+
+
+def eroded(mask: np.ndarray, radius: int) -> np.ndarray:
+    """`mask` without what is within `radius` px of its end; beyond its edges is outside."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return np.asarray(cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=[0]), mask.dtype)
 
 
 def _dilated(masks: MaskMaps, radius: int) -> MaskMaps:

@@ -1,4 +1,4 @@
-"""Does the edit flicker? Consecutive frames, compared along the motion of the source."""
+"""How the source moves, and whether an edit flickers along that motion."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def source_flow(before: Frame, now: Frame) -> tuple[Flow, Region]:
     begin = np.zeros((*gray[0].shape, 2), np.float32)
     back = np.asarray(finder.calc(gray[1], gray[0], begin.copy()))
     forth = np.asarray(finder.calc(gray[0], gray[1], begin))
-    missed = np.linalg.norm(back + _along(forth, back), axis=2)
+    missed = np.linalg.norm(back + along(forth, back), axis=2)
     y, x = np.indices(missed.shape)
     inside = (x + back[..., 0] >= 0) & (x + back[..., 0] <= missed.shape[1] - 1)
     inside &= (y + back[..., 1] >= 0) & (y + back[..., 1] <= missed.shape[0] - 1)
@@ -30,11 +30,11 @@ def warp_error(before: Frame, now: Frame, flow: Flow, where: Region) -> float:
     """Mean absolute difference of `now` and `before` moved along `flow`, 8-bit levels; NaN where `where` is nowhere."""
     if not where.any():
         return float("nan")
-    moved = _along(before.astype(np.float32), flow)
+    moved = along(before.astype(np.float32), flow)
     return float(np.abs(moved - now)[where].mean())
 
 
-def _along(values: np.ndarray, flow: Flow) -> np.ndarray:
+def along(values: np.ndarray, flow: Flow) -> np.ndarray:
     """`values` of the other frame, at where `flow` leads from each pixel of this one."""
     y, x = np.indices(flow.shape[:2], dtype=np.float32)
     return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,11 +1,24 @@
 """Smoothing over time that neither lags nor crosses from one run of frames into another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
+from jaxtyping import Float32
+
+from stitchedit.arrays import Crop
+from stitchedit.motion import along, source_flow
 
 REACH = 3.0  # standard deviations
+MOTION_REACH = 2.0  # likewise, along the motion, where every row more costs two optical flows
+MOST_NEIGHBORS = 4  # rows on either side that are looked at along the motion; of more, every second or third
+REMEMBERED = 24  # rows, of up to 10 MB each: all within reach at 60 frames a second
+SOURCE_MISS = 20.0  # 8-bit levels by which the source may differ along its motion; beyond, it is not the same thing
+DRAWN_MISS = 40.0  # likewise what was drawn of it: a mouth that opens must not blur
+
+Difference = Float32[np.ndarray, "size size rgb"]  # 8-bit levels
 
 
 def smoothed_rows(
@@ -32,3 +45,77 @@ def smoothed_rows(
         return np.asarray(weighed / weights.sum(), np.float32)
 
     return smoothed
+
+
+@dataclass(frozen=True)
+class Redrawing:
+    """A face, and what the generator drew of it; of one size, in 8-bit levels."""
+
+    source: Crop
+    before: np.ndarray  # `size size rgb`, without the edit
+    after: np.ndarray  # `size size rgb`, with it
+
+
+def neighbors(row: int, times_s: np.ndarray, runs: np.ndarray, sigma_s: float) -> list[int]:
+    """Rows of the same run that `row` is steadied with, itself left out."""
+    found: list[int] = []
+    near = (runs == runs[row]) & (np.abs(times_s - times_s[row]) <= MOTION_REACH * sigma_s + 1e-6)
+    for side in (np.flatnonzero(near[:row])[::-1], row + 1 + np.flatnonzero(near[row + 1 :])):
+        stride = -(-len(side) // MOST_NEIGHBORS)
+        found += side[stride - 1 :: stride].tolist() if stride else []
+    return sorted(found)
+
+
+def steadied_drawings(
+    drawing_of: Callable[[int], Redrawing], times_s: np.ndarray, runs: np.ndarray, sigma_s: float
+) -> Callable[[int], Redrawing]:
+    """What `drawing_of` gives, without the flicker of one row against the next.
+
+    A generator draws each frame a little differently. Two things are averaged along the motion of the source, which
+    does not flicker: what the generator missed, and what the edit changed. What the source has in this row alone stays,
+    so that its grain is in the drawing too.
+
+    Args:
+        times_s: `row`, ascending within a run.
+        runs: `row`, number of the unbroken run of frames.
+        sigma_s: of a Gaussian over time; 0 = nothing is steadied.
+    """
+    if not sigma_s:
+        return drawing_of
+    remembered = lru_cache(maxsize=REMEMBERED)(drawing_of)
+
+    def steadied(row: int) -> Redrawing:
+        drawing = remembered(row)
+        near = neighbors(row, times_s, runs, sigma_s)
+        shares = np.exp(-0.5 * np.square((times_s[near] - times_s[row]) / sigma_s)).tolist()
+        missed, changed = _mean_along_motion(drawing, [remembered(other) for other in near], shares)
+        before = drawing.source - missed
+        return Redrawing(drawing.source, before, before + changed)
+
+    return steadied
+
+
+def _mean_along_motion(
+    drawing: Redrawing, others: Sequence[Redrawing], shares: Sequence[float]
+) -> tuple[Difference, Difference]:
+    """What the generator missed in `drawing`, and what the edit changed, as a mean over it and `others`."""
+    own = _differences(drawing)
+    total, weights = own.copy(), np.ones(own.shape[:2], np.float32)
+    for other, share in zip(others, shares, strict=True):
+        flow, trusted = source_flow(other.source, drawing.source)
+        moved = along(_differences(other), flow)
+        source_missed = np.abs(along(other.source.astype(np.float32), flow) - drawing.source).mean(axis=2)
+        drawn_missed = np.abs(moved - own).reshape(*own.shape[:2], 2, 3).mean(axis=3).sum(axis=2)
+        alike = np.exp(-np.square(cv2.GaussianBlur(source_missed, (0, 0), 2.0) / SOURCE_MISS))
+        alike *= np.exp(-np.square(cv2.GaussianBlur(drawn_missed, (0, 0), 1.0) / DRAWN_MISS))
+        weight = share * alike * cv2.GaussianBlur(trusted.astype(np.float32), (0, 0), 1.5)
+        total += weight[..., None] * moved
+        weights += weight
+    mean = total / weights[..., None]
+    return mean[..., :3], mean[..., 3:]
+
+
+def _differences(drawing: Redrawing) -> Float32[np.ndarray, "size size channel"]:
+    """What was missed and what was changed, one behind the other."""
+    before = drawing.before.astype(np.float32)
+    return np.concatenate([drawing.source - before, drawing.after - before], axis=2)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from stitchedit.composite import CompositeOptions, keep_detail, make_patch, paste
-from stitchedit.masks import MaskOptions, paste_alpha, seam_masks
+from stitchedit.composite import CompositeOptions, keep_detail, kept_detail, make_patch, paste
+from stitchedit.masks import MaskOptions, paste_alpha, seam_masks, soft_face
 from stitchedit.metrics import ring_error
 from stitchedit.occlusion import enlarged
-from stitchedit.steady import smoothed_rows
+from stitchedit.steady import Redrawing, neighbors, smoothed_rows, steadied_drawings
 from stitchedit.warp import Box, patch_box, patch_size, warp_back
 from storage.artifact import Artifact, Source, write_json
 from storage.frame_array import FrameArray
@@ -45,34 +45,41 @@ def composite_faces(
     patches = array("patches", np.zeros((4, height, width), np.uint8), "image")  # RGB and alpha
     places = array("places", np.zeros(2, np.int32), "number")  # left and top, px
     rings = array("rings", np.zeros((), np.float32), "number")  # ring error in the frame, 8-bit levels
+    times_s = opened.times_s[found.frames]
+
+    def steadied_with(row: int) -> list[int]:
+        return neighbors(row, times_s, found.runs, options.steady_s)
+
     if out.earlier:
         before = [FrameArray.open(out.earlier.inputs["stitched"] / name) for name in ("crops", "matched")]
-        same = equal_rows(crops, before[0]) & equal_rows(matched, before[1])
+        own = equal_rows(crops, before[0]) & equal_rows(matched, before[1])
+        same = np.array([own[row] and own[steadied_with(row)].all() for row in range(len(found))])
         take_rows({"patches": patches, "places": places, "rings": rings}, out.earlier, same)
     todo = pending_in_any(patches, places, rings)
     pictures = face_pictures(footage, found.frames, todo)
 
     def wanted(row: int) -> np.ndarray:
         seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
-        return paste_alpha(seam.full[0], found.size, options.feather, options.edge)
+        return paste_alpha(seam.full[0], found.size, options.feather, options.inset, options.edge)
 
-    steady = smoothed_rows(wanted, opened.times_s[found.frames], found.runs, options.smooth_s)
+    def drawn(row: int) -> Redrawing:
+        return Redrawing(*(array.read(row).transpose(1, 2, 0).copy() for array in (found.crops, matched, crops)))
+
+    alpha_of = smoothed_rows(wanted, times_s, found.runs, options.smooth_s)
+    drawing_of = steadied_drawings(drawn, times_s, found.runs, options.steady_s)
     hidden_of = hidden_rows(occluded)
     for rows in todo:
         made = []
         for row in range(rows.start, rows.stop):
-            picture = next(pictures)
-            seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
-            hidden = hidden_of(row)
-            alpha = steady(row) * (1 - enlarged(hidden, found.size))
-            quad = found.quads[row]
+            picture, quad, labels = next(pictures), found.quads[row], found.labels.read(slice(row, row + 1))
+            hidden, drawing = hidden_of(row), drawing_of(row)
             box = patch_box(quad, (height, width), shape)
-            stitched_crop = crops.read(row).transpose(1, 2, 0)
-            patch = make_patch(stitched_crop, alpha, quad, box)
+            patch = make_patch(drawing.after, alpha_of(row) * (1 - enlarged(hidden, found.size)), quad, box)
             if options.detail:
-                towards = matched.read(row).transpose(1, 2, 0)
-                patch = keep_detail(patch, picture, (towards, stitched_crop), quad, options)
-            border = seam.border[0] * (1 - enlarged(hidden, 512))
+                drawings = (drawing.before, drawing.after)
+                kept = kept_detail(drawings, soft_face(labels[0], found.size), options.detail)
+                patch = keep_detail(patch, picture, drawings, kept, quad)
+            border = seam_masks(labels, masks).border[0] * (1 - enlarged(hidden, 512))
             made.append((patch, _ring(picture, paste(picture, patch), border, quad, box)))
         layers = [np.concatenate([patch.rgb.transpose(2, 0, 1), patch.alpha[None]]) for patch, _ in made]
         write_pending(patches, rows, np.stack(layers))

@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from stitchedit.composite import CompositeOptions, Patch, keep_detail, make_patch, paste
+from stitchedit.composite import CompositeOptions, Patch, keep_detail, kept_detail, make_patch, paste
 from stitchedit.masks import paste_alpha
 from stitchedit.metrics import outside_difference
 from stitchedit.warp import crop_face, patch_box, patch_size
@@ -31,7 +31,7 @@ def patch_for(image: np.ndarray, quad: np.ndarray) -> Patch:
     y, x = np.indices((512, 512)) - 255.5
     round_mask = (x**2 + y**2 < 220**2).astype(np.uint8)
     options = CompositeOptions()
-    alpha = paste_alpha(round_mask, len(image), options.feather, options.edge)
+    alpha = paste_alpha(round_mask, len(image), options.feather, options.inset, options.edge)
     return make_patch(image, alpha, quad, patch_box(quad, patch_size(quad[None], (360, 640)), (360, 640)))
 
 
@@ -110,13 +110,20 @@ def test_blend_is_rounded(alpha: int) -> None:
 
 
 def test_options_name_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"composite\.feather and composite\.edge must be >= 0, got -1 and 6"):
+    with pytest.raises(ValueError, match=r"composite\.feather must be >= 0 px, got -1"):
         CompositeOptions(feather=-1)
+    with pytest.raises(ValueError, match=r"composite\.steady_s must be >= 0 s, got nan"):
+        CompositeOptions(steady_s=float("nan"))
+
+
+def detailed(patch: Patch, frame: np.ndarray, drawings: tuple[np.ndarray, np.ndarray], quad: np.ndarray) -> Patch:
+    kept = kept_detail(drawings, np.ones(drawings[0].shape[:2], np.float32), CompositeOptions().detail)
+    return keep_detail(patch, frame, drawings, kept, quad)
 
 
 def test_an_unchanged_crop_gives_the_frame_back_however_coarse_it_is(frame, quad):
     crop = crop_face(frame, quad, 32).image
-    patch = keep_detail(patch_for(crop, quad), frame, (crop, crop), quad, CompositeOptions())
+    patch = detailed(patch_for(crop, quad), frame, (crop, crop), quad)
     difference = np.abs(paste(frame, patch).astype(int) - frame)
     assert difference.max() <= 1
     assert np.abs(paste(frame, patch_for(crop, quad)).astype(int) - frame).max() > 40  # what the detail was worth
@@ -126,11 +133,26 @@ def test_nothing_of_the_frame_shows_through_a_strong_change(frame, quad):
     crop = crop_face(frame, quad, 64).image
     changed = np.where(crop > 127, crop - 100, crop + 100).astype(np.uint8)
     plain, crops = patch_for(changed, quad), (crop, changed)
-    here, elsewhere = (keep_detail(plain, seen, crops, quad, CompositeOptions()) for seen in (frame, 255 - frame))
+    here, elsewhere = (detailed(plain, seen, crops, quad) for seen in (frame, 255 - frame))
     np.testing.assert_array_equal(here.rgb, elsewhere.rgb)
 
 
 def test_detail_does_not_reach_beyond_the_patch(frame, quad):
     crop = crop_face(frame, quad, 64).image
-    patch = keep_detail(patch_for(crop, quad), frame, (crop, crop // 2), quad, CompositeOptions())
+    patch = detailed(patch_for(crop, quad), frame, (crop, crop // 2), quad)
     assert outside_difference(paste(frame, patch), frame, in_frame(patch)) == 0
+
+
+def test_a_change_takes_the_detail_round_about_within_the_face_and_only_its_own_around_the_face():
+    before = np.full((256, 256, 3), 100, np.uint8)
+    after = before.copy()
+    after[:, :128] += 80  # hair that turned grey, up to where the background begins
+    beside = np.s_[64:192, 131]
+
+    def kept(face: float) -> np.ndarray:
+        return kept_detail((before, after), np.full((256, 256), face, np.float32), 16.0)
+
+    assert kept(1.0)[beside].max() < 0.3
+    assert kept(0.0)[beside].min() > 0.7
+    assert max(kept(face)[:, :120].max() for face in (0.0, 1.0)) < 1e-3
+    assert min(kept(face)[:, 150:].min() for face in (0.0, 1.0)) > 0.999

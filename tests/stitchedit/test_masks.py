@@ -73,7 +73,7 @@ def test_resized_masks_keep_their_corners(labels: np.ndarray, size: int) -> None
 def test_alpha_is_one_over_the_face_and_zero_outside_the_full_mask(labels: np.ndarray, size: int) -> None:
     full = seam_masks(labels[None], MaskOptions()).full
 
-    alpha = paste_alpha(full[0], size, feather=12, edge=6)
+    alpha = paste_alpha(full[0], size, feather=8, inset=9, edge=6)
 
     face = resize_masks((labels == SKIN).astype(np.uint8)[None], size)[0, 0].numpy()
     assert alpha[face == 1].min() > 1 - 1e-6
@@ -82,7 +82,7 @@ def test_alpha_is_one_over_the_face_and_zero_outside_the_full_mask(labels: np.nd
 
 @pytest.mark.parametrize("size", [256, 512, 1024])
 def test_alpha_is_zero_along_the_sides_of_the_crop(size: int) -> None:
-    alpha = paste_alpha(np.ones((512, 512), np.uint8), size, feather=12, edge=6)
+    alpha = paste_alpha(np.ones((512, 512), np.uint8), size, feather=8, inset=9, edge=6)
 
     inner = np.zeros((size, size), bool)
     inner[2:-2, 2:-2] = True
@@ -91,15 +91,15 @@ def test_alpha_is_zero_along_the_sides_of_the_crop(size: int) -> None:
 
 
 def test_alpha_falls_smoothly(labels: np.ndarray) -> None:
-    alpha = paste_alpha(seam_masks(labels[None], MaskOptions()).full[0], 512, feather=12, edge=6)
+    alpha = paste_alpha(seam_masks(labels[None], MaskOptions()).full[0], 512, feather=8, inset=9, edge=6)
 
-    assert max(abs(np.diff(alpha, axis=axis)).max() for axis in (0, 1)) < 0.12
+    assert max(abs(np.diff(alpha, axis=axis)).max() for axis in (0, 1)) < 0.15
 
 
 def test_without_feather_and_edge_alpha_is_the_full_mask(labels: np.ndarray) -> None:
     full = seam_masks(labels[None], MaskOptions()).full[0]
 
-    np.testing.assert_array_equal(paste_alpha(full, 512, feather=0, edge=0), full)
+    np.testing.assert_array_equal(paste_alpha(full, 512, feather=0, inset=0, edge=0), full)
 
 
 def test_options_name_what_is_wrong() -> None:

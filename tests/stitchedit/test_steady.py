@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stitchedit.steady import smoothed_rows
+from stitchedit.steady import MOTION_REACH, Redrawing, neighbors, smoothed_rows, steadied_drawings
 
 TIMES = np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28])
 RUNS = np.array([0, 0, 0, 0, 0, 1, 1, 1])
@@ -41,3 +41,77 @@ def test_nothing_is_smoothed_without_a_sigma_and_a_row_is_read_once_if_they_come
     for row in range(8):
         smoothed(row)
     assert asked == list(range(8))
+
+
+STEP = 2  # px that the source moves from one row to the next
+
+
+@pytest.fixture(scope="module")
+def sources() -> np.ndarray:
+    """A picture that moves to the left, `row 96 96 rgb`."""
+    coarse = np.random.default_rng(0).integers(60, 196, (16, 24, 3)).astype(np.float32)
+    wide = np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
+    return np.stack([wide[16:112, 16 + STEP * row : 112 + STEP * row] for row in range(8)])
+
+
+def steadied(sources, before, after, sigma=0.08, runs=RUNS):
+    steady = steadied_drawings(lambda row: Redrawing(sources[row], before[row], after[row]), TIMES, runs, sigma)
+    return [steady(row) for row in range(len(sources))]
+
+
+MIDDLE = np.s_[24:-24, 24:-24]
+
+
+def test_flicker_of_what_is_drawn_goes(sources):
+    flicker = np.array([0, 8, 0, 8, 0, 8, 0, 8], np.float32)[:, None, None, None]
+    before, after = sources - flicker, sources + 20.0 - flicker
+    drawings = steadied(sources, before, after, runs=np.zeros(8))
+    offs = [float((drawing.after - drawing.source)[MIDDLE].mean()) for drawing in drawings]
+    assert np.abs(np.diff(offs)).max() < 0.35 * 8
+    assert np.mean(offs) == pytest.approx(20 - 4, abs=1.0)
+
+
+def test_what_was_steady_stays_as_it_was(sources):
+    drawings = steadied(sources, sources - 5.0, sources + 20.0)
+    for row, drawing in enumerate(drawings):
+        np.testing.assert_allclose(drawing.before, sources[row] - 5.0, atol=1e-3)
+        np.testing.assert_allclose(drawing.after, sources[row] + 20.0, atol=1e-3)
+
+
+def test_the_grain_of_the_source_is_in_the_drawing(sources):
+    grain = np.random.default_rng(1).normal(0, 3, sources.shape)
+    grainy = np.clip(sources + grain, 0, 255).astype(np.uint8)
+    smooth = sources.astype(np.float32)
+    (drawing, *_) = steadied(grainy, smooth, smooth)[3:]
+    found = (drawing.before - smooth[3])[MIDDLE]
+    assert np.corrcoef(found.ravel(), grain[3][MIDDLE].ravel())[0, 1] > 0.8
+    assert found.std() > 0.5 * 3
+
+
+def test_no_drawing_of_another_run_is_let_in(sources):
+    changed = np.where(np.arange(8) < 5, 0.0, 30.0)[:, None, None, None]
+    drawings = steadied(sources, sources.astype(float), sources + changed)
+    assert np.abs((drawings[4].after - drawings[4].source)[MIDDLE]).max() < 1e-3
+    assert np.abs((drawings[5].after - drawings[5].source - 30)[MIDDLE]).max() < 1e-3
+
+
+def test_a_mouth_that_opens_is_not_blurred(sources):
+    opened = np.where(np.arange(8) < 3, 0.0, 90.0)[:, None, None, None]
+    drawings = steadied(sources, sources.astype(float), sources + opened, runs=np.zeros(8))
+    assert np.abs((drawings[2].after - drawings[2].source)[MIDDLE]).max() < 3
+    assert np.abs((drawings[3].after - drawings[3].source - 90)[MIDDLE]).max() < 3
+
+
+def test_nothing_is_steadied_without_a_sigma(sources):
+    drawing = Redrawing(sources[0], sources[1], sources[2])
+    assert steadied_drawings(lambda _: drawing, TIMES, RUNS, 0.0)(0) is drawing
+
+
+@pytest.mark.parametrize("fps", [12, 25, 60])
+def test_neighbors_are_as_many_before_as_after_and_near_in_seconds(fps):
+    times, runs = np.arange(60) / fps, np.zeros(60)
+    found = np.array(neighbors(30, times, runs, 0.08))
+    np.testing.assert_array_equal(found - 30, 30 - found[::-1])
+    assert 2 <= len(found) <= 8
+    assert np.abs(times[found] - times[30]).max() <= MOTION_REACH * 0.08 + 1e-9
+    assert neighbors(0, times, runs, 0.08) == (found[found > 30] - 30).tolist()
