@@ -31,9 +31,9 @@ class TuneOptions:
     warm_up: int = 10  # steps until the full rate; Adam's first steps are as large as the rate, whatever the gradient
     mse_weight: float = 10.0
     lpips_weight: float = 1.0
-    locality_weight: float = 0.0  # keep the generator unchanged near random codes; 0 = off
+    locality_weight: float = 1.0  # keep the generator as it was near random codes; 0 = off, and teeth and wrinkles fade
     locality_distance: float = 30.0  # from the code, in W+
-    locality_every: int = 4  # steps
+    locality_every: int = 2  # steps
     patience: int = 4  # passes without 1 % less loss before it stops; 0 = never
     checkpoint_every: int = 50  # steps; at most this many are lost in a crash
     seed: int = 0
