@@ -24,8 +24,8 @@ class StitchOptions:
     toward: str = "reconstruction"  # what the border is to match; "source" as published, or the unedited drawing of it
     steps: int = 12  # at most, per frame; 0 = paste the edited face as it is
     learning_rate: float = 5e-5  # MobileStyleGAN's folded weights: from 1e-4 on it overshoots (docs/decisions/0008)
-    content_weight: float = 0.1
-    stop_below: float = 0.0012  # border term; 0.0012 = 2.5 levels in the ring
+    content_weight: float = 0.3  # with less, stitching takes back some of the edit
+    stop_below: float = 0.0019  # border term; 0.0019 = 3.2 levels in the ring of a crop
     warm_start: bool = True  # from the weights of the frame before, within a run
     settle_steps: int = 48  # before a run's first frame, on frames of all of it; 0 = none. Needs `warm_start`
     settle_faces: int = 8  # at most, evenly over the run
