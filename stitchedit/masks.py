@@ -6,7 +6,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from torch.nn import functional as F
 
 from stitchedit.arrays import Alpha, Labels, Mask
@@ -58,19 +58,40 @@ def resize_masks(masks: MaskMaps, size: int) -> Mask:
     return F.interpolate(tensor, (size, size), mode="bilinear", align_corners=True)
 
 
-def paste_alpha(full: MaskMap, size: int, feather: int, inset: int, edge: int) -> Alpha:
+@dataclass(frozen=True)
+class Seam:
+    """Where what is pasted ends. All are px at 512."""
+
+    feather: int  # half the width of the soft seam
+    inset: int  # by which it ends before what may be pasted does
+    edge: int  # along the crop's sides, that are never pasted
+    edge_fade: int  # within which a face that reaches over the crop's side, as hair does, goes back to what it was
+
+
+def paste_alpha(full: MaskMap, size: int, seam: Seam) -> Alpha:
     """How much of a crop of `size` px to paste: from 1 over the face smoothly to 0 before `full` ends.
 
     The slope ends `inset` px before `full` does and takes `2 * feather` px inward, so `full` has to exceed the face by
-    both. `edge` px along the crop's sides stay 0 to keep its straight outline out of the frame. All are px at 512.
+    both. The crop's straight outline stays out of the frame.
     """
-    kept = full.astype(np.float32)
+    kept, edge = full.astype(np.float32), seam.edge
     if edge:
         kept[:edge] = kept[-edge:] = kept[:, :edge] = kept[:, -edge:] = 0
-    if inset:
-        kept = eroded(kept, inset)
-    soft = torch.from_numpy(feathered(kept, feather))[None, None]
-    return F.interpolate(soft, (size, size), mode="bilinear", align_corners=True)[0, 0].numpy()
+    if seam.inset:
+        kept = eroded(kept, seam.inset)
+    soft = feathered(kept, seam.feather) * from_sides(edge, seam.edge_fade)
+    alpha = torch.from_numpy(soft.astype(np.float32))[None, None]
+    return F.interpolate(alpha, (size, size), mode="bilinear", align_corners=True)[0, 0].numpy()
+
+
+def from_sides(edge: int, width: int) -> Float32[np.ndarray, "512 512"]:
+    """0 within `edge` px of the crop's sides, rising smoothly to 1 over the next `width`."""
+    if not width:
+        return np.ones((512, 512), np.float32)
+    place = np.arange(512)
+    way = np.clip((np.minimum(place, place[::-1]) - edge) / width, 0, 1)
+    slope = way * way * (3 - 2 * way)
+    return np.minimum(slope[:, None], slope[None, :]).astype(np.float32)
 
 
 def soft_face(labels: LabelMap, size: int) -> Alpha:

@@ -60,7 +60,7 @@ def composite_faces(
 
     def wanted(row: int) -> np.ndarray:
         seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
-        return paste_alpha(seam.full[0], found.size, options.feather, options.inset, options.edge)
+        return paste_alpha(seam.full[0], found.size, options.seam)
 
     def drawn(row: int) -> Redrawing:
         return Redrawing(*(array.read(row).transpose(1, 2, 0).copy() for array in (found.crops, matched, crops)))

@@ -31,7 +31,7 @@ def patch_for(image: np.ndarray, quad: np.ndarray) -> Patch:
     y, x = np.indices((512, 512)) - 255.5
     round_mask = (x**2 + y**2 < 220**2).astype(np.uint8)
     options = CompositeOptions()
-    alpha = paste_alpha(round_mask, len(image), options.feather, options.inset, options.edge)
+    alpha = paste_alpha(round_mask, len(image), options.seam)
     return make_patch(image, alpha, quad, patch_box(quad, patch_size(quad[None], (360, 640)), (360, 640)))
 
 

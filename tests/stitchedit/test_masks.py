@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from stitchedit.masks import BACKGROUND, CLOTH, HAT, MaskOptions, paste_alpha, resize_masks, seam_masks
+from stitchedit.masks import BACKGROUND, CLOTH, HAT, MaskOptions, Seam, paste_alpha, resize_masks, seam_masks
 
 SKIN = 1
 
@@ -73,7 +73,7 @@ def test_resized_masks_keep_their_corners(labels: np.ndarray, size: int) -> None
 def test_alpha_is_one_over_the_face_and_zero_outside_the_full_mask(labels: np.ndarray, size: int) -> None:
     full = seam_masks(labels[None], MaskOptions()).full
 
-    alpha = paste_alpha(full[0], size, feather=8, inset=9, edge=6)
+    alpha = paste_alpha(full[0], size, Seam(8, 9, 6, 0))
 
     face = resize_masks((labels == SKIN).astype(np.uint8)[None], size)[0, 0].numpy()
     assert alpha[face == 1].min() > 1 - 1e-6
@@ -82,7 +82,7 @@ def test_alpha_is_one_over_the_face_and_zero_outside_the_full_mask(labels: np.nd
 
 @pytest.mark.parametrize("size", [256, 512, 1024])
 def test_alpha_is_zero_along_the_sides_of_the_crop(size: int) -> None:
-    alpha = paste_alpha(np.ones((512, 512), np.uint8), size, feather=8, inset=9, edge=6)
+    alpha = paste_alpha(np.ones((512, 512), np.uint8), size, Seam(8, 9, 6, 0))
 
     inner = np.zeros((size, size), bool)
     inner[2:-2, 2:-2] = True
@@ -91,15 +91,25 @@ def test_alpha_is_zero_along_the_sides_of_the_crop(size: int) -> None:
 
 
 def test_alpha_falls_smoothly(labels: np.ndarray) -> None:
-    alpha = paste_alpha(seam_masks(labels[None], MaskOptions()).full[0], 512, feather=8, inset=9, edge=6)
+    alpha = paste_alpha(seam_masks(labels[None], MaskOptions()).full[0], 512, Seam(8, 9, 6, 0))
 
     assert max(abs(np.diff(alpha, axis=axis)).max() for axis in (0, 1)) < 0.15
+
+
+def test_a_face_over_the_side_of_the_crop_goes_back_little_by_little() -> None:
+    alpha = paste_alpha(np.ones((512, 512), np.uint8), 512, Seam(8, 9, 6, 56))
+
+    down = alpha[:256, 256]
+    assert (np.diff(down) >= 0).all()
+    assert np.diff(down).max() < 0.05
+    assert down[:6].max() == 0
+    assert down[6 + 56 :].min() == pytest.approx(1)
 
 
 def test_without_feather_and_edge_alpha_is_the_full_mask(labels: np.ndarray) -> None:
     full = seam_masks(labels[None], MaskOptions()).full[0]
 
-    np.testing.assert_array_equal(paste_alpha(full, 512, feather=0, inset=0, edge=0), full)
+    np.testing.assert_array_equal(paste_alpha(full, 512, Seam(0, 0, 0, 0)), full)
 
 
 def test_options_name_what_is_wrong() -> None:
