@@ -14,6 +14,7 @@ from flows.catalog.outcomes import Outcome
 
 LABELLED = 0.035  # of the whole; shorter bars have no room for a name
 COLORS = {"on the device": "#3b6fb6", "beside it": "#c9b26a"}
+INKS = {"on the device": "#ffffff", "beside it": "#000000"}
 
 
 def plot_timeline(outcomes: Sequence[Outcome]) -> str | None:
@@ -31,14 +32,15 @@ def plot_timeline(outcomes: Sequence[Outcome]) -> str | None:
                 kind = "on the device" if stage in ON_DEVICE else "beside it"
                 axis.broken_barh([(start - first, max(seconds, 0.2))], (row - 0.36, 0.72), color=COLORS[kind])
                 if seconds > LABELLED * span:
-                    axis.text(start - first + seconds / 2, row, stage, fontsize=6, ha="center", va="center")
+                    middle = start - first + seconds / 2
+                    axis.text(middle, row, stage, fontsize=6, ha="center", va="center", color=INKS[kind])
         axis.set_yticks(range(len(ran)), [Path(outcome.source).name for outcome in ran], fontsize=8)
         axis.invert_yaxis()
         axis.set_xlabel("s", fontsize=9)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         handles = [Patch(color=color, label=kind) for kind, color in COLORS.items()]
-        axis.legend(handles=handles, fontsize=8, frameon=False, loc="best")
+        figure.legend(handles=handles, fontsize=8, frameon=False, ncols=2, loc="outside upper right")
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
     text = file.getvalue().decode()
