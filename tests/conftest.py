@@ -37,6 +37,7 @@ TINY = [
     "invert.segment=4",
     "tune.passes=2",
     "tune.batch=2",
+    "tune.locality_weight=0",
     "tune.checkpoint_every=2",
     "stitch.steps=2",
     "stitch.settle_steps=2",

@@ -66,8 +66,3 @@ def test_a_line_names_clip_face_and_stage(lines, tmp_path):
         'clip=a.mp4 face=left stage=tune event=noted text="it is dark"',
         "clip=a.mp4 stage=encode event=started key=e",
     ]
-
-
-def test_what_stages_tell_is_not_written_twice(lines, tmp_path, caplog):
-    of_two_faces(tmp_path)
-    assert not [record for record in caplog.records if record.name == "stitchedit.progress"]

@@ -28,7 +28,7 @@ def test_only_frames_that_a_ramp_changes_are_stitched_again(copied, edit_once, t
 
     done = [record.done for record in told.records if record.stage == "stitch" and record.event == "advanced"]
     assert done == FACES["stitch"]
-    for stage in ("decode", "align", "invert", "tune"):
+    for stage in ("decode", "detect", "align", "occlude", "invert", "tune"):
         shutil.copytree(copied.store.folder / stage, tmp_path / "undisturbed" / stage)
     alone = edit_once(ramped(copied.request, tmp_path / "undisturbed", other))
     for stage in ("stitch", "composite", "encode"):
