@@ -18,15 +18,15 @@ from storage.runs import runs as recorded_runs
 
 # How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.
 RECORDS = {
-    "invert": 30, "tune": 20, "stitch": 20, "detect": 20, "encode": 40, "composite": 3, "measure": 3, "align": 2,
-    "decode": 20,
+    "invert": 16, "tune": 8, "stitch": 12, "detect": 8, "encode": 16, "composite": 3, "measure": 3, "align": 2,
+    "decode": 8,
 }  # fmt: skip
 CHAIN = 14  # kills at most, one after the other, over one store
 DELAY = 0.4  # s, at most, from the record to the kill: in the middle of whatever is computed or written then
 
 # What may be done twice for one kill, by how a counter's label begins: a chunk, or the steps between two checkpoints.
 BOUNDS = {
-    "decode": 20,  # the whole of it, a tenth of a second
+    "decode": 8,  # the whole of it, a tenth of a second
     "detect": 64,
     "align": 16,
     "invert: start": 8,
@@ -34,12 +34,12 @@ BOUNDS = {
     "invert: frames": 2,
     "tune": 4,
     "stitch: all": 2,  # the whole of it
-    "stitch": 4,
+    "stitch": 2,
     "composite": 8,
-    "encode: preview": 20,  # the whole of it
-    "encode": 6,
+    "encode: preview": 8,  # the whole of it
+    "encode": 4,
     "measure": 8,
-    "report": 20,  # the whole of it
+    "report": 8,  # the whole of it
 }
 
 
