@@ -21,13 +21,15 @@ import torch
 from torch.nn import functional as F
 
 from configs.load import load_config
-from stitchedit.edit import parse_edit
-from stitchedit.invert import Footage, Inverter, InvertOptions
-from stitchedit.landmarks import FaceFinder, LandmarkOptions
+from stitchedit.invert import Footage, Inverter
+from stitchedit.landmarks import FaceFinder
 from stitchedit.memory import keep_freed_memory
 from stitchedit.metrics import identity_consistency
 from stitchedit.nets.attributes import AgeAndGender, score_face
 from stitchedit.nets.recognition import FaceRecognizer
+from stitchedit.options.edit import parse_edit
+from stitchedit.options.invert import InvertOptions
+from stitchedit.options.landmarks import LandmarkOptions
 from storage.artifact import Source
 from storage.frame_array import FrameArray
 from storage.store import Store

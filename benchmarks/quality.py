@@ -17,8 +17,8 @@ from pathlib import Path
 from configs.load import load_config
 from flows.edit_request import Edit, EditRequest
 from flows.edit_video import edit_stages
-from stitchedit.edit import EditOptions, parse_edit
 from stitchedit.memory import keep_freed_memory
+from stitchedit.options.edit import EditOptions, parse_edit
 from storage.artifact import Artifact, Source
 from storage.store import Store
 from storage.video import probe

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from av.video.frame import PictureType
 
-from stitchedit.shots import ShotOptions
+from stitchedit.options.shots import ShotOptions
 from stitchedit.warp import crop_face
 from storage.artifact import Source
 from storage.frame_array import FrameArray

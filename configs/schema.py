@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass, field
 
-from stitchedit.align import AlignOptions
-from stitchedit.composite import CompositeOptions
-from stitchedit.edit import EditOptions
-from stitchedit.invert import InvertOptions
-from stitchedit.landmarks import LandmarkOptions
-from stitchedit.masks import MaskOptions
-from stitchedit.occlusion import OcclusionOptions
-from stitchedit.quality import MeasureOptions
-from stitchedit.shots import ShotOptions
-from stitchedit.stitch import StitchOptions
-from stitchedit.tracks import TrackOptions
-from stitchedit.tune import TuneOptions
+from stitchedit.options.align import AlignOptions
+from stitchedit.options.composite import CompositeOptions
+from stitchedit.options.edit import EditOptions
+from stitchedit.options.invert import InvertOptions
+from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.masks import MaskOptions
+from stitchedit.options.occlusion import OcclusionOptions
+from stitchedit.options.quality import MeasureOptions
+from stitchedit.options.shots import ShotOptions
+from stitchedit.options.stitch import StitchOptions
+from stitchedit.options.tracks import TrackOptions
+from stitchedit.options.tune import TuneOptions
 from storage.video_index import DecodeOptions
 from storage.video_writer import EncodeOptions
 

@@ -67,6 +67,6 @@ def parse_face(text: str) -> tuple[str, list[str]]:
 
 def _edits(texts: list[str]) -> "list[Edit]":
     from flows.edit_request import Edit  # noqa: PLC0415 - imports torch
-    from stitchedit.edit import parse_edit  # noqa: PLC0415
+    from stitchedit.options.edit import parse_edit  # noqa: PLC0415
 
     return [Edit(direction=name, strength=strength) for name, strength in map(parse_edit, texts)]

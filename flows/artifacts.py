@@ -20,9 +20,8 @@ from prefect.artifacts import (
 
 from flows.export import exported_files
 from storage.artifact import Artifact
-from tasks.measures import MEASURES
-from tasks.report import SUMMARY
-from tasks.report_page import data_uri
+from tasks.report_page import SUMMARY, data_uri
+from tasks.verdict import MEASURES
 
 SHEET_WIDTH = 640  # px; the server keeps the picture in its database
 SHORT_S = 5.0  # a stage that is done by then needs no bar

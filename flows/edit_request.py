@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from configs.load import load_config
 from configs.schema import RunConfig
-from stitchedit.align import AlignOptions
-from stitchedit.edit import EditOptions, describe
 from stitchedit.errors import InputError, UnknownNameError
+from stitchedit.options.align import AlignOptions
+from stitchedit.options.edit import EditOptions, describe
 from stitchedit.persons import PHOTO, check_choice
 from storage.artifact import Source
 from storage.remote_clips import SCHEME
@@ -20,7 +20,6 @@ from storage.state_dict import load_tensors
 from storage.store import Store, open_store
 from storage.video import VideoInfo, probe
 from storage.video_output import check_output, output_suffix
-from tasks.networks import own_directions
 from tasks.pretrained import pretrained
 
 
@@ -181,6 +180,8 @@ def check_words(request: EditRequest) -> None:
     config = request.config()
     known = set(load_tensors(pretrained()["directions"].locate()))
     if config.edit.directions:
+        from tasks.networks import own_directions  # noqa: PLC0415 - imports torch
+
         known |= set(own_directions(Path(config.edit.directions)))
     for name in config.edit.strengths:
         if name not in known:

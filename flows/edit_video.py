@@ -14,25 +14,13 @@ from flows.attempts import begin
 from flows.edit_request import EditRequest, check_request
 from flows.export import destination, export_result
 from flows.run_log import shown
-from stitchedit.landmarks import resolve_backend
 from storage.artifact import Source
 from storage.errors import DamagedError
 from storage.remote_clips import fetch
 from storage.runs import RunRecord, recorded
 from storage.store import Store
-from tasks.align import align_faces
-from tasks.composite import composite_faces
 from tasks.decode import decode_video
-from tasks.detect import detect_faces
-from tasks.edit import edit_faces
-from tasks.encode import encode_video
-from tasks.invert import invert_faces
-from tasks.measure import measure_edit
-from tasks.occlude import find_occlusions
 from tasks.progress import tell
-from tasks.report import write_report
-from tasks.stitch import stitch_faces
-from tasks.tune import tune_weights
 
 REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
 
@@ -55,29 +43,34 @@ class Stages:
 def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) -> Stages:
     """Every stage of one edit, called in order: the graph of the method, whoever walks it."""
     config, device, own = request.config(), request.device, request.own_directions()
-    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
-
     clip = call(decode_video, source, config.decode, config.shots)
-    detected = call(detect_faces, source, clip, landmarks, config.tracks)
+    # All others take seconds to import (torch, SciPy): while the clip is decoded.
+    from stitchedit.landmarks import resolve_backend  # noqa: PLC0415
+    from tasks import align, composite, detect, edit, encode, invert, measure, occlude, report, stitch, tune  # noqa: PLC0415
+
+    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
+    detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
     targets, persons, every = request.targets(), [], [clip, detected]
     for target in targets:
-        faces = call(align_faces, source, clip, detected, target.align, device, target.photo)
-        occluded = call(find_occlusions, clip, faces, config.occlude, device)
-        codes = call(invert_faces, faces, occluded, config.invert, device)
-        weights = call(tune_weights, faces, occluded, codes, config.tune, device)
-        edited = call(edit_faces, clip, faces, codes, target.edit, own)
-        stitched = call(stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
-        patches = call(composite_faces, source, clip, faces, occluded, stitched, config.composite, config.masks)
+        faces = call(align.align_faces, source, clip, detected, target.align, device, target.photo)
+        occluded = call(occlude.find_occlusions, clip, faces, config.occlude, device)
+        codes = call(invert.invert_faces, faces, occluded, config.invert, device)
+        weights = call(tune.tune_weights, faces, occluded, codes, config.tune, device)
+        edited = call(edit.edit_faces, clip, faces, codes, target.edit, own)
+        stitched = call(stitch.stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
+        patches = call(
+            composite.composite_faces, source, clip, faces, occluded, stitched, config.composite, config.masks
+        )
         persons.append((faces, occluded, codes, weights, patches))
         every += [faces, occluded, codes, weights, edited, stitched, patches]
     every_face, *_, every_patch = zip(*persons, strict=True)
-    video = call(encode_video, source, clip, every_face, every_patch, config.encode, output.suffix)
+    video = call(encode.encode_video, source, clip, every_face, every_patch, config.encode, output.suffix)
     measures = [
-        call(measure_edit, source, clip, *made, target.edit, config.measure, device)
+        call(measure.measure_edit, source, clip, *made, target.edit, config.measure, device)
         for made, target in zip(persons, targets, strict=True)
     ]
-    report = call(write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles())
-    return Stages([*every, video, *measures, report], video, measures, report)
+    page = call(report.write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles())
+    return Stages([*every, video, *measures, page], video, measures, page)
 
 
 @flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)

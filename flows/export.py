@@ -8,7 +8,7 @@ from stitchedit.quality import worst_of
 from storage.artifact import Artifact, sync
 from storage.errors import DamagedError
 from storage.store import Store
-from tasks.measures import read_verdict
+from tasks.verdict import read_verdict
 
 
 def destination(store: Store, measures: Sequence[Artifact], output: Path, hold: Path | None) -> Path:

@@ -6,8 +6,7 @@ A `face` is one track in one frame: the row of every array from alignment to com
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
-from torch import Tensor
+from jaxtyping import Bool, Float, UInt8
 
 Frame = UInt8[np.ndarray, "height width rgb"]
 Landmarks = Float[np.ndarray, "face 68 xy"]
@@ -18,8 +17,3 @@ Crop = UInt8[np.ndarray, "size size rgb"]
 Labels = UInt8[np.ndarray, "face 512 512"]  # face parsing classes 0..18
 Alpha = Float[np.ndarray, "height width"]  # 0 = source, 1 = edited
 Flags = Bool[np.ndarray, " face"]
-
-Image = Float32[Tensor, "face rgb size size"]
-Mask = Float32[Tensor, "face 1 size size"]  # 0 = outside, 1 = inside
-Latent = Float32[Tensor, "face layer channel"]  # W+
-Direction = Float32[Tensor, "layer channel"]  # in W+; zero in the layers it leaves alone

@@ -1,47 +1,17 @@
 """Stitched crops back into the frame, as patches that leave every other pixel alone."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from stitchedit.arrays import Alpha, Frame
-from stitchedit.masks import Seam
 from stitchedit.warp import Box, Pixels, Quad, covered, warp_back
 
 CHANGE_REACH = 64  # a change counts round about as far as this part of the crop's side
 
 Layers = Float32[np.ndarray, "height width 4"]  # red, green and blue in [0, 255] times alpha, and alpha in [0, 1]
-
-
-@dataclass(frozen=True)
-class CompositeOptions:
-    revision: ClassVar[int] = 2  # bump when the same options give different pixels
-
-    feather: int = 8  # px of the masks at 512; twice that is the width of the soft seam
-    inset: int = 9  # px of the masks at 512, by which the seam ends before what was stitched does
-    detail: float = 16.0  # 8-bit levels; where the edit changes less, what the generator cannot draw stays. 0 = nothing
-    edge: int = 6  # px of the masks at 512, along the crop's sides, that are never pasted
-    edge_fade: int = 56  # likewise, within which a face that reaches over a side goes back to what it was
-    smooth_s: float = 0.03  # s, sigma, over time, of where is pasted; as long before a frame as after it
-    steady_s: float = 0.08  # s, sigma, likewise of what is pasted, along the motion of the source. 0 = as it was drawn
-
-    def __post_init__(self) -> None:
-        if self.detail < 0:
-            raise ValueError(f"composite.detail must be >= 0 levels, got {self.detail}")
-        for name in ("smooth_s", "steady_s"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"composite.{name} must be >= 0 s, got {getattr(self, name):g}")
-        for name in ("feather", "inset", "edge", "edge_fade"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"composite.{name} must be >= 0 px, got {getattr(self, name)}")
-
-    @property
-    def seam(self) -> Seam:
-        """Where what is pasted ends."""
-        return Seam(self.feather, self.inset, self.edge, self.edge_fade)
 
 
 @dataclass(frozen=True)

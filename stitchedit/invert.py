@@ -4,55 +4,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stitchedit.arrays import Latent
 from stitchedit.descent import Descent, DescentState
 from stitchedit.errors import OptimizationError
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.occlusion import seen_only
+from stitchedit.options.invert import InvertOptions
+from stitchedit.tensors import Latent
 from stitchedit.tune import CropReader, MaskReader
 
-STARTS = ("encoder", "mean")
 SMALL = 128  # px; crops up to here have their middle enlarged
 SMOOTHING = (0.25, 0.75, 1.0, 0.75, 0.25)  # over frames; Tzaban et al. 2022's successors smooth coarse codes so
-
-
-@dataclass(frozen=True)
-class InvertOptions:
-    revision: ClassVar[int] = 2
-    decide_nothing: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})  # options that are in no key
-
-    start: str = (
-        "encoder"  # `encoder`: one pass per frame; `mean`: the mean code, which takes about four times the steps
-    )
-    refine_steps: int = 30  # on what all frames share; 0 = as it starts
-    color_steps: int = 12  # at the working size, on what is shared, for the layers that only fine pictures depend on
-    refine_passes: int = 3  # over every frame, on what is its own; 0 = as it starts
-    batch: int = 4  # faces of `work_size`, fewer where they are larger
-    work_size: int = 128  # px; the generator's size at which the first two are done
-    segment: int = 256  # frames optimised together; memory is bounded by it
-    keyframes: int = 48  # frames that stand for the person
-    learning_rate: float = 0.03
-    mse_weight: float = 1.0
-    lpips_weight: float = 1.0
-    layer_weight: float = 0.02  # on the mean square of a layer's move: keeps codes near W, so editable
-    frame_weight: float = 0.01  # on the mean square of a frame's move from where it starts
-    checkpoint_every: int = 20  # steps; at most this many are lost in a crash
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.start not in STARTS:
-            raise ValueError(f"invert.start must be one of {', '.join(STARTS)}, got {self.start!r}")
-        for name in ("batch", "segment", "keyframes", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"invert.{name} must be >= 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

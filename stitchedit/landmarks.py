@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import cv2
 import dlib
@@ -19,8 +19,8 @@ import torch
 from stitchedit.arrays import Boxes, Frame
 from stitchedit.errors import WeightsError
 from stitchedit.nets.recognition import FaceRecognizer
+from stitchedit.options.landmarks import LandmarkOptions
 
-BACKENDS = ("auto", "dlib", "fan")
 FAN_FILE = "2DFAN4-11f355bf06.pth.tar"
 
 SAME_FACE_IOU = 0.35  # boxes of one frame that overlap more are one face
@@ -31,31 +31,6 @@ CNN_CONFIDENCE = 0.6  # the CNN says about 1.0 for a plain face
 CNN_SCORE = 0.5  # this much less of it is about HOG's score
 CNN_LOWER = 0.14  # the CNN's boxes sit this much of their side higher than HOG's, which the predictor was trained on
 LANDMARKER_FACE = 256  # px, side of the face that the landmark networks are shown
-
-
-@dataclass(frozen=True)
-class LandmarkOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different points
-
-    backend: str = "auto"  # "fan" is better and needs its own weights, "dlib" always works, "auto" takes what is there
-    min_confidence: float = -0.2  # HOG score of a new face: 0 is its usual threshold, plain faces score 1 to 2
-    continued_confidence: float = -0.8  # HOG score of a face that was there in the frames before
-    min_face_px: float = 48.0  # in the frame; smaller faces are not searched for
-    max_side: int = 1280  # px, longest side of the picture searched in every frame
-    boxes: int = 9  # dlib only: landmarks are averaged over so many slightly different boxes; halves their jitter
-    describe_every: int = 8  # frames; between two descriptors, a face that hardly moves keeps its last one
-
-    def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ValueError(f"landmarks.backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
-        if self.continued_confidence > self.min_confidence:
-            raise ValueError(
-                f"landmarks.continued_confidence ({self.continued_confidence:g}) must not be above "
-                f"landmarks.min_confidence ({self.min_confidence:g})"
-            )
-        for name in ("min_face_px", "max_side", "boxes", "describe_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"landmarks.{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,6 @@
 """Which pixels of a crop are stitched, matched and pasted. Made of face parsing labels at 512 px."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -9,7 +8,10 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch.nn import functional as F
 
-from stitchedit.arrays import Alpha, Labels, Mask
+from stitchedit.arrays import Alpha, Labels
+from stitchedit.options.composite import Seam
+from stitchedit.options.masks import MaskOptions
+from stitchedit.tensors import Mask
 
 BACKGROUND, CLOTH, HAT = 0, 16, 18
 SOFT_EDGE = 3.0  # px at 512, sigma
@@ -17,19 +19,6 @@ SOFT_EDGE = 3.0  # px at 512, sigma
 LabelMap = UInt8[np.ndarray, "512 512"]
 MaskMap = UInt8[np.ndarray, "512 512"]  # 0 = outside, 1 = inside
 MaskMaps = UInt8[np.ndarray, "face 512 512"]
-
-
-@dataclass(frozen=True)
-class MaskOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different pixels
-
-    inner: int = 0  # px at 512, by which the face grows before its border is taken
-    outer: int = 25  # px at 512, width of the border around it
-    whole_border: bool = False  # match everything around the face, not only `outer` px of it
-
-    def __post_init__(self) -> None:
-        if self.inner < 0 or self.outer < 0:
-            raise ValueError(f"masks.inner and masks.outer must be >= 0, got {self.inner} and {self.outer}")
 
 
 @dataclass(frozen=True)
@@ -56,16 +45,6 @@ def resize_masks(masks: MaskMaps, size: int) -> Mask:
     """`masks` at the size of the generator's picture, bilinear from corner pixel to corner pixel."""
     tensor = torch.from_numpy(masks).float()[:, None]
     return F.interpolate(tensor, (size, size), mode="bilinear", align_corners=True)
-
-
-@dataclass(frozen=True)
-class Seam:
-    """Where what is pasted ends. All are px at 512."""
-
-    feather: int  # half the width of the soft seam
-    inset: int  # by which it ends before what may be pasted does
-    edge: int  # along the crop's sides, that are never pasted
-    edge_fade: int  # within which a face that reaches over the crop's side, as hair does, goes back to what it was
 
 
 def paste_alpha(full: MaskMap, size: int, seam: Seam) -> Alpha:

@@ -1,44 +1,18 @@
 """What is in front of a face? Hands, a microphone, a cup: found crop by crop, steadied over time, left in front."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
-from stitchedit.arrays import Image, Mask
+from stitchedit.options.occlusion import OcclusionOptions
+from stitchedit.tensors import Image, Mask
 
 SIDE = 64  # px, of a crop as a mask shows it
 
 Likelihood = Float[np.ndarray, "64 64"]  # that something is in front
 Hidden = Float32[np.ndarray, "64 64"]  # 0 = the face is seen, 1 = something is in front
-
-
-@dataclass(frozen=True)
-class OcclusionOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different pixels
-
-    look: bool = True  # false: whatever is in front is painted over, as published
-    certain: float = 0.85  # likelihood that something must reach somewhere to be in front
-    likely: float = 0.45  # what is joined to it and so likely belongs to it
-    smallest: float = 0.002  # of the crop; smaller things are left to be painted over
-    grow: float = 1.0  # px of 64, by which what was found is widened before it fades out over as many
-    smooth_s: float = 0.03  # s, sigma, over time; as long before a frame as after it
-
-    def __post_init__(self) -> None:
-        if not 0 < self.likely <= self.certain < 1:
-            raise ValueError(
-                f"occlude.likely and occlude.certain must be between 0 and 1 and in this order, "
-                f"got {self.likely:g} and {self.certain:g}"
-            )
-        if min(self.smallest, self.grow, self.smooth_s) < 0:
-            raise ValueError(
-                "occlude.smallest, occlude.grow and occlude.smooth_s must be >= 0, "
-                f"got {self.smallest:g}, {self.grow:g} and {self.smooth_s:g}"
-            )
 
 
 def hidden(likelihood: Likelihood, options: OcclusionOptions) -> Hidden:

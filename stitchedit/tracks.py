@@ -6,7 +6,6 @@ A track never crosses a cut and never spans a gap that is not filled; one person
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -15,28 +14,10 @@ from stitchedit.arrays import Boxes, Flags, Landmarks
 from stitchedit.errors import NoFaceError
 from stitchedit.landmarks import Detection, overlaps
 from stitchedit.nets.recognition import SAME_PERSON
+from stitchedit.options.tracks import TrackOptions
 
 OTHER_PERSON = 0.8  # distance of descriptors that one person does not reach, even with a hand before the face
 IMPOSSIBLE = 1e6  # cost of a pair that must not be
-
-
-@dataclass(frozen=True)
-class TrackOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different tracks
-
-    max_gap_s: float = 0.5  # a face missing for at most so long is interpolated
-    min_length_s: float = 0.3  # shorter tracks are taken for false detections
-    sure_confidence: float = 0.3  # a track without one frame so confident is taken for a false detection
-    min_iou: float = 0.2  # boxes that overlap this much may be one face
-    same_person: float = 0.45  # distance of mean descriptors; dlib's limit for two photographs, .6, is loose for means
-
-    def __post_init__(self) -> None:
-        for name in ("max_gap_s", "min_length_s"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"tracks.{name} must not be negative, got {getattr(self, name):g} s")
-        for name in ("min_iou", "same_person"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"tracks.{name} must be in (0, 1], got {getattr(self, name):g}")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import numpy as np
 from torch.nn import functional as F
 
-from stitchedit.align import AlignOptions, align_run, usable_sizes, working_size
+from stitchedit.align import align_run, usable_sizes, working_size
 from stitchedit.nets.face_parsing import SIZE as PARSING
 from stitchedit.nets.face_parsing import parse_faces
+from stitchedit.options.align import AlignOptions
 from stitchedit.persons import choose_person
 from stitchedit.warp import crop_face
 from storage.artifact import Artifact, Source

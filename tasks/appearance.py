@@ -3,8 +3,9 @@
 from functools import cache
 
 from stitchedit.appearance import Scorer, appearance_scorer
-from stitchedit.landmarks import FaceFinder, LandmarkOptions
+from stitchedit.landmarks import FaceFinder
 from stitchedit.nets.attributes import AgeAndGender
+from stitchedit.options.landmarks import LandmarkOptions
 from tasks import networks
 from tasks.pretrained import pretrained
 

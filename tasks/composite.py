@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from stitchedit.composite import CompositeOptions, keep_detail, kept_detail, make_patch, paste
-from stitchedit.masks import MaskOptions, paste_alpha, seam_masks, soft_face
+from stitchedit.composite import keep_detail, kept_detail, make_patch, paste
+from stitchedit.masks import paste_alpha, seam_masks, soft_face
 from stitchedit.metrics import ring_error
 from stitchedit.occlusion import enlarged
+from stitchedit.options.composite import CompositeOptions
+from stitchedit.options.masks import MaskOptions
 from stitchedit.steady import Redrawing, neighbors, smoothed_rows, steadied_drawings
 from stitchedit.warp import Box, patch_box, patch_size, warp_back
 from storage.artifact import Artifact, Source, write_json

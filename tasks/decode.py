@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from stitchedit.shots import ShotFinder, ShotOptions
+from stitchedit.options.shots import ShotOptions
+from stitchedit.shots import ShotFinder
 from storage.artifact import Source
 from storage.video import probe
 from storage.video_index import Clip, DecodeOptions, index_frames

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stitchedit.landmarks import LandmarkOptions
+from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.tracks import TrackOptions
 from stitchedit.persons import Person
-from stitchedit.tracks import Tracker, TrackOptions, Tracks
+from stitchedit.tracks import Tracker, Tracks
 from storage.artifact import Artifact, Source, write_json
 from storage.frame_array import FrameArray
 from storage.video import upright_to_coded

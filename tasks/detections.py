@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stitchedit.landmarks import Detection, FaceFinder, LandmarkOptions, recent_faces
+from stitchedit.landmarks import Detection, FaceFinder, recent_faces
+from stitchedit.options.landmarks import LandmarkOptions
 from storage.state_dict import load_tensors, save_tensors
 from storage.video import rgb, upright
 from storage.video_index import read_frames

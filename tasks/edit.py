@@ -2,7 +2,8 @@
 
 import torch
 
-from stitchedit.edit import EditOptions, Moments, edit_codes
+from stitchedit.edit import Moments, edit_codes
+from stitchedit.options.edit import EditOptions
 from storage.artifact import Artifact, Source
 from storage.frame_array import FrameArray
 from storage.workspace import Workspace

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stitchedit.invert import Course, Footage, Inverter, InvertOptions
+from stitchedit.invert import Course, Footage, Inverter
+from stitchedit.options.invert import InvertOptions
 from storage.artifact import Artifact
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors

@@ -9,12 +9,13 @@ import torch
 from stitchedit.appearance import FFHQ_BOX, score_names
 from stitchedit.arrays import Crop, Frame
 from stitchedit.composite import Patch, paste
-from stitchedit.edit import EditOptions
-from stitchedit.landmarks import Detection, FaceFinder, LandmarkOptions
+from stitchedit.landmarks import Detection, FaceFinder
 from stitchedit.metrics import ms_ssim, mse, outside_difference, psnr, ssim
 from stitchedit.motion import source_flow, warp_error
 from stitchedit.nets.generator import Generator
-from stitchedit.quality import MeasureOptions
+from stitchedit.options.edit import EditOptions
+from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.quality import MeasureOptions
 from stitchedit.tune import Pivots
 from stitchedit.warp import crop_face
 from storage.artifact import Artifact, Source

@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 
 from stitchedit.appearance import score_names
-from stitchedit.edit import EditOptions
 from stitchedit.metrics import identity_consistency, tl_ratios
+from stitchedit.options.edit import EditOptions
+from stitchedit.options.quality import MeasureOptions
 from stitchedit.plots import Panel, plot_over_time
-from stitchedit.quality import MeasureOptions, Verdict, judge, worst_of
+from stitchedit.quality import Verdict, judge, worst_of
 from storage.artifact import write_json, write_whole
 from tasks.pretrained import pretrained
 from tasks.progress import tell
 from tasks.stage import QUALITY
+from tasks.verdict import MEASURES
 
 COLUMNS = (
     "ring", "outside", "warp_source", "warp_result", "psnr_db", "ssim", "ms_ssim", "lpips", "mse",
 )  # fmt: skip
-MEASURES, PLOTS = "measures.json", "plots.svg"
+PLOTS = "plots.svg"
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,6 @@ def save_measures(folder: Path, measured: Measured, edits: EditOptions, options:
     write_json(folder / QUALITY, _without_nan(summary(tracks)))
     if verdict.verdict != "pass":
         tell("measure", "noted", text=f"{verdict.verdict}: {'; '.join(dict.fromkeys(verdict.reasons))}")
-
-
-def read_verdict(folder: Path) -> Verdict:
-    """What `save_measures` wrote."""
-    words = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
-    return Verdict(words["verdict"], tuple(words["reasons"]))
 
 
 def track_of(

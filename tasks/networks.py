@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from stitchedit.errors import InputError
-from stitchedit.landmarks import FaceFinder, LandmarkNetworks, LandmarkOptions
+from stitchedit.landmarks import FaceFinder, LandmarkNetworks
 from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.face_parsing import FaceParser, read_face_parser
@@ -15,6 +15,7 @@ from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net
+from stitchedit.options.landmarks import LandmarkOptions
 from storage.errors import DamagedError
 from storage.state_dict import load_tensors
 from tasks.pretrained import pretrained

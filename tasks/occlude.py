@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stitchedit.nets.occlusion import visible_logits
-from stitchedit.occlusion import SIDE, OcclusionOptions, hidden
+from stitchedit.occlusion import SIDE, hidden
+from stitchedit.options.occlusion import OcclusionOptions
 from stitchedit.steady import smoothed_rows
 from storage.artifact import Artifact
 from storage.frame_array import FrameArray

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from stitchedit.errors import InputError, NoFaceError
-from stitchedit.landmarks import LandmarkOptions
+from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.persons import Descriptor
 from tasks import networks
 

@@ -19,11 +19,21 @@ from storage.workspace import Workspace
 from tasks.clip import frames_at, open_clip
 from tasks.encode import frame_editor
 from tasks.faces import Faces, open_faces
-from tasks.measures import MEASURES, PLOTS
-from tasks.report_page import Pair, Person, Report, data_uri, magnified_difference, markdown_summary, report_page
+from tasks.measures import PLOTS
+from tasks.report_page import (
+    SUMMARY,
+    Pair,
+    Person,
+    Report,
+    data_uri,
+    magnified_difference,
+    markdown_summary,
+    report_page,
+)
 from tasks.stage import stage
+from tasks.verdict import MEASURES
 
-PAGE, SUMMARY = "report.html", "summary.md"
+PAGE = "report.html"
 SHOWN = 6  # frames for the slider
 WORST = 4  # frames of each person on the sheet of the worst
 MARGIN = 0.15  # of the crop's side, around it

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from stitchedit.arrays import Frame
 
 TEMPLATE = "report.html.j2"
+SUMMARY = "summary.md"
 JPEG_QUALITY = 90
 NUMBERS = {  # of a track: name -> how it is called, and how it is written
     "tl_id": ("TL-ID", "{:.4f}"),

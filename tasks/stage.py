@@ -14,7 +14,6 @@ from dataclasses import asdict, is_dataclass, replace
 from functools import partial, wraps
 from typing import Any
 
-import torch
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
@@ -182,6 +181,8 @@ def _signature(function: Callable[..., None]) -> inspect.Signature:
 
 def _may_pass_next_time(task: Any, run: Any, state: Any) -> bool:
     """A full disk or a lost GPU may be gone in a minute; a clip without a face will have none then either."""
+    import torch  # noqa: PLC0415 - takes seconds, and `decode` starts without
+
     try:
         state.result()
     except (LeaseLostError, UnreachableStoreError):

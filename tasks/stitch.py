@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stitchedit.masks import MaskOptions, resize_masks, seam_masks
+from stitchedit.masks import resize_masks, seam_masks
 from stitchedit.nets.generator import Generator
-from stitchedit.stitch import SeamTarget, Stitched, StitchOptions, fresh_copy, settle, stitch_face
+from stitchedit.options.masks import MaskOptions
+from stitchedit.options.stitch import StitchOptions
+from stitchedit.stitch import SeamTarget, Stitched, fresh_copy, settle, stitch_face
 from storage.artifact import Artifact, write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors

@@ -10,8 +10,9 @@ import torch
 from stitchedit.descent import DescentState
 from stitchedit.metrics import psnr
 from stitchedit.nets.generator import Generator
+from stitchedit.options.tune import TuneOptions
 from stitchedit.stitch import fresh_copy
-from stitchedit.tune import Pivots, TuneOptions, tune_generator
+from stitchedit.tune import Pivots, tune_generator
 from storage.artifact import Artifact, write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, read_metadata, save_tensors

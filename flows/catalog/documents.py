@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from stitchedit.edit import parse_edit
 from stitchedit.errors import InputError
+from stitchedit.options.edit import parse_edit
 
 CONSENT = "consent_"  # columns of a CSV: consent_by, consent_on, consent_reference
 

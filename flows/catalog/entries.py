@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from flows.edit_request import Edit, EditRequest, FaceEdits
-from stitchedit.edit import describe
+from stitchedit.options.edit import describe
 
 AHEAD = timedelta(hours=14)  # of UTC, where a day begins first
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

@@ -8,7 +8,7 @@ from stitchedit.quality import Verdict, worst_of
 from storage.artifact import Artifact
 from storage.runs import run_of
 from storage.store import Store
-from tasks.measures import read_verdict
+from tasks.verdict import read_verdict
 
 STATES = {"pass": PUBLISHED, "review": REVIEW, "fail": HELD}
 ON_DEVICE = {"invert", "tune", "stitch"}  # stages that hold the device: those with `on_device` in their `@stage`

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from stitchedit.arrays import Latent
 from stitchedit.errors import WeightsError
 from stitchedit.nets.face_parsing import DEVIATION, MEAN, ResidualBlock, ResNet18
+from stitchedit.tensors import Latent
 
 SQUEEZED = {128: 4, 256: 24, 512: 96}  # channels kept of the features at 1/8, 1/16 and 1/32 of the picture
 PIXELS = 16  # px; the picture itself at this size is read too: a parsing network's features know little of color

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stitchedit.arrays import Image, Labels
+from stitchedit.arrays import Labels
 from stitchedit.errors import WeightsError
+from stitchedit.tensors import Image
 
 CLASSES = (
     "background",

@@ -15,8 +15,8 @@ from numpy._core.multiarray import _reconstruct  # the name that pickled arrays 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stitchedit.arrays import Image
 from stitchedit.errors import WeightsError
+from stitchedit.tensors import Image
 
 # The authors' normalisation, of pixels in [-1, 1]
 SHIFT = (-0.030, -0.088, -0.188)

@@ -11,10 +11,10 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stitchedit.arrays import Image
 from stitchedit.errors import WeightsError
 from stitchedit.nets.encoder import fold_norms
 from stitchedit.nets.face_parsing import DEVIATION, MEAN, ResNet18
+from stitchedit.tensors import Image
 
 WIDTHS = {"at_2": 64, "at_4": 64, "at_8": 128, "at_16": 256}  # channels of the trunk
 WIDTH = 48  # channels of what is read from it

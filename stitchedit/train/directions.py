@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stitchedit.appearance import Appearance
-from stitchedit.edit import parse_layers
 from stitchedit.errors import InputError
+from stitchedit.options.edit import parse_layers
 
 PARTS = 5  # of the cross-validation
 FEWEST_SCORES = 20  # samples with a score, of which a direction is fitted

@@ -1,7 +1,7 @@
 import pytest
 
 from flows.edits import known_edits, measured_effects
-from stitchedit.edit import EditOptions
+from stitchedit.options.edit import EditOptions
 from storage.state_dict import load_tensors
 from tasks.pretrained import pretrained
 

@@ -11,7 +11,7 @@ from flows import cli
 from flows.display import STAGES
 from flows.edit_request import Edit
 from flows.plan import plan_edit
-from stitchedit.align import AlignOptions
+from stitchedit.options.align import AlignOptions
 from storage.pretrained import PretrainedFile
 from tasks import pretrained as catalog
 

@@ -7,7 +7,7 @@ import pytest
 from prefect import flow, task
 
 from flows.run_log import shown
-from stitchedit.align import AlignOptions
+from stitchedit.options.align import AlignOptions
 from storage.artifact import Artifact, Source
 from tasks.progress import Progress, tell
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from stitchedit.nets.nvidia_pickle import read_stylegan2
-from stitchedit.stitch import SeamTarget, StitchOptions, fresh_copy, stitch_face
+from stitchedit.options.stitch import StitchOptions
+from stitchedit.stitch import SeamTarget, fresh_copy, stitch_face
 
 
 class Published(NamedTuple):

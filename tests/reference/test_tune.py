@@ -6,7 +6,8 @@ import torch
 
 from stitchedit.nets.lpips import LPIPS, AlexTrunk
 from stitchedit.nets.nvidia_pickle import our_name, read_stylegan2
-from stitchedit.tune import Pivots, TuneOptions, Tuner
+from stitchedit.options.tune import TuneOptions
+from stitchedit.tune import Pivots, Tuner
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from stitchedit.align import AlignOptions, align_run, face_quads, working_size
+from stitchedit.align import align_run, face_quads, working_size
 from stitchedit.errors import InputError, NoFaceError
+from stitchedit.options.align import AlignOptions
 from stitchedit.warp import square_sides
 
 

@@ -5,9 +5,10 @@ import av
 import numpy as np
 import pytest
 
-from stitchedit.composite import CompositeOptions, Patch, keep_detail, kept_detail, make_patch, paste
+from stitchedit.composite import Patch, keep_detail, kept_detail, make_patch, paste
 from stitchedit.masks import paste_alpha
 from stitchedit.metrics import outside_difference
+from stitchedit.options.composite import CompositeOptions
 from stitchedit.warp import crop_face, patch_box, patch_size
 
 

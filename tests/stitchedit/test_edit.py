@@ -2,19 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.edit import (
-    EditOptions,
-    Moments,
-    describe,
-    edit_codes,
-    fade,
-    parse_edit,
-    parse_layers,
-    parse_ramp,
-    ramp,
-    share_of,
-)
+from stitchedit.edit import Moments, edit_codes, fade, ramp, share_of
 from stitchedit.errors import InputError, UnknownNameError
+from stitchedit.options.edit import EditOptions, describe, parse_edit, parse_layers, parse_ramp
 
 DIRECTIONS = {"smile": torch.linspace(-1, 1, 10), "age": torch.arange(10.0)}
 

@@ -9,15 +9,8 @@ from torch.nn import functional as F
 
 from stitchedit.descent import DescentState
 from stitchedit.errors import OptimizationError
-from stitchedit.invert import (
-    SMOOTHING,
-    Course,
-    Footage,
-    Inverter,
-    InvertOptions,
-    shuffled_batches,
-    smoothing_matrix,
-)
+from stitchedit.invert import SMOOTHING, Course, Footage, Inverter, shuffled_batches, smoothing_matrix
+from stitchedit.options.invert import InvertOptions
 
 TOY = {"work_size": 32, "refine_steps": 40, "color_steps": 0, "refine_passes": 15, "batch": 3, "lpips_weight": 0.1}
 RUNS = np.array([4, 4, 4, 4, 7, 7])

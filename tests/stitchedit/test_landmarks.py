@@ -16,12 +16,12 @@ from stitchedit.landmarks import (
     Detection,
     FaceFinder,
     LandmarkNetworks,
-    LandmarkOptions,
     fan_weights,
     overlaps,
     recent_faces,
     resolve_backend,
 )
+from stitchedit.options.landmarks import LandmarkOptions
 
 
 def data(package: str, *parts: str) -> Path:

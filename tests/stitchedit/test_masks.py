@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from stitchedit.masks import BACKGROUND, CLOTH, HAT, MaskOptions, Seam, paste_alpha, resize_masks, seam_masks
+from stitchedit.masks import BACKGROUND, CLOTH, HAT, paste_alpha, resize_masks, seam_masks
+from stitchedit.options.composite import Seam
+from stitchedit.options.masks import MaskOptions
 
 SKIN = 1
 

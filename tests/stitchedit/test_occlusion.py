@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.occlusion import SIDE, OcclusionOptions, enlarged, hidden, in_colors_of, seen_only
+from stitchedit.occlusion import SIDE, enlarged, hidden, in_colors_of, seen_only
+from stitchedit.options.occlusion import OcclusionOptions
 
 
 def likelihood(*boxes):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from stitchedit.align import AlignOptions
 from stitchedit.errors import NoFaceError, UnknownNameError
+from stitchedit.options.align import AlignOptions
 from stitchedit.persons import PHOTO, Person, choose_person
 
 ANNA, BERT = 1.4 * np.eye(128)[:2]  # two persons' descriptors, 2 apart

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from stitchedit.quality import MeasureOptions, Verdict, judge, worst_of
+from stitchedit.options.quality import MeasureOptions
+from stitchedit.quality import Verdict, judge, worst_of
 
 OPTIONS = MeasureOptions()
 GOOD = {"tl_id": 1.001, "tg_id": 0.99, "ring": 1.5, "warp": 1.05, "lpips": 0.04, "outside": 0.0}

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stitchedit.shots import ShotFinder, ShotOptions
+from stitchedit.options.shots import ShotOptions
+from stitchedit.shots import ShotFinder
 from storage.video import probe
 from storage.video_index import index_frames
 

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from stitchedit.errors import OptimizationError
-from stitchedit.stitch import SeamTarget, StitchOptions, fresh_copy, settle, stitch_face
+from stitchedit.options.stitch import StitchOptions
+from stitchedit.stitch import SeamTarget, fresh_copy, settle, stitch_face
 
 TOY = {"steps": 60, "learning_rate": 2e-3, "stop_below": 0.0}
 

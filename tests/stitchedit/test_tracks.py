@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from stitchedit.errors import NoFaceError
-from stitchedit.landmarks import Detection, FaceFinder, LandmarkNetworks, LandmarkOptions, recent_faces
-from stitchedit.tracks import Tracker, TrackOptions, Tracks
+from stitchedit.landmarks import Detection, FaceFinder, LandmarkNetworks, recent_faces
+from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.tracks import TrackOptions
+from stitchedit.tracks import Tracker, Tracks
 
 FRAME_S = 1 / 25
 OPTIONS = TrackOptions(max_gap_s=0.2, min_length_s=0.1)

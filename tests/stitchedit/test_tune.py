@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from stitchedit.descent import DescentState
 from stitchedit.errors import OptimizationError
-from stitchedit.tune import Pivots, TuneOptions, farthest_codes, shuffled_batches, tune_generator
+from stitchedit.options.tune import TuneOptions
+from stitchedit.tune import Pivots, farthest_codes, shuffled_batches, tune_generator
 
 TOY = {"passes": 4, "batch": 2, "learning_rate": 2e-3, "lpips_weight": 0.05, "checkpoint_every": 3}  # 12 steps
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from stitchedit.errors import NoFaceError
-from stitchedit.landmarks import LandmarkOptions
-from stitchedit.shots import ShotOptions
-from stitchedit.tracks import TrackOptions
+from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.shots import ShotOptions
+from stitchedit.options.tracks import TrackOptions
 from storage.artifact import Source
 from storage.frame_array import FrameArray
 from storage.store import Store

@@ -6,7 +6,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from stitchedit.landmarks import Detection, LandmarkOptions
+from stitchedit.landmarks import Detection
+from stitchedit.options.landmarks import LandmarkOptions
 from storage.state_dict import load_tensors
 from tasks import detections
 from tasks.clip import ShotClip, open_clip

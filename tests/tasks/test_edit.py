@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stitchedit.edit import EditOptions
 from stitchedit.errors import UnknownNameError
+from stitchedit.options.edit import EditOptions
 from storage.artifact import Source
 from storage.frame_array import FrameArray
 from storage.state_dict import save_tensors

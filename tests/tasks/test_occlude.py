@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs.load import load_config
-from stitchedit.occlusion import OcclusionOptions
+from stitchedit.options.occlusion import OcclusionOptions
 from storage.artifact import Artifact, Source
 from storage.frame_array import FrameArray
 from storage.store import Store

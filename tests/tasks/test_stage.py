@@ -12,8 +12,8 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 
 import tasks.pretrained
 from stitchedit.errors import NoFaceError
-from stitchedit.shots import ShotOptions
-from stitchedit.tune import TuneOptions
+from stitchedit.options.shots import ShotOptions
+from stitchedit.options.tune import TuneOptions
 from storage.artifact import Artifact, Source
 from storage.errors import LeaseLostError, PretrainedError, SourceChangedError, UnreachableStoreError
 from storage.store import Store

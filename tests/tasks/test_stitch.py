@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.masks import MaskOptions
-from stitchedit.stitch import StitchOptions
+from stitchedit.options.masks import MaskOptions
+from stitchedit.options.stitch import StitchOptions
 from storage.frame_array import FrameArray
 from storage.store import Store
 from tasks import networks

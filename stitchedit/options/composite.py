@@ -1,0 +1,42 @@
+"""How a crop goes back into its frame."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Where what is pasted ends. All are px at 512."""
+
+    feather: int  # half the width of the soft seam
+    inset: int  # by which it ends before what may be pasted does
+    edge: int  # along the crop's sides, that are never pasted
+    edge_fade: int  # within which a face that reaches over the crop's side, as hair does, goes back to what it was
+
+
+@dataclass(frozen=True)
+class CompositeOptions:
+    revision: ClassVar[int] = 2  # bump when the same options give different pixels
+
+    feather: int = 8  # px of the masks at 512; twice that is the width of the soft seam
+    inset: int = 9  # px of the masks at 512, by which the seam ends before what was stitched does
+    detail: float = 16.0  # 8-bit levels; where the edit changes less, what the generator cannot draw stays. 0 = nothing
+    edge: int = 6  # px of the masks at 512, along the crop's sides, that are never pasted
+    edge_fade: int = 56  # likewise, within which a face that reaches over a side goes back to what it was
+    smooth_s: float = 0.03  # s, sigma, over time, of where is pasted; as long before a frame as after it
+    steady_s: float = 0.08  # s, sigma, likewise of what is pasted, along the motion of the source. 0 = as it was drawn
+
+    def __post_init__(self) -> None:
+        if self.detail < 0:
+            raise ValueError(f"composite.detail must be >= 0 levels, got {self.detail}")
+        for name in ("smooth_s", "steady_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"composite.{name} must be >= 0 s, got {getattr(self, name):g}")
+        for name in ("feather", "inset", "edge", "edge_fade"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"composite.{name} must be >= 0 px, got {getattr(self, name)}")
+
+    @property
+    def seam(self) -> Seam:
+        """Where what is pasted ends."""
+        return Seam(self.feather, self.inset, self.edge, self.edge_fade)
