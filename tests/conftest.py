@@ -19,6 +19,12 @@ import av
 import numpy as np
 import pytest
 import torch
+from arithmetic import (  # noqa: F401 - pytest finds its hooks by their names
+    pytest_runtest_protocol,
+    pytest_sessionfinish,
+    pytest_sessionstart,
+    soundly,
+)
 from s3_server import S3Server, free_ports
 
 from flows.edit_request import Edit, EditRequest
@@ -148,11 +154,15 @@ def finished(
     clip: Path, edit_once: Callable[[EditRequest], FinishedEdit], tmp_path_factory: pytest.TempPathFactory
 ) -> FinishedEdit:
     """A smile on every frame of `clip`, after very few steps. Not to be written to: take `copied` for that."""
-    folder = tmp_path_factory.mktemp("finished")
     smile = [Edit(direction="smile", strength=2)]
-    return edit_once(
-        EditRequest(video=clip, edits=smile, output=folder / "out.mp4", store=str(folder / "store"), options=TINY)
-    )
+
+    def make(attempt: int) -> FinishedEdit:
+        folder = tmp_path_factory.mktemp(f"finished{attempt}")
+        return edit_once(
+            EditRequest(video=clip, edits=smile, output=folder / "out.mp4", store=str(folder / "store"), options=TINY)
+        )
+
+    return soundly(make)
 
 
 @pytest.fixture
