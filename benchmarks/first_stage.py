@@ -2,8 +2,8 @@
 
     python benchmarks/first_stage.py CLIP --runs 3
 
-A Prefect server, a process worker and `stitchedit deploy` as an operator has them. Each run has a store of its own, and is
-cancelled once its first stage has begun.
+A Prefect server, a process worker and `stitchedit deploy` as an operator has them. Each run has a store of its own, and
+is cancelled once its first stage has begun.
 """
 
 import argparse
