@@ -52,7 +52,7 @@ clip-is-named:
 
 # A file of tests to each of two processes of one thread: most of the time is Python's, and goes twice as fast so.
 test: $(INSTALLED) ## Run all tests, the end-to-end one with the real networks among them.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 crash: $(INSTALLED) ## Kill real runs at KILLS random moments (60 unless given) and compare what comes out; for the night.
 	mkdir -p out

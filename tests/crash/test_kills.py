@@ -18,7 +18,7 @@ from storage.runs import runs as recorded_runs
 
 # How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.
 RECORDS = {
-    "invert": 16, "tune": 8, "stitch": 12, "detect": 8, "encode": 16, "composite": 3, "measure": 3, "align": 2,
+    "invert": 16, "tune": 4, "stitch": 8, "detect": 8, "encode": 16, "composite": 3, "measure": 3, "align": 2,
     "decode": 8,
 }  # fmt: skip
 CHAIN = 14  # kills at most, one after the other, over one store
@@ -32,7 +32,7 @@ BOUNDS = {
     "invert: start": 8,
     "invert: person": 2,
     "invert: frames": 2,
-    "tune": 4,
+    "tune": 2,
     "stitch: all": 2,  # the whole of it
     "stitch": 2,
     "composite": 8,

@@ -27,7 +27,7 @@ def test_another_edit_shares_what_it_can_and_takes_over_what_a_killed_run_left(r
         runs(tmp_path / "smile", str(tmp_path / "store")),
         runs(tmp_path / "older", str(tmp_path / "store"), "age=+2"),
     )
-    first = smile.start(("tune", 6, 0.1))
+    first = smile.start(("tune", 3, 0.1))
     while "tune" not in smile.stages(0, "started"):  # from here on the lease is its own
         assert first.poll() is None, first.communicate()[1]
         time.sleep(0.1)
