@@ -5,6 +5,7 @@ runs again. Where no core is caught, nothing is different.
 """
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -58,7 +59,8 @@ class Watch:
 
     def wrong(self, since: float = 0.0) -> set[int]:
         """Cores that divided wrongly, since then."""
-        lines = [line.split() for line in self.caught.read_text().splitlines()] if self.caught.exists() else []
+        told = self.caught.read_text() if self.caught.exists() else ""
+        lines = re.findall(r"^(\d+\.\d+) (\d+)$", told, re.MULTILINE)
         return {int(core) for when, core in lines if float(when) >= since}
 
     def stop(self) -> None:

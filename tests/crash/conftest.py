@@ -18,11 +18,11 @@ from storage.store import Store, open_store
 
 OPTIONS = [
     "align.size=256", "landmarks.backend=dlib",
-    "invert.refine_steps=4", "invert.color_steps=2", "invert.refine_passes=1", "invert.segment=4",
+    "invert.refine_steps=4", "invert.color_steps=2", "invert.refine_passes=1", "invert.segment=2",
     "invert.checkpoint_every=2",
-    "tune.passes=1", "tune.batch=2", "tune.locality_weight=0", "tune.checkpoint_every=2",
+    "tune.passes=1", "tune.batch=1", "tune.locality_weight=0", "tune.checkpoint_every=2",
     "stitch.steps=1", "stitch.settle_steps=1", "stitch.learning_rate=3e-5", "stitch.stop_below=0", "stitch.chunk=2",
-    "encode.preset=veryfast", "encode.segment=4",
+    "encode.preset=veryfast", "encode.segment=2",
 ]  # fmt: skip
 
 # The command line. A line in $LOG for everything that a stage tells; and, $DELAY seconds after the $COUNT-th time that
@@ -72,7 +72,7 @@ class Runs:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.append(self.folder / f"{len(self.logs):03}.log")
         self.logs[-1].touch()
-        words = ["edit", self.clip, *OPTIONS, *options, "--end", "0.26", "--edit", self.edit, "--json"]
+        words = ["edit", self.clip, *OPTIONS, *options, "--end", "0.13", "--edit", self.edit, "--json"]
         places = ["--store", self.store, "--scratch", self.folder / "scratch", "--output", self.output]
         known = {"PREFECT_API_URL": PREFECT_API_URL.value(), "LOG": self.logs[-1], "PREFECT_LOGGING_LEVEL": "CRITICAL"}
         if kill:
@@ -113,7 +113,7 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def runs(packaged: Callable[[str], Path], prefect_server: None) -> Callable[..., Runs]:
-    """`runs(folder, store)`: eight frames of single_face.mp4."""
+    """`runs(folder, store)`: four frames of single_face.mp4."""
 
     def make(folder: Path, store: str = "", edit: str = "smile=+2") -> Runs:
         return Runs(packaged("single_face.mp4"), folder, store or str(folder / "store"), edit)

@@ -18,28 +18,28 @@ from storage.runs import runs as recorded_runs
 
 # How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.
 RECORDS = {
-    "invert": 16, "tune": 4, "stitch": 8, "detect": 8, "encode": 16, "composite": 3, "measure": 3, "align": 2,
-    "decode": 8,
+    "invert": 16, "tune": 4, "stitch": 4, "detect": 4, "encode": 8, "composite": 3, "measure": 3, "align": 2,
+    "decode": 4,
 }  # fmt: skip
 CHAIN = 14  # kills at most, one after the other, over one store
 DELAY = 0.4  # s, at most, from the record to the kill: in the middle of whatever is computed or written then
 
 # What may be done twice for one kill, by how a counter's label begins: a chunk, or the steps between two checkpoints.
 BOUNDS = {
-    "decode": 8,  # the whole of it, a tenth of a second
-    "detect": 64,
-    "align": 16,
-    "invert: start": 8,
+    "decode": 4,  # the whole of it, a tenth of a second
+    "detect": 4,
+    "align": 4,
+    "invert: start": 4,
     "invert: person": 2,
     "invert: frames": 2,
     "tune": 2,
     "stitch: all": 2,  # the whole of it
     "stitch": 2,
-    "composite": 8,
-    "encode: preview": 8,  # the whole of it
-    "encode": 4,
-    "measure": 8,
-    "report": 8,  # the whole of it
+    "composite": 4,
+    "encode: preview": 4,  # the whole of it
+    "encode": 2,
+    "measure": 4,
+    "report": 4,  # the whole of it
 }
 
 
