@@ -83,7 +83,7 @@ class Watch:
         own = {child.pid for child in self.children}
         ours = psutil.Process()
         for process in [ours, *(child for child in ours.children(recursive=True) if child.pid not in own)]:
-            with suppress(psutil.Error, ProcessLookupError):  # it came to its end meanwhile
+            with suppress(psutil.Error, OSError):  # it came to its end meanwhile
                 for thread in process.threads():
                     os.sched_setaffinity(thread.id, cores)
 
