@@ -46,7 +46,7 @@ def edit_request(edits: list[str] | None, faces: list[str] | None, **fields: obj
         InputError: an unknown preset, option or direction, or a value out of range.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
-    from flows.edit_request import EditRequest, FaceEdits, check_request  # noqa: PLC0415 - imports torch
+    from flows.edit_request import EditRequest, FaceEdits, check_request  # noqa: PLC0415 - takes a second
 
     shared = _edits(edits or [])
     named = [FaceEdits(face=who, edits=_edits(own)) for who, own in map(parse_face, faces or [])]
@@ -66,7 +66,7 @@ def parse_face(text: str) -> tuple[str, list[str]]:
 
 
 def _edits(texts: list[str]) -> "list[Edit]":
-    from flows.edit_request import Edit  # noqa: PLC0415 - imports torch
+    from flows.edit_request import Edit  # noqa: PLC0415 - takes a second
     from stitchedit.options.edit import parse_edit  # noqa: PLC0415
 
     return [Edit(direction=name, strength=strength) for name, strength in map(parse_edit, texts)]

@@ -75,7 +75,7 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
 
         plan_catalog(clip, store, scratch, device, as_json)
         return
-    from flows.plan import as_json as to_json  # noqa: PLC0415 - imports torch
+    from flows.plan import as_json as to_json  # noqa: PLC0415 - takes seconds
     from flows.plan import plan_edit  # noqa: PLC0415
 
     request = edit_request(

@@ -62,7 +62,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
 ) -> None:
     """Edit every clip of a catalog that is new or changed. One that fails stops no other; exit code 1 says so."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - imports torch and Prefect
+    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - takes seconds
     from storage.store import open_store  # noqa: PLC0415
 
     kept = open_store(store, scratch)
