@@ -50,7 +50,7 @@ run: clip-is-named $(INSTALLED) ## Edit a clip of yours: make run CLIP=interview
 clip-is-named:
 	@test -n "$(CLIP)" || { echo "Say which: make run CLIP=interview.mp4 EDIT=smile=+2"; exit 1; }
 
-# A file of tests at a time to each of two processes of one thread, in order: the longest come early.
+# To each of two processes of one thread a piece at a time, in order: tests/scheduling.py says what a piece is.
 test: $(INSTALLED) ## Run all tests, the end-to-end one with the real networks among them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -26,6 +26,8 @@ from arithmetic import (  # noqa: F401 - pytest finds its hooks by their names
     soundly,
 )
 from s3_server import S3Server, free_ports
+from scheduling import pytest_xdist_make_scheduler  # noqa: F401
+from tiny import TINY
 
 from flows.edit_request import Edit, EditRequest
 from stitchedit.memory import keep_freed_memory
@@ -34,24 +36,6 @@ from storage.store import Store
 
 PTS = (0, 512, 1024, 2048, 2560, 3072)  # in 1/15360 s: the fourth frame comes one frame late
 TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # display matrix of a phone held upright
-TINY = [
-    "align.size=256",
-    "landmarks.backend=dlib",
-    "invert.refine_steps=4",
-    "invert.color_steps=2",
-    "invert.refine_passes=1",
-    "invert.segment=4",
-    "tune.passes=2",
-    "tune.batch=2",
-    "tune.locality_weight=0",
-    "tune.checkpoint_every=2",
-    "stitch.steps=2",
-    "stitch.settle_steps=2",
-    "stitch.learning_rate=3e-5",
-    "stitch.stop_below=0",
-    "stitch.chunk=2",
-    "encode.preset=veryfast",
-]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,10 +6,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect_servers import DATABASES, PrefectServer, process
+from tiny import TINY
 
 CATALOG = """
 catalog: night
@@ -65,14 +65,14 @@ def until() -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
-def make_night(clip: Path, packaged: Callable[[str], Path], finished: Any) -> Callable[[Path], Path]:
+def make_night(clip: Path, packaged: Callable[[str], Path]) -> Callable[[Path], Path]:
     """`make_night(folder)` puts night.yaml there: a good clip, one that is no video, and one without a face."""
 
     def make(folder: Path) -> Path:
         (folder / "broken.mp4").write_bytes(clip.read_bytes()[:1000])
         shutil.copy(packaged("no_face.mp4"), folder / "empty.mp4")
         shutil.copy(clip, folder / "phone.mp4")
-        (folder / "night.yaml").write_text(CATALOG.format(options=json.dumps(finished.request.options)))
+        (folder / "night.yaml").write_text(CATALOG.format(options=json.dumps(TINY)))
         return folder
 
     return make

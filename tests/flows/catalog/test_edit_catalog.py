@@ -14,9 +14,21 @@ from flows.cli import app
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory, make_night):
+def make_tuned_night(make_night, finished):
+    """`make_tuned_night(folder)`: there, and a store that has all up to the tuned generator."""
+
+    def make(folder: Path) -> Path:
+        for stage in ("decode", "detect", "align", "occlude", "invert", "tune"):
+            shutil.copytree(finished.store.folder / stage, folder / "store" / stage)
+        return make_night(folder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory, make_tuned_night):
     """A catalog that ran once."""
-    folder = make_night(tmp_path_factory.mktemp("night"))
+    folder = make_tuned_night(tmp_path_factory.mktemp("night"))
     return folder, edit_catalog(request(folder), return_state=True)
 
 
@@ -106,8 +118,8 @@ def test_a_clip_that_takes_too_long_is_stopped_and_goes_on_the_next_time(make_ni
     assert "longer than 3 s" in found["error"]
 
 
-def test_a_run_whose_process_is_killed_is_tried_again(make_night, tmp_path, monkeypatch):
-    make_night(tmp_path)
+def test_a_run_whose_process_is_killed_is_tried_again(make_tuned_night, tmp_path, monkeypatch):
+    make_tuned_night(tmp_path)
     from flows.catalog.children import LocalChildren  # noqa: PLC0415
 
     start, begun = LocalChildren.start, []

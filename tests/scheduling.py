@@ -1,0 +1,26 @@
+"""Which tests go to one process: those that share something that takes a minute to make."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+ROOT = Path(__file__).parents[1]
+FINISHED = re.compile(r"\b(finished|copied)\b")  # fixtures of conftest.py: one edit, which whoever asks first makes
+
+
+class Scheduling(LoadFileScheduling):
+    """A file of tests at a time, as `--dist loadfile` does; the longest, which come first, in one piece."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if path.startswith("tests/crash/"):
+            return "crash"
+        return "finished" if FINISHED.search((ROOT / path).read_text(encoding="utf-8")) else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> Scheduling:
+    return Scheduling(config, log)

@@ -1,0 +1,20 @@
+"""Options with which an edit of a few frames is done in seconds, and looks it."""
+
+TINY = [
+    "align.size=256",
+    "landmarks.backend=dlib",
+    "invert.refine_steps=4",
+    "invert.color_steps=2",
+    "invert.refine_passes=1",
+    "invert.segment=4",
+    "tune.passes=2",
+    "tune.batch=2",
+    "tune.locality_weight=0",
+    "tune.checkpoint_every=2",
+    "stitch.steps=2",
+    "stitch.settle_steps=2",
+    "stitch.learning_rate=3e-5",
+    "stitch.stop_below=0",
+    "stitch.chunk=2",
+    "encode.preset=veryfast",
+]
