@@ -39,7 +39,7 @@ WAIT = 600  # s, at most, for anything: the machine may be busy
 def folder(tmp_path_factory, make_night):
     made = make_night(tmp_path_factory.mktemp("catalog"))
     text = (made / "night.yaml").read_text()
-    (made / "night.yaml").write_text(text.replace('"stitch.steps=2"', '"stitch.steps=30"'))  # time to lose a server in
+    (made / "night.yaml").write_text(text.replace('"stitch.steps=2"', '"stitch.steps=8"'))  # time to lose a server in
     return made
 
 
@@ -175,7 +175,7 @@ def test_a_night_that_loses_a_process_and_the_server_ends_as_it_should(
     ends = {Path(one["source"]).name: one["state"] for one in kept}
     assert (ends["broken.mp4"], ends["empty.mp4"]) == ("failed", "failed")
     assert ends["phone.mp4"] in {"published", "review", "held"}
-    assert len(children(client, night)) == len(ends)
+    assert len(children(client, night)) == 2  # what is no video has no run
     assert (folder / "night_summary.html").exists()
     until(lambda: any("edit-catalog failed" in text and "2 failed" in text for text in chat[0]), WAIT)
 
