@@ -58,9 +58,8 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
         weights = call(tune.tune_weights, faces, occluded, codes, config.tune, device)
         edited = call(edit.edit_faces, clip, faces, codes, target.edit, own)
         stitched = call(stitch.stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
-        patches = call(
-            composite.composite_faces, source, clip, faces, occluded, stitched, config.composite, config.masks
-        )
+        pasted = replace(config.composite, mouth_colors=config.composite.mouth_colors and not target.edit.colors_lips)
+        patches = call(composite.composite_faces, source, clip, faces, occluded, stitched, pasted, config.masks)
         persons.append((faces, occluded, codes, weights, patches))
         every += [faces, occluded, codes, weights, edited, stitched, patches]
     every_face, *_, every_patch = zip(*persons, strict=True)

@@ -1,10 +1,13 @@
 """Stitched crops in; what is to be pasted into each frame out, in frame coordinates."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from stitchedit.composite import keep_detail, kept_detail, make_patch, paste
 from stitchedit.masks import paste_alpha, seam_masks, soft_face
 from stitchedit.metrics import ring_error
+from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within
 from stitchedit.occlusion import enlarged
 from stitchedit.options.composite import CompositeOptions
 from stitchedit.options.masks import MaskOptions
@@ -22,6 +25,7 @@ from tasks.reuse import equal_rows, take_rows
 from tasks.stage import QUALITY, stage
 
 CHUNK = 8  # faces; at most so many are lost in a crash
+SAMPLED = 8  # faces of a run, about, that the color of its mouth is learned from
 
 
 @stage(by_row="stitched")
@@ -70,15 +74,26 @@ def composite_faces(
     alpha_of = smoothed_rows(wanted, times_s, found.runs, options.smooth_s)
     drawing_of = steadied_drawings(drawn, times_s, found.runs, options.steady_s)
     hidden_of = hidden_rows(occluded)
+
+    @lru_cache(maxsize=4)
+    def mouth_of(run: int) -> MouthColor | None:
+        rows = np.flatnonzero(found.runs == run)
+        rows = rows[:: -(-len(rows) // SAMPLED)]
+        return median_color(
+            mouth_color(found.crops.read(row).transpose(1, 2, 0), found.labels.read(row), hidden_of(row))
+            for row in rows.tolist()
+        )
+
     for rows in todo:
         made = []
         for row in range(rows.start, rows.stop):
             picture, quad, labels = next(pictures), found.quads[row], found.labels.read(slice(row, row + 1))
             hidden, drawing = hidden_of(row), drawing_of(row)
-            box = patch_box(quad, (height, width), shape)
-            patch = make_patch(drawing.after, alpha_of(row) * (1 - enlarged(hidden, found.size)), quad, box)
+            box, drawings = patch_box(quad, (height, width), shape), (drawing.before, drawing.after)
+            if options.mouth_colors and (seen := mouth_of(int(found.runs[row]))):
+                drawings = within(seen, drawings, labels[0])
+            patch = make_patch(drawings[1], alpha_of(row) * (1 - enlarged(hidden, found.size)), quad, box)
             if options.detail:
-                drawings = (drawing.before, drawing.after)
                 kept = kept_detail(drawings, soft_face(labels[0], found.size), options.detail)
                 patch = keep_detail(patch, picture, drawings, kept, quad)
             border = seam_masks(labels, masks).border[0] * (1 - enlarged(hidden, 512))

@@ -37,6 +37,11 @@ class EditOptions:
                     raise InputError(f"edit.{option}.{name} is of no use: there is no edit {name!r}.")
                 parse(text)
 
+    @property
+    def colors_lips(self) -> bool:
+        """Whether the color of lips is what is edited."""
+        return bool(self.strengths.get("lipstick"))
+
     def only(self, strengths: Mapping[str, float]) -> Self:
         """The same for these edits alone."""
 

@@ -1,6 +1,7 @@
 """What is to be pasted: patches in frame coordinates."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,3 +67,20 @@ def test_a_lost_array_is_made_again_as_it_was(finished, workspace, make_again, a
     inputs = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "stitch")]
     make_again(composite_faces, folder, finished.source, *inputs, config.composite, config.masks)
     assert_same(folder, artifact)
+
+
+def test_lips_and_teeth_are_toned_down_unless_their_color_is_what_is_edited(finished, patches, workspace, make_again):
+    config = finished.request.config()
+    folder = workspace(finished.artifacts["composite"])
+    shutil.rmtree(folder / "patches")
+    inputs = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "stitch")]
+    free = replace(config.composite, mouth_colors=False)
+    make_again(composite_faces, folder, finished.source, *inputs, free, config.masks)
+    painted = FrameArray.open(folder / "patches").read()
+    assert np.array_equal(painted[:, 3], patches["patches"][:, 3])
+    assert spread(patches["patches"]) < spread(painted)
+
+
+def spread(patches):
+    """How far the colors are from grey, on average."""
+    return np.ptp(patches[:, :3].astype(float), axis=1).mean()
