@@ -150,10 +150,7 @@ def test_the_address_of_the_chat_is_kept_as_a_secret(client, chat):
     assert chat[1] not in str(shown.data)
 
 
-def test_a_night_that_loses_a_process_and_the_server_ends_as_it_should(
-    client, folder, chat, start, prefect_service, until
-):
-    chat[0].clear()
+def test_a_night_that_loses_a_process_and_the_server_ends_as_it_should(client, folder, start, prefect_service, until):
     night = start("edit-catalog/nightly")
     phone = until(lambda: [run for run in children(client, night) if "phone" in run.name], WAIT)[0].id
     until(lambda: is_computing(client, phone, "tune"), WAIT)
@@ -177,7 +174,6 @@ def test_a_night_that_loses_a_process_and_the_server_ends_as_it_should(
     assert ends["phone.mp4"] in {"published", "review", "held"}
     assert len(children(client, night)) == 2  # what is no video has no run
     assert (folder / "night_summary.html").exists()
-    until(lambda: any("edit-catalog failed" in text and "2 failed" in text for text in chat[0]), WAIT)
 
 
 def test_a_night_whose_own_process_is_lost_goes_on_and_can_be_cancelled(client, folder, start, until):
@@ -205,6 +201,18 @@ def test_a_night_whose_own_process_is_lost_goes_on_and_can_be_cancelled(client, 
     until(lambda: state_of(client, night).is_cancelled(), WAIT)
     until(lambda: state_of(client, child.id).is_cancelled(), WAIT)
     assert unfinished_tuning(folder)  # the next run goes on there
+
+
+def test_a_failed_night_is_told_to_the_chat(folder, chat, start, until):
+    lines = [
+        "catalog: bad",
+        "consent_required: false",
+        "defaults: {edits: {smile: 2}}",
+        "clips: [{source: broken.mp4}]",
+    ]
+    (folder / "bad.yaml").write_text("\n".join(lines))
+    start("edit-catalog/nightly", **NIGHTLY, catalog=str(folder / "bad.yaml"), store=str(folder / "store"))
+    until(lambda: any("edit-catalog failed" in text and "bad: 1 failed" in text for text in chat[0]), WAIT)
 
 
 def test_a_cancelled_run_is_gone_within_seconds(client, folder, start, until):
