@@ -107,8 +107,8 @@ def score_coloring(picture: Frame, labels: LabelMap, landmarks: np.ndarray) -> C
     )
 
 
-def to_lab(picture: Frame) -> LabPixels:
-    """CIE Lab under D65, L in 0..100."""
+def to_lab(picture: np.ndarray) -> LabPixels:
+    """CIE Lab under D65, L in 0..100, of 8-bit levels, whole or not: `height width rgb`."""
     return cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 
 

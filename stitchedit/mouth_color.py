@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from stitchedit.appearance import to_lab
 from stitchedit.arrays import Alpha, Crop
 from stitchedit.warp import Pixels
 
@@ -40,7 +41,7 @@ def mouth_color(source: Crop, labels: np.ndarray, hidden: Alpha) -> MouthColor |
         hidden: of any size, 1 where something is in front.
     """
     seen = _sized(hidden, 512) < 0.1
-    chroma = np.linalg.norm(_lab(_sized(source, 512))[..., 1:], axis=2)
+    chroma = np.linalg.norm(to_lab(_sized(source, 512))[..., 1:], axis=2)
     lips, skin = np.isin(labels, MOUTH) & seen, np.isin(labels, SKIN) & _near(labels) & seen
     if min(lips.sum(), skin.sum()) < FEWEST:
         return None
@@ -62,7 +63,7 @@ def within(color: MouthColor, drawings: tuple[Pixels, Pixels], labels: np.ndarra
     """
     size = len(drawings[0])
     near = _sized(cv2.GaussianBlur(_near(labels).astype(np.float32), (0, 0), REACH / 4), size)
-    before, after = map(_lab, drawings)
+    before, after = (to_lab(drawing.clip(0, 255)) for drawing in drawings)
     skin = _sized((np.isin(labels, SKIN) & _near(labels)).astype(np.float32), size) > 0.5
     brighter = _risen(after[..., 0] - (np.median(after[skin][:, 0]) if skin.any() else 100.0), BRIGHTER)
     teeth = cv2.GaussianBlur(brighter * _risen(np.linalg.norm(after - before, axis=2), CHANGED), (0, 0), size / 512)
@@ -75,11 +76,6 @@ def _limited(colors: Float32[np.ndarray, "size size lab"], limit: float | Alpha,
     scale = 1 - near * (1 - np.minimum(1, limit / np.maximum(chroma, 1e-3)))
     limited = np.concatenate([colors[..., :1], colors[..., 1:] * scale[..., None]], axis=2)
     return np.asarray(cv2.cvtColor(limited.astype(np.float32), cv2.COLOR_LAB2RGB) * 255)
-
-
-def _lab(image: Pixels) -> Float32[np.ndarray, "height width lab"]:
-    """CIE Lab of 8-bit levels: L in 0..100, a and b about -100..100."""
-    return np.asarray(cv2.cvtColor(np.asarray(image, np.float32).clip(0, 255) / 255, cv2.COLOR_RGB2LAB))
 
 
 def _near(labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parents[1]
-FINISHED = re.compile(r"\b(finished|copied)\b")  # fixtures of conftest.py: one edit, which whoever asks first makes
+# Asks for fixtures of conftest.py: one edit, which is made for the first that asks.
+FINISHED = re.compile(r"\bdef \w+\([^)]*\b(finished|copied)\b")
 
 
 class Scheduling(LoadFileScheduling):

