@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 TRIES = 3
 PERIOD = 0.5  # s
+SETTLE = 1.5  # s after a failure, in which the watch sees what it missed and moves us: a test can last a moment only
 REST = 5.0  # s that a core is left alone after it last was wrong: a virtual one moves on to a sound one
 
 # Divides on one core, twenty times a second; a line for each time that it was wrong: when, and where.
@@ -127,8 +128,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     for _ in range(TRIES):
         cores, began = usable(), time.time()
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        wrong = _watch.wrong(began) & cores if _watch else set()
-        if not wrong or not any(report.failed for report in reports):
+        if _watch is None or not any(report.failed for report in reports):
+            break
+        time.sleep(SETTLE)
+        wrong = _watch.wrong(began - SETTLE) & cores
+        if not wrong:
             break
         item.warn(pytest.PytestWarning(f"x / x was not 1 on core {min(wrong)} while this failed; it ran again"))
     for report in reports:
