@@ -14,7 +14,9 @@ from stitchedit.options.masks import MaskOptions
 from stitchedit.tensors import Mask
 
 BACKGROUND, CLOTH, HAT = 0, 16, 18
+MOVING = (4, 5, 11, 12, 13)  # eyes, inner mouth, lips
 SOFT_EDGE = 3.0  # px at 512, sigma
+MOVING_REACH, MOVING_EDGE = 41, 8.0  # px at 512: how wide round them, and the sigma of its edge
 
 LabelMap = UInt8[np.ndarray, "512 512"]
 MaskMap = UInt8[np.ndarray, "512 512"]  # 0 = outside, 1 = inside
@@ -89,6 +91,17 @@ def eroded(mask: np.ndarray, radius: int) -> np.ndarray:
     """`mask` without what is within `radius` px of its end; beyond its edges is outside."""
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return np.asarray(cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=[0]), mask.dtype)
+
+
+def moving_features(labels: LabelMap, size: int) -> Alpha:
+    """1 = eyes and mouth and as far round them as they open, of `size` px, with a soft edge."""
+    moving = cv2.dilate(
+        np.isin(labels, MOVING).astype(np.float32),
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (MOVING_REACH, MOVING_REACH)),
+    )
+    return np.asarray(
+        cv2.resize(cv2.GaussianBlur(moving, (0, 0), MOVING_EDGE), (size, size), interpolation=cv2.INTER_AREA)
+    )
 
 
 def _dilated(masks: MaskMaps, radius: int) -> MaskMaps:

@@ -1,22 +1,23 @@
 """Smoothing over time that neither lags nor crosses from one run of frames into another."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from stitchedit.arrays import Crop
+from stitchedit.arrays import Alpha, Crop
 from stitchedit.motion import along, source_flow
 
 REACH = 3.0  # standard deviations
 MOTION_REACH = 2.0  # likewise, along the motion, where every row more costs two optical flows
-MOST_NEIGHBORS = 4  # rows on either side that are looked at along the motion; of more, every second or third
-REMEMBERED = 24  # rows, of up to 10 MB each: all within reach at 60 frames a second
+MOST_NEIGHBORS = 8  # rows on either side that are looked at along the motion; of more, every second or third
+REMEMBERED = 40  # rows, of up to 10 MB each: all within reach at 60 frames a second
 SOURCE_MISS = 20.0  # 8-bit levels by which the source may differ along its motion; beyond, it is not the same thing
-DRAWN_MISS = 40.0  # likewise what was drawn of it: a mouth that opens must not blur
+DRAWN_MISS = 120.0  # likewise what was drawn of it
+MOVING_MISS = 40.0  # likewise of eyes and mouth: one that opens must not blur
 
 Difference = Float32[np.ndarray, "size size rgb"]  # 8-bit levels
 
@@ -54,6 +55,7 @@ class Redrawing:
     source: Crop
     before: np.ndarray  # `size size rgb`, without the edit
     after: np.ndarray  # `size size rgb`, with it
+    moving: Alpha  # 1 = eyes and mouth, which move by themselves
 
 
 def neighbors(row: int, times_s: np.ndarray, runs: np.ndarray, sigma_s: float) -> list[int]:
@@ -72,8 +74,8 @@ def steadied_drawings(
     """What `drawing_of` gives, without the flicker of one row against the next.
 
     A generator draws each frame a little differently. Two things are averaged along the motion of the source, which
-    does not flicker: what the generator missed, and what the edit changed. What the source has in this row alone stays,
-    so that its grain is in the drawing too.
+    does not flicker: what the generator missed, and what the edit changed. Eyes and mouths are averaged less, so that
+    one that opens is not blurred. What the source has in this row alone stays, so that its grain is in the drawing too.
 
     Args:
         times_s: `row`, ascending within a run.
@@ -90,7 +92,7 @@ def steadied_drawings(
         shares = np.exp(-0.5 * np.square((times_s[near] - times_s[row]) / sigma_s)).tolist()
         missed, changed = _mean_along_motion(drawing, [remembered(other) for other in near], shares)
         before = drawing.source - missed
-        return Redrawing(drawing.source, before, before + changed)
+        return replace(drawing, before=before, after=before + changed)
 
     return steadied
 
@@ -101,13 +103,14 @@ def _mean_along_motion(
     """What the generator missed in `drawing`, and what the edit changed, as a mean over it and `others`."""
     own = _differences(drawing)
     total, weights = own.copy(), np.ones(own.shape[:2], np.float32)
+    narrow = drawing.moving / MOVING_MISS**2 + (1 - drawing.moving) / DRAWN_MISS**2
     for other, share in zip(others, shares, strict=True):
         flow, trusted = source_flow(other.source, drawing.source)
         moved = along(_differences(other), flow)
         source_missed = np.abs(along(other.source.astype(np.float32), flow) - drawing.source).mean(axis=2)
         drawn_missed = np.abs(moved - own).reshape(*own.shape[:2], 2, 3).mean(axis=3).sum(axis=2)
         alike = np.exp(-np.square(cv2.GaussianBlur(source_missed, (0, 0), 2.0) / SOURCE_MISS))
-        alike *= np.exp(-np.square(cv2.GaussianBlur(drawn_missed, (0, 0), 1.0) / DRAWN_MISS))
+        alike *= np.exp(-np.square(cv2.GaussianBlur(drawn_missed, (0, 0), 1.0)) * narrow)
         weight = share * alike * cv2.GaussianBlur(trusted.astype(np.float32), (0, 0), 1.5)
         total += weight[..., None] * moved
         weights += weight

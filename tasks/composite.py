@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from stitchedit.composite import keep_detail, kept_detail, make_patch, paste
-from stitchedit.masks import paste_alpha, seam_masks, soft_face
+from stitchedit.masks import moving_features, paste_alpha, seam_masks, soft_face
 from stitchedit.metrics import ring_error
 from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within
 from stitchedit.occlusion import enlarged
@@ -69,7 +69,8 @@ def composite_faces(
         return paste_alpha(seam.full[0], found.size, options.seam)
 
     def drawn(row: int) -> Redrawing:
-        return Redrawing(*(array.read(row).transpose(1, 2, 0).copy() for array in (found.crops, matched, crops)))
+        pictures = (array.read(row).transpose(1, 2, 0).copy() for array in (found.crops, matched, crops))
+        return Redrawing(*pictures, moving_features(found.labels.read(row), found.size))
 
     alpha_of = smoothed_rows(wanted, times_s, found.runs, options.smooth_s)
     drawing_of = steadied_drawings(drawn, times_s, found.runs, options.steady_s)

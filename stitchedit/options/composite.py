@@ -16,7 +16,7 @@ class Seam:
 
 @dataclass(frozen=True)
 class CompositeOptions:
-    revision: ClassVar[int] = 2  # bump when the same options give different pixels
+    revision: ClassVar[int] = 3  # bump when the same options give different pixels
 
     feather: int = 8  # px of the masks at 512; twice that is the width of the soft seam
     inset: int = 9  # px of the masks at 512, by which the seam ends before what was stitched does
@@ -25,7 +25,7 @@ class CompositeOptions:
     edge: int = 6  # px of the masks at 512, along the crop's sides, that are never pasted
     edge_fade: int = 56  # likewise, within which a face that reaches over a side goes back to what it was
     smooth_s: float = 0.03  # s, sigma, over time, of where is pasted; as long before a frame as after it
-    steady_s: float = 0.08  # s, sigma, likewise of what is pasted, along the motion of the source. 0 = as it was drawn
+    steady_s: float = 0.16  # s, sigma, likewise of what is pasted, along the motion of the source. 0 = as it was drawn
 
     def __post_init__(self) -> None:
         if self.detail < 0:

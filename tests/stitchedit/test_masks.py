@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from stitchedit.masks import BACKGROUND, CLOTH, HAT, paste_alpha, resize_masks, seam_masks
+from stitchedit.masks import BACKGROUND, CLOTH, HAT, MOVING, moving_features, paste_alpha, resize_masks, seam_masks
 from stitchedit.options.composite import Seam
 from stitchedit.options.masks import MaskOptions
 
@@ -117,3 +117,14 @@ def test_without_feather_and_edge_alpha_is_the_full_mask(labels: np.ndarray) -> 
 def test_options_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"masks\.inner and masks\.outer must be >= 0, got 0 and -1"):
         MaskOptions(outer=-1)
+
+
+@pytest.mark.parametrize("feature", MOVING)
+def test_what_moves_by_itself_is_a_feature_and_as_far_round_it_as_it_opens(labels, feature):
+    labels[250:262, 240:280] = feature
+    moving = moving_features(labels, 256)
+    assert moving.shape == (256, 256)
+    assert moving[128, 130] > 0.99  # within it
+    assert moving[119, 130] > 0.5  # a lid's height above
+    assert moving[90, 130] < 0.01  # a cheek
+    assert not moving_features(np.where(labels == feature, SKIN, labels), 256).any()
