@@ -69,8 +69,8 @@ def composite_faces(
         return paste_alpha(seam.full[0], found.size, options.seam)
 
     def drawn(row: int) -> Redrawing:
-        pictures = (array.read(row).transpose(1, 2, 0).copy() for array in (found.crops, matched, crops))
-        return Redrawing(*pictures, moving_features(found.labels.read(row), found.size))
+        face, before, after = (array.read(row).transpose(1, 2, 0).copy() for array in (found.crops, matched, crops))
+        return Redrawing(face, before, after, moving_features(found.labels.read(row), found.size))
 
     alpha_of = smoothed_rows(wanted, times_s, found.runs, options.smooth_s)
     drawing_of = steadied_drawings(drawn, times_s, found.runs, options.steady_s)
