@@ -21,7 +21,7 @@ REACH = 40  # px at 512, by which an edited mouth may be larger than that of the
 FEWEST = 400  # of 512 x 512 pixels: of less nothing is learned
 HIGH = 98.0  # percentile of the chroma of lips, that no edit exceeds
 TEETH = 0.7  # chroma of teeth, at most, in that of the skin about them
-BRIGHTER, CHANGED = (2.0, 8.0), (8.0, 20.0)  # in Lab; than that skin, and by the edit: what is teeth, and new
+BRIGHTER, LESS_RED, CHANGED = (2.0, 8.0), (-1.0, 4.0), (8.0, 20.0)  # Lab; than that skin, and by the edit: new teeth
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def within(color: MouthColor, drawings: tuple[Pixels, Pixels], labels: np.ndarra
     near = _sized(cv2.GaussianBlur(_near(labels).astype(np.float32), (0, 0), REACH / 4), size)
     before, after = (to_lab(drawing.clip(0, 255)) for drawing in drawings)
     skin = _sized((np.isin(labels, SKIN) & _near(labels)).astype(np.float32), size) > 0.5
-    brighter = _risen(after[..., 0] - (np.median(after[skin][:, 0]) if skin.any() else 100.0), BRIGHTER)
-    teeth = cv2.GaussianBlur(brighter * _risen(np.linalg.norm(after - before, axis=2), CHANGED), (0, 0), size / 512)
+    lightness, redness, _ = np.median(after[skin], axis=0) if skin.any() else (100.0, 0.0, 0.0)
+    teeth = _risen(after[..., 0] - lightness, BRIGHTER) * _risen(redness - after[..., 1], LESS_RED)
+    teeth = cv2.GaussianBlur(teeth * _risen(np.linalg.norm(after - before, axis=2), CHANGED), (0, 0), size / 512)
     limit = color.lips + teeth * (min(color.lips, TEETH * color.skin) - color.lips)
     return _limited(before, color.lips, near), _limited(after, limit, near)
 

@@ -6,7 +6,7 @@ import pytest
 
 from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within
 
-SKIN, PALE_LIPS, RED, IVORY = (170, 140, 130), (150, 110, 105), (210, 60, 70), (230, 205, 150)
+SKIN, PALE_LIPS, RED, IVORY, SHINY = (170, 140, 130), (150, 110, 105), (210, 60, 70), (230, 205, 150), (215, 155, 148)
 SEEN = np.zeros((64, 64), np.float32)
 
 
@@ -76,6 +76,13 @@ def test_teeth_that_an_edit_shows_are_paler_than_the_skin_about_them(seen, label
     _, after = within(seen, (painted((*LIPS, PALE_LIPS)), painted((*TEETH, IVORY))), labels)
     assert chroma(painted((*TEETH, IVORY)), 133, 128) > seen.skin
     assert chroma(after, 133, 128) == pytest.approx(0.7 * seen.skin, abs=1)
+
+
+def test_lips_that_shine_are_no_teeth(seen, labels):
+    drawn = painted((*TEETH, SHINY))
+    _, after = within(MouthColor(40, seen.skin), (painted((*LIPS, PALE_LIPS)), drawn), labels)
+    assert lab(drawn, 133, 128)[0] > lab(drawn, 10, 10)[0] + 8  # brighter than skin
+    np.testing.assert_allclose(after, drawn, atol=0.6)
 
 
 def test_teeth_that_were_there_before_keep_their_color(seen, labels):
