@@ -8,7 +8,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parents[1]
-# Asks for fixtures of conftest.py: one edit, which is made for the first that asks.
+# Asks for fixtures of conftest.py: one edit, which is made for the first that asks, once for flows and once for others.
 FINISHED = re.compile(r"\bdef \w+\([^)]*\b(finished|copied)\b")
 
 
@@ -19,7 +19,9 @@ class Scheduling(LoadFileScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/crash/"):
             return "crash"
-        return "finished" if FINISHED.search((ROOT / path).read_text(encoding="utf-8")) else path
+        if FINISHED.search((ROOT / path).read_text(encoding="utf-8")):
+            return "finished flows" if path.startswith("tests/flows/") else "finished others"
+        return path
 
 
 @pytest.hookimpl(optionalhook=True)

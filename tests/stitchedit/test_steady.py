@@ -120,6 +120,20 @@ def test_nothing_is_steadied_without_a_sigma(sources):
     assert steadied_drawings(lambda _: drawing, TIMES, RUNS, 0.0)(0) is drawing
 
 
+@pytest.mark.parametrize("fps", [12, 60])
+def test_a_drawing_is_asked_for_once_if_rows_come_in_order(sources, fps):
+    asked = []
+
+    def drawing(row):
+        asked.append(row)
+        return Redrawing(sources[row % 8], sources[row % 8], sources[row % 8], STILL)
+
+    steady = steadied_drawings(drawing, np.arange(30) / fps, np.zeros(30), 0.08)
+    for row in range(30):
+        steady(row)
+    assert sorted(asked) == list(range(30))
+
+
 @pytest.mark.parametrize("fps", [12, 25, 60])
 def test_neighbors_are_as_many_before_as_after_and_near_in_seconds(fps):
     times, runs = np.arange(60) / fps, np.zeros(60)
