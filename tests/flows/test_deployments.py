@@ -39,7 +39,7 @@ WAIT = 600  # s, at most, for anything: the machine may be busy
 def folder(tmp_path_factory, make_night):
     made = make_night(tmp_path_factory.mktemp("catalog"))
     text = (made / "night.yaml").read_text()
-    (made / "night.yaml").write_text(text.replace('"stitch.steps=1"', '"stitch.steps=8"'))  # time to lose a server in
+    (made / "night.yaml").write_text(text.replace('"stitch.steps=2"', '"stitch.steps=8"'))  # time to lose a server in
     return made
 
 

@@ -77,11 +77,11 @@ def test_another_strength_runs_from_the_edit_on(copied, happens):
 
 
 def test_a_stitch_option_runs_from_stitching_on(copied, happens):
-    request = with_option(copied, "stitch.steps=2")
+    request = with_option(copied, "stitch.steps=1")
     plan = plan_edit(request)
 
     assert states(plan) == from_stage("stitch") == happens(request)
-    assert "options.steps: 1 -> 2" in reasons(plan, "stitch")
+    assert "options.steps: 2 -> 1" in reasons(plan, "stitch")
 
 
 def test_a_revision_runs_its_stage_and_the_others_only_if_it_makes_other_bytes(copied, happens, monkeypatch):
@@ -151,7 +151,7 @@ def test_a_flipped_chunk_is_seen_by_hashing_and_repaired_by_whoever_reads_it(cop
 
 
 def test_a_stage_that_was_cut_off_is_shown_with_what_it_has(copied, edit_once, told, happens):
-    request = with_option(copied, "stitch.steps=2")
+    request = with_option(copied, "stitch.steps=1")
 
     def power_cut(record):
         if (record.stage, record.event, getattr(record, "done", 0)) == ("stitch", "advanced", 5):
