@@ -19,7 +19,7 @@ class CompositeOptions:
     revision: ClassVar[int] = 3  # bump when the same options give different pixels
 
     feather: int = 8  # px of the masks at 512; twice that is the width of the soft seam
-    inset: int = 9  # px of the masks at 512, by which the seam ends before what was stitched does
+    inset: int = 13  # px of the masks at 512, by which the seam ends before what was stitched does
     detail: float = 16.0  # 8-bit levels; where the edit changes less, what the generator cannot draw stays. 0 = nothing
     mouth_colors: bool = True  # lips and new teeth no more saturated than the clip's; `lipstick` turns it off
     edge: int = 6  # px of the masks at 512, along the crop's sides, that are never pasted
