@@ -50,8 +50,8 @@ run: clip-is-named $(INSTALLED) ## Edit a clip of yours: make run CLIP=interview
 clip-is-named:
 	@test -n "$(CLIP)" || { echo "Say which: make run CLIP=interview.mp4 EDIT=smile=+2"; exit 1; }
 
-# To each of three processes of one thread a piece at a time, in order (tests/scheduling.py): one more than there are
-# cores at least, as servers are waited for a lot.
+# To each of three processes of one thread a piece at a time, in order: tests/scheduling.py says what a piece is. One
+# process more than the two cores that this was measured on, as much of the time goes by in waiting for servers.
 test: $(INSTALLED) ## Run all tests, the end-to-end one with the real networks among them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
