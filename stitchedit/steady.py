@@ -13,7 +13,7 @@ from stitchedit.motion import along, source_flow
 
 REACH = 3.0  # standard deviations
 MOTION_REACH = 2.0  # likewise, along the motion, where every row more costs two optical flows
-MOST_NEIGHBORS = 8  # rows on either side that are looked at along the motion; of more, every second or third
+MOST_NEIGHBORS = 10  # rows on either side that are looked at along the motion; of more, every second or third
 SOURCE_MISS = 20.0  # 8-bit levels by which the source may differ along its motion; beyond, it is not the same thing
 DRAWN_MISS = 120.0  # likewise what was drawn of it
 MOVING_MISS = 40.0  # likewise of eyes and mouth: one that opens must not blur
@@ -59,12 +59,11 @@ class Redrawing:
 
 def neighbors(row: int, times_s: np.ndarray, runs: np.ndarray, sigma_s: float) -> list[int]:
     """Rows of the same run that `row` is steadied with, itself left out."""
-    found: list[int] = []
-    near = (runs == runs[row]) & (np.abs(times_s - times_s[row]) <= MOTION_REACH * sigma_s + 1e-6)
-    for side in (np.flatnonzero(near[:row])[::-1], row + 1 + np.flatnonzero(near[row + 1 :])):
-        stride = -(-len(side) // MOST_NEIGHBORS)
-        found += side[stride - 1 :: stride].tolist() if stride else []
-    return sorted(found)
+    near = np.flatnonzero((runs == runs[row]) & (np.abs(times_s - times_s[row]) <= MOTION_REACH * sigma_s + 1e-6))
+    stride = -(-max((near < row).sum(), (near > row).sum()) // MOST_NEIGHBORS)
+    if stride > 1:  # the same rows for the next one, or their means would differ
+        near = near[near % stride == 0]
+    return [int(other) for other in near if other != row]
 
 
 def steadied_drawings(

@@ -139,6 +139,14 @@ def test_neighbors_are_as_many_before_as_after_and_near_in_seconds(fps):
     times, runs = np.arange(60) / fps, np.zeros(60)
     found = np.array(neighbors(30, times, runs, 0.08))
     np.testing.assert_array_equal(found - 30, 30 - found[::-1])
-    assert 2 <= len(found) <= 16
+    assert 2 <= len(found) <= 20
     assert np.abs(times[found] - times[30]).max() <= MOTION_REACH * 0.08 + 1e-9
     assert neighbors(0, times, runs, 0.08) == (found[found > 30] - 30).tolist()
+
+
+@pytest.mark.parametrize("fps", [25, 30, 60, 120])
+def test_one_row_is_steadied_with_about_the_same_rows_as_the_next(fps):
+    times, runs = np.arange(200) / fps, np.zeros(200)
+    one, other = (set(neighbors(row, times, runs, 0.16)) | {row} for row in (100, 101))
+    assert len(one & other) >= 0.75 * len(one)
+    assert len(one) <= 22
