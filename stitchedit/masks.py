@@ -14,9 +14,10 @@ from stitchedit.options.masks import MaskOptions
 from stitchedit.tensors import Mask
 
 BACKGROUND, CLOTH, HAT = 0, 16, 18
-MOVING = (4, 5, 11, 12, 13)  # eyes, inner mouth, lips
+EYES, MOUTH = (4, 5), (11, 12, 13)  # the latter: inner mouth, upper and lower lip
+MOVING = EYES + MOUTH
 SOFT_EDGE = 3.0  # px at 512, sigma
-MOVING_REACH, MOVING_EDGE = 41, 8.0  # px at 512: how wide round them, and the sigma of its edge
+MOVING_REACH, MOVING_EDGE = 20, 8.0  # px at 512: how wide round them, and the sigma of its edge
 
 LabelMap = UInt8[np.ndarray, "512 512"]
 MaskMap = UInt8[np.ndarray, "512 512"]  # 0 = outside, 1 = inside
@@ -77,8 +78,7 @@ def from_sides(edge: int, width: int) -> Float32[np.ndarray, "512 512"]:
 
 def soft_face(labels: LabelMap, size: int) -> Alpha:
     """1 = the face, 0 = what is around it, of `size` px, with an edge of a few of 512 px."""
-    face = (~np.isin(labels, (BACKGROUND, CLOTH, HAT))).astype(np.float32)
-    return np.asarray(cv2.resize(cv2.GaussianBlur(face, (0, 0), SOFT_EDGE), (size, size), interpolation=cv2.INTER_AREA))
+    return _softened(~np.isin(labels, (BACKGROUND, CLOTH, HAT)), SOFT_EDGE, size)
 
 
 def feathered(mask: np.ndarray, radius: int) -> np.ndarray:
@@ -95,13 +95,18 @@ def eroded(mask: np.ndarray, radius: int) -> np.ndarray:
 
 def moving_features(labels: LabelMap, size: int) -> Alpha:
     """1 = eyes and mouth and as far round them as they open, of `size` px, with a soft edge."""
-    moving = cv2.dilate(
-        np.isin(labels, MOVING).astype(np.float32),
-        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (MOVING_REACH, MOVING_REACH)),
-    )
-    return np.asarray(
-        cv2.resize(cv2.GaussianBlur(moving, (0, 0), MOVING_EDGE), (size, size), interpolation=cv2.INTER_AREA)
-    )
+    return _softened(round_about(labels, MOVING, MOVING_REACH), MOVING_EDGE, size)
+
+
+def round_about(labels: LabelMap, classes: tuple[int, ...], radius: int) -> np.ndarray:
+    """True where any of `classes` is, and within `radius` px of it."""
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(cv2.dilate(np.isin(labels, classes).astype(np.uint8), disk) > 0)
+
+
+def _softened(mask: np.ndarray, sigma: float, size: int) -> Alpha:
+    blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma)
+    return np.asarray(cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA))
 
 
 def _dilated(masks: MaskMaps, radius: int) -> MaskMaps:

@@ -14,9 +14,10 @@ from jaxtyping import Float32
 
 from stitchedit.appearance import to_lab
 from stitchedit.arrays import Alpha, Crop
+from stitchedit.masks import MOUTH, round_about
 from stitchedit.warp import Pixels
 
-SKIN, MOUTH = (1,), (11, 12, 13)  # face parsing labels; inner mouth, upper and lower lip
+SKIN = (1,)  # face parsing labels
 REACH = 40  # px at 512, by which an edited mouth may be larger than that of the source
 FEWEST = 400  # of 512 x 512 pixels: of less nothing is learned
 HIGH = 98.0  # percentile of the chroma of lips, that no edit exceeds
@@ -80,8 +81,7 @@ def _limited(colors: Float32[np.ndarray, "size size lab"], limit: float | Alpha,
 
 
 def _near(labels: np.ndarray) -> np.ndarray:
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * REACH + 1, 2 * REACH + 1))
-    return cv2.dilate(np.isin(labels, MOUTH).astype(np.uint8), disk) > 0
+    return round_about(labels, MOUTH, REACH)
 
 
 def _risen(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:

@@ -14,6 +14,7 @@ from stitchedit.motion import along, source_flow
 REACH = 3.0  # standard deviations
 MOTION_REACH = 2.0  # likewise, along the motion, where every row more costs two optical flows
 MOST_NEIGHBORS = 10  # rows on either side that are looked at along the motion; of more, every second or third
+REMEMBERED = 2 * MOST_NEIGHBORS + 2  # rows, of up to 14 MB each
 SOURCE_MISS = 20.0  # 8-bit levels by which the source may differ along its motion; beyond, it is not the same thing
 DRAWN_MISS = 120.0  # likewise what was drawn of it
 MOVING_MISS = 40.0  # likewise of eyes and mouth: one that opens must not blur
@@ -82,7 +83,7 @@ def steadied_drawings(
     """
     if not sigma_s:
         return drawing_of
-    remembered = lru_cache(maxsize=_most_within(MOTION_REACH * sigma_s, times_s))(drawing_of)
+    remembered = lru_cache(maxsize=REMEMBERED)(drawing_of)
 
     def steadied(row: int) -> Redrawing:
         drawing = remembered(row)
@@ -93,13 +94,6 @@ def steadied_drawings(
         return replace(drawing, before=before, after=before + changed)
 
     return steadied
-
-
-def _most_within(reach_s: float, times_s: np.ndarray) -> int:
-    """How many rows are within reach of one, at most."""
-    ordered = np.sort(times_s)
-    last, first = (np.searchsorted(ordered, ordered + side, "right") for side in (reach_s, -reach_s))
-    return int((last - first).max(initial=0)) + 1
 
 
 def _mean_along_motion(
