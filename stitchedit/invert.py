@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stitchedit.descent import Descent, DescentState
-from stitchedit.errors import OptimizationError
+from stitchedit.descent import Descent, DescentState, Subject
+from stitchedit.gradients import Gradients
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.occlusion import seen_only
@@ -50,7 +51,8 @@ class Fit:
     """What is fitted, and to which faces."""
 
     parameters: dict[str, Tensor]
-    code: Callable[[np.ndarray], Tensor]  # of rows
+    shares: Callable[[np.ndarray], Tensor]  # what `code` needs to know of rows, `face ...`
+    code: Callable[[Tensor], Tensor]  # of shares
     penalty: Callable[[], Tensor]
     rows: np.ndarray
 
@@ -71,8 +73,16 @@ class Inverter:
     and exist only for the layers that shape a `work_size` picture: colour and texture are the person's, not a frame's.
     """
 
-    def __init__(self, generator: Generator, perceptual: LPIPS, footage: Footage, options: InvertOptions) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        perceptual: LPIPS,
+        footage: Footage,
+        options: InvertOptions,
+        gradients: Callable[..., Gradients] = Gradients,
+    ) -> None:
         self.generator, self.perceptual, self.footage, self.options = generator, perceptual, footage, options
+        self.gradients = gradients
         self.frame_layers = generator.coarse_layers(options.work_size)
 
     def person(self, start: Latent, course: Course | None = None) -> Latent:
@@ -84,15 +94,18 @@ class Inverter:
         move = torch.zeros_like(start[:, :1]).requires_grad_(True)
         layers = torch.zeros_like(start).requires_grad_(True)
 
-        def code(chosen: np.ndarray) -> Tensor:
-            return (start + move + layers).expand(len(chosen), -1, -1)
+        def shares(chosen: np.ndarray) -> Tensor:
+            return start.new_ones(len(chosen))  # of the one code that all have
+
+        def code(shares: Tensor) -> Tensor:
+            return (start + move + layers).expand(len(shares), -1, -1)
 
         def penalty() -> Tensor:
             return options.layer_weight * layers.square().mean() * start.shape[-1]
 
         coarse = Stretch(options.work_size, options.refine_steps)
         fine = Stretch(self.footage.size, options.color_steps, rate=0.3)
-        fit = Fit({"move": move, "layers": layers}, code, penalty, rows)
+        fit = Fit({"move": move, "layers": layers}, shares, code, penalty, rows)
         self._minimise(fit, [coarse, fine], course or Course())
         return (start + move + layers).detach()
 
@@ -108,18 +121,20 @@ class Inverter:
         move = torch.zeros_like(start).requires_grad_(True)
         place = {int(row): index for index, row in enumerate(rows)}
 
-        def code(chosen: np.ndarray) -> Tensor:
-            index = torch.tensor([place[int(row)] for row in chosen])
-            offset = torch.unflatten(kernel[index] @ (start + move), 1, (self.frame_layers, -1))
+        def shares(chosen: np.ndarray) -> Tensor:
+            return kernel[torch.tensor([place[int(row)] for row in chosen])]
+
+        def code(shares: Tensor) -> Tensor:
+            offset = torch.unflatten(shares @ (start + move), 1, (self.frame_layers, -1))
             return person + F.pad(offset, (0, 0, 0, person.shape[1] - self.frame_layers))
 
         def penalty() -> Tensor:
             return options.frame_weight * move.square().mean() * person.shape[-1]
 
         stretch = Stretch(options.work_size, self.frame_steps(len(rows)))
-        self._minimise(Fit({"move": move}, code, penalty, rows), [stretch], course or Course())
+        self._minimise(Fit({"move": move}, shares, code, penalty, rows), [stretch], course or Course())
         with torch.no_grad():
-            return code(rows)
+            return code(shares(rows))
 
     def frame_steps(self, faces: int) -> int:
         """How many steps a segment of so many faces takes."""
@@ -128,8 +143,10 @@ class Inverter:
     def _minimise(self, fit: Fit, stretches: Sequence[Stretch], course: Course) -> None:
         """Adam on the parameters of `fit`, one stretch after the other, each with moments and an order of its own."""
         state, total, begun = course.state, sum(stretch.steps for stretch in stretches), 0
-        descent = Descent(fit.parameters, state, betas=(0.9, 0.99))
+        subject = Subject("Inversion", "invert.learning_rate", self.options.learning_rate)
+        descent = Descent(fit.parameters, state, subject, betas=(0.9, 0.99))
         for stretch in stretches:
+            gradients = self.gradients(partial(self._loss, fit), fit.parameters.values())
             if state.step == begun:
                 descent.forget()
             batch = max(1, self.options.batch * self.options.work_size // stretch.size)  # larger pictures, fewer
@@ -137,27 +154,27 @@ class Inverter:
             while state.step < begun + stretch.steps:
                 step = state.step - begun
                 ramp = min(1.0, (step + 1) / 10, 1.5 * (1 - step / stretch.steps))
-                loss = self._loss(fit, next(batches), stretch.size)
-                if not torch.isfinite(loss):
-                    raise OptimizationError(
-                        f"Inversion loss became {loss.item()} at step {state.step} of {total}. "
-                        f"Lower invert.learning_rate (now {self.options.learning_rate:g})."
-                    )
+                loss = gradients(*self._inputs(fit, next(batches), stretch.size))
                 descent(loss, self.options.learning_rate * stretch.rate * ramp)
                 course.on_step(state.step, total)
                 if state.step % self.options.checkpoint_every == 0:
                     descent.save()
                     course.on_checkpoint(state)
             begun += stretch.steps
+        descent.losses.read()
 
-    def _loss(self, fit: Fit, rows: np.ndarray, size: int) -> Tensor:
-        target = self.footage.crops(rows)
+    def _inputs(self, fit: Fit, rows: np.ndarray, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Shares, crops and masks of `rows` at `size`, as `_loss` takes them."""
+        target, covered = self.footage.crops(rows), None
         target = F.avg_pool2d(target, target.shape[-1] // size)
-        drawn = self.generator(fit.code(rows), size)
         if self.footage.covered:
-            covered = self.footage.covered(rows)
-            target = seen_only(target, drawn, F.interpolate(covered, (size, size), mode="area"))
-        return self._distance(drawn, target) + self._distance(middle(drawn), middle(target)) + fit.penalty()
+            covered = F.interpolate(self.footage.covered(rows), (size, size), mode="area")
+        return fit.shares(rows), target, covered
+
+    def _loss(self, fit: Fit, shares: Tensor, target: Tensor, covered: Tensor | None) -> Tensor:
+        image = self.generator(fit.code(shares), target.shape[-1])
+        target = target if covered is None else seen_only(target, image, covered)
+        return self._distance(image, target) + self._distance(middle(image), middle(target)) + fit.penalty()
 
     def _distance(self, drawn: Tensor, target: Tensor) -> Tensor:
         perceived: Tensor = self.perceptual(drawn, target).mean()

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from stitchedit.errors import OptimizationError
+from stitchedit.descent import Losses, Subject, adam
+from stitchedit.gradients import Gradients
 from stitchedit.losses import levels, masked_squared_error
 from stitchedit.nets.generator import Generator
 from stitchedit.options.stitch import StitchOptions
@@ -43,7 +44,8 @@ def settle(
     generator: Generator,
     seams: Sequence[Seam],
     options: StitchOptions,
-    on_step: Callable[[int, float, float], None] = lambda step, border, content: None,
+    on_step: Callable[[int], None] = lambda step: None,
+    gradients: Callable[..., Gradients] = Gradients,
 ) -> None:
     """Tune `generator`, in place, until its crops of a whole run meet their sources, on average.
 
@@ -55,15 +57,21 @@ def settle(
     """
     size = seams[0][1].source.shape[-1]
     parameters = [parameter for _, parameter in generator.synthesis_parameters(size)]
-    optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
+    optimizer, losses = adam(parameters), Losses(_subject(options), [])
+
+    def loss_of(latent: Latent, *target: Tensor) -> Tensor:
+        border, content = _terms(generator(latent, size), SeamTarget(*target))
+        return border + options.content_weight * content
+
+    pass_of = gradients(loss_of, parameters)
     for step in range(options.settle_steps):
         latent, target = seams[step % len(seams)]
+        losses.add(pass_of(latent, target.source, target.border, target.edited, target.content))
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * min(1.0, 2 * (1 - step / options.settle_steps))
-        crop = generator(latent, size)
-        border, content = _terms(crop, target)
-        _step(optimizer, border + options.content_weight * content, (step, options.settle_steps), options)
-        on_step(step, border.item(), content.item())
+        optimizer.step()
+        on_step(step)
+    losses.read()
 
 
 def stitch_face(
@@ -83,7 +91,7 @@ def stitch_face(
     """
     size = target.source.shape[-1]
     parameters = [parameter for _, parameter in generator.synthesis_parameters(size)]
-    optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
+    optimizer, subject = adam(parameters, options.learning_rate), _subject(options)
 
     ring_before, step = float("nan"), 0
     while True:
@@ -94,8 +102,12 @@ def stitch_face(
             ring_before = levels(border.item())
         if step == options.steps or border.item() < options.stop_below:
             return Stitched(crop.detach(), step, ring_before, levels(border.item()))
+        loss = border + options.content_weight * content
+        subject.check(loss.item(), step)
         on_step(step, border.item(), content.item())
-        _step(optimizer, border + options.content_weight * content, (step, options.steps), options)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
         step += 1
 
 
@@ -105,15 +117,8 @@ def _terms(crop: Image, target: SeamTarget) -> tuple[Tensor, Tensor]:
     return border, masked_squared_error(crop, target.edited, target.content)
 
 
-def _step(optimizer: torch.optim.Adam, loss: Tensor, progress: tuple[int, int], options: StitchOptions) -> None:
-    if not torch.isfinite(loss):
-        raise OptimizationError(
-            f"Stitching loss became {loss.item()} at step {progress[0]} of {progress[1]}. "
-            f"Lower stitch.learning_rate (now {options.learning_rate:g})."
-        )
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+def _subject(options: StitchOptions) -> Subject:
+    return Subject("Stitching", "stitch.learning_rate", options.learning_rate)
 
 
 def fresh_copy(generator: Generator) -> Generator:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stitchedit.descent import Descent, DescentState
-from stitchedit.errors import OptimizationError
+from stitchedit.descent import Descent, DescentState, Subject
+from stitchedit.gradients import Gradients
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.occlusion import in_colors_of, seen_only
@@ -35,14 +35,18 @@ class Pivots:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def wanted(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """What is learned of `rows`: their crops, and `behind` what covers them the face as it was."""
-        if self.covered is None or self.behind is None:
-            return self.target(rows, drawn)
-        crops, covered = self.crops(rows), self.covered(rows)
+    def wanted(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Return what is learned of `rows`, and a mask of what is not learned, if any.
+
+        The crops; behind what covers a face, what `behind` shows there.
+        """
+        crops = self.crops(rows)
+        covered = self.covered(rows) if self.covered else None
+        if covered is None or self.behind is None:
+            return crops, covered
         if not covered.any():
-            return crops
-        return torch.lerp(crops, in_colors_of(self.behind(rows), crops, covered), covered)
+            return crops, None
+        return torch.lerp(crops, in_colors_of(self.behind(rows), crops, covered), covered), None
 
     def target(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """What is to be drawn of `rows`: their crops where the face is seen, what is `drawn` where it is covered."""
@@ -70,10 +74,13 @@ def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
     keyframes = farthest_codes(pivots.codes, options.keyframes)
     batches = shuffled_batches(keyframes, options)
     total = options.passes * math.ceil(len(keyframes) / options.batch)
+    per_pass = total // options.passes
     step = Tuner(generator, perceptual, pivots, options, state)
 
     def done() -> bool:
-        return step.state.step == total or _stalled(step.state.losses, total // options.passes, options.patience)
+        if options.patience and step.state.step % per_pass == 0:
+            step.descent.losses.read()
+        return step.state.step == total or _stalled(step.state.losses, per_pass, options.patience)
 
     rows = batches(step.state.step)
     while not done():  # asked first: an earlier call may have come to its end
@@ -87,33 +94,36 @@ def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
 
 
 class Tuner:
-    """One optimisation of one generator, a step per call."""
+    """One optimization of one generator, a step per call."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the last two are for resuming and for benchmarks
         self,
         generator: Generator,
         perceptual: LPIPS,
         pivots: Pivots,
         options: TuneOptions,
         state: DescentState | None = None,
+        gradients: Callable[..., Gradients] = Gradients,
     ) -> None:
         self.generator, self.perceptual, self.pivots, self.options = generator, perceptual, pivots, options
         self.original = fresh_frozen_copy(generator) if options.locality_weight else None
         generator.requires_grad_(True)
         self.parameters = dict(generator.synthesis_parameters(pivots.size))
         self.state = state or DescentState()
-        self.descent = Descent(self.parameters, self.state)
+        subject = Subject("Tuning", "tune.learning_rate", options.learning_rate)
+        self.descent = Descent(self.parameters, self.state, subject)
+        self.pivot_gradients = gradients(self._pivot_loss, self.parameters.values())
+        self.all_gradients = gradients(self._loss_with_locality, self.parameters.values())
 
     def __call__(self, rows: np.ndarray) -> None:
-        """One step of Adam on the faces in `rows`."""
-        loss = self._pivot_loss(rows)
+        """Take one step of Adam on the faces in `rows`."""
+        codes, (target, unlearned) = self.pivots.codes[rows], self.pivots.wanted(rows)
         if self.original is not None and self.state.step % self.options.locality_every == 0:
-            loss = loss + self.options.locality_weight * self._locality_loss(rows)
-        if not torch.isfinite(loss):
-            raise OptimizationError(
-                f"Tuning loss became {loss.item()} at step {self.state.step}. "
-                f"Lower tune.learning_rate (now {self.options.learning_rate:g})."
-            )
+            noise = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.state.step)
+            z = torch.randn(1, codes.shape[-1], generator=noise)  # on the CPU: the same numbers on every device
+            loss = self.all_gradients(codes, target, unlearned, z.to(codes))
+        else:
+            loss = self.pivot_gradients(codes, target, unlearned)
         warmth = min(1.0, (self.state.step + 1) / max(1, self.options.warm_up))
         self.descent(loss, self.options.learning_rate * warmth)
 
@@ -121,20 +131,22 @@ class Tuner:
         """Put the present weights and moments into the state."""
         self.descent.save()
 
-    def _pivot_loss(self, rows: np.ndarray) -> Tensor:
-        drawn = self.generator(self.pivots.codes[rows], self.pivots.size)
-        target = self.pivots.wanted(rows, drawn)
-        loss: Tensor = self.options.mse_weight * F.mse_loss(drawn, target)
+    def _pivot_loss(self, codes: Latent, target: Tensor, unlearned: Tensor | None) -> Tensor:
+        image = self.generator(codes, self.pivots.size)
+        target = target if unlearned is None else seen_only(target, image, unlearned)
+        loss: Tensor = self.options.mse_weight * F.mse_loss(image, target)
         if self.options.lpips_weight:
-            loss = loss + self.options.lpips_weight * self.perceptual(drawn, target).mean()
+            loss = loss + self.options.lpips_weight * self.perceptual(image, target).mean()
         return loss
 
-    def _locality_loss(self, rows: np.ndarray) -> Tensor:
-        """Difference to the untuned generator at a code `locality_distance` away, towards a random face."""
+    def _loss_with_locality(self, codes: Latent, target: Tensor, unlearned: Tensor | None, z: Tensor) -> Tensor:
+        loss = self._pivot_loss(codes, target, unlearned)
+        return loss + self.options.locality_weight * self._locality_loss(codes[:1], z)
+
+    def _locality_loss(self, code: Latent, z: Tensor) -> Tensor:
+        """Difference to the untuned generator at a code `locality_distance` away, towards the face of `z`."""
         assert self.original is not None
-        noise = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.state.step)
-        code = self.pivots.codes[rows[:1]]
-        other = self.generator.mapping(torch.randn(1, code.shape[-1], generator=noise).to(code))[:, None] - code
+        other = self.generator.mapping(z)[:, None] - code
         near = code + self.options.locality_distance * other / other.norm()
         with torch.no_grad():
             before = self.original(near, self.pivots.size)

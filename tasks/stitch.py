@@ -61,7 +61,7 @@ def stitch_faces(
         settling = Progress("stitch", "steps", f"stitch: all of {rows.start}-{rows.stop - 1}")
         chosen_rows = np.unique(np.linspace(rows.start, rows.stop - 1, min(len(rows), options.settle_faces)).round())
         seams = [(after[[row]], target(row)) for row in chosen_rows.astype(int).tolist()]
-        settle(generator, seams, options, lambda step, *_: settling(step + 1, options.settle_steps))
+        settle(generator, seams, options, lambda step: settling(step + 1, options.settle_steps))
 
     chain = WarmChain(out.path, tuned, found.size, found.runs, options, settle_run)
 

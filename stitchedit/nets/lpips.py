@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.errors import WeightsError
+from stitchedit.nets.precision import mixed
 from stitchedit.tensors import Image
 
 # The authors' normalisation, of pixels in [-1, 1]
@@ -89,6 +90,7 @@ class LPIPS(nn.Module):
     Of a picture that is compared often, keep `features` and use `distance`: that halves the work.
     """
 
+    autocast_dtype: torch.dtype | None = None  # of the arithmetic in the trunk; None = the weights' own
     shift: Tensor
     scale: Tensor
 
@@ -118,7 +120,9 @@ class LPIPS(nn.Module):
     def features(self, images: Image) -> list[Tensor]:
         """What `distance` compares: features of unit length, times the root of their channel's weight."""
         features = []
-        for index, output in enumerate(self.trunk((images - self.shift) / self.scale)):
+        with mixed(self.autocast_dtype, images):
+            outputs = self.trunk((images - self.shift) / self.scale)
+        for index, output in enumerate(one.to(images.dtype) for one in outputs):
             # Unlike the root of a sum, this has a finite gradient where all features are 0.
             length = torch.linalg.vector_norm(output, dim=1, keepdim=True)
             features.append(output * (self.get_buffer(f"weights{index}").sqrt() / (length + 1e-10)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.errors import WeightsError
+from stitchedit.nets.precision import mixed
 
 STYLE_CHANNELS = 512
 CHANNELS = (512, 512, 512, 512, 256, 128, 64)  # after block 0 (8x8) to block 6 (512x512)
@@ -150,6 +151,7 @@ class MobileStyleGAN(nn.Module):
 
     layers = 16  # rows of a W+ code
     channels = STYLE_CHANNELS
+    autocast_dtype: torch.dtype | None = None  # of the arithmetic inside; None = the weights' own
     w_mean: Tensor
 
     def __init__(self, sizes: Sequence[int] = (1024,), head_channels: int = 64) -> None:
@@ -174,10 +176,11 @@ class MobileStyleGAN(nn.Module):
         return tuple(sorted({int(size) for size in self.heads} | ({HALF} if "1024" in self.heads else set())))
 
     def forward(self, w_plus: Tensor, size: int) -> Tensor:
-        features, style = self.features(w_plus, HEAD_BLOCK[size]), w_plus[:, head_layer(size)]
-        if size == HALF:
-            return self.head(size).low_band(features, style)
-        return self.head(size)(features, style)  # type: ignore[no-any-return]
+        with mixed(self.autocast_dtype, w_plus):
+            features, style = self.features(w_plus, HEAD_BLOCK[size]), w_plus[:, head_layer(size)]
+            head = self.head(size)
+            image: Tensor = head.low_band(features, style) if size == HALF else head(features, style)
+        return image.to(w_plus.dtype)
 
     def head(self, size: int) -> ImageHead:
         """What draws pictures of `size`."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.errors import UnknownNameError
+from stitchedit.nets.precision import mixed
 
 MAPPING_LEARNING_RATE = 0.01  # of the mapping network, relative to the rest
 FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
@@ -139,6 +140,7 @@ class StyleGAN2(nn.Module):
     """
 
     mapping: nn.Module
+    autocast_dtype: torch.dtype | None = None  # of the arithmetic inside; None = the weights' own
     w_mean: Tensor
 
     def __init__(self, shape: StyleGAN2Shape, noise: Noise = Noise.CONSTANT) -> None:
@@ -173,7 +175,9 @@ class StyleGAN2(nn.Module):
 
     def forward(self, w_plus: Tensor, size: int) -> Tensor:
         self._check(size)
-        return self.paint(self.styles(w_plus))
+        with mixed(self.autocast_dtype, w_plus):
+            image = self.paint(self.styles(w_plus))
+        return image.to(w_plus.dtype)
 
     def codes(self, z: Tensor, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """W+ codes of `z`, `frame layer channel`, their first `cutoff` rows (None: all) drawn towards the mean.

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.descent import Descent, DescentState
+from stitchedit.descent import Descent, DescentState, Losses, Subject
+from stitchedit.errors import OptimizationError
+from stitchedit.gradients import Gradients
 
 TARGET = torch.tensor([[3.0, -1.0], [0.5, 2.0]])
 
@@ -12,11 +14,12 @@ TARGET = torch.tensor([[3.0, -1.0], [0.5, 2.0]])
 def descend(steps, state=None, forget_at=None):
     """`steps` of descent to `TARGET` from zero; the place come to and the state there."""
     place, state = torch.zeros(2, 2, requires_grad=True), state or DescentState()
-    descent = Descent({"place": place}, state, betas=(0.9, 0.99))
+    descent = Descent({"place": place}, state, Subject("Test", "test.rate", 0.1), betas=(0.9, 0.99))
+    gradients = Gradients(lambda: (place - TARGET).square().sum(), [place])
     while state.step < steps:
         if state.step == forget_at:
             descent.forget()
-        descent((place - TARGET).square().sum(), rate=0.1)
+        descent(gradients(), rate=0.1)
     descent.save()
     return place.detach(), state
 
@@ -44,3 +47,25 @@ def test_a_descent_that_was_cut_off_comes_to_the_same_place(cut, forget_at):
 
 def test_without_its_moments_a_descent_goes_another_way():
     assert not torch.equal(descend(12, forget_at=5)[0], descend(12)[0])
+
+
+@pytest.fixture
+def lazily_read(monkeypatch):
+    """Losses stay on the device for many steps, as on a GPU."""
+    monkeypatch.setattr("stitchedit.descent.steps_between_reads", lambda device: 32)
+
+
+def test_losses_that_are_read_late_are_all_there_in_the_end(monkeypatch):
+    at_once = descend(7)[1].losses
+    monkeypatch.setattr("stitchedit.descent.steps_between_reads", lambda device: 32)
+    assert descend(7)[1].losses == at_once
+    assert at_once[0] == TARGET.square().sum()
+
+
+def test_a_loss_that_is_read_late_is_reported_with_its_step(lazily_read):
+    losses = Losses(Subject("Test", "test.rate", 0.1), values := [])
+    for loss in (3.0, 2.0, float("nan"), 1.0):
+        losses.add(torch.tensor(loss))
+    with pytest.raises(OptimizationError, match=r"Test loss became nan at step 2\. Lower test\.rate \(now 0\.1\)"):
+        losses.read()
+    assert values == [3.0, 2.0]

@@ -126,9 +126,18 @@ def test_steps_are_told_up_to_the_last(inverter, mean):
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
 
 
+def test_losses_that_stay_on_the_device_are_all_read_in_the_end(inverter, mean, monkeypatch):
+    at_once, late = Course(), Course()
+    inverter(refine_steps=3, color_steps=2).person(mean, at_once)
+    monkeypatch.setattr("stitchedit.descent.steps_between_reads", lambda device: 32)  # as on a GPU
+    inverter(refine_steps=3, color_steps=2).person(mean, late)
+    assert len(late.state.losses) == 5
+    assert late.state.losses == at_once.state.losses
+
+
 def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_perceptual, mean):
     broken = Footage(lambda rows: torch.full((len(rows), 3, 32, 32), torch.nan), RUNS, 32)
-    with pytest.raises(OptimizationError, match=r"became nan at step 0 of 40\. Lower invert\.learning_rate"):
+    with pytest.raises(OptimizationError, match=r"became nan at step 0\. Lower invert\.learning_rate"):
         Inverter(toy_generator, toy_perceptual, broken, InvertOptions(**TOY)).person(mean)
 
 

@@ -100,7 +100,7 @@ def test_the_original_stays_as_it_was(toy_generator, toy_codes, target):
 
 def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_codes, target):
     broken = SeamTarget(target.source * torch.nan, target.border, target.edited, target.content)
-    with pytest.raises(OptimizationError, match=r"became nan at step 0 of \d+\. Lower stitch\.learning_rate"):
+    with pytest.raises(OptimizationError, match=r"became nan at step 0\. Lower stitch\.learning_rate"):
         stitch_face(fresh_copy(toy_generator), toy_codes(1), broken, StitchOptions())
 
 
@@ -125,7 +125,7 @@ def test_a_settled_generator_meets_every_face_of_the_run(toy_generator, toy_code
     ]
     options, told = StitchOptions(**TOY, settle_steps=60), []
     settled = fresh_copy(toy_generator)
-    settle(settled, seams, options, lambda step, border, content: told.append(step))
+    settle(settled, seams, options, told.append)
 
     assert told == list(range(60))
     for code, target in seams:
