@@ -10,10 +10,8 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
-from storage.errors import UnwritableOutputError
 from storage.video_packets import packets_of
-
-OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER", "DURATION"}
+from storage.video_streams import has_packets
 
 
 @dataclass
@@ -32,10 +30,10 @@ class PacketCopies:
 
     def until(self, seconds: Fraction | None) -> None:
         """Copy what starts up to this time of the source; None = all that is left."""
-        if not self.streams:
+        chosen = [stream for stream in map(self.source.streams.__getitem__, self.streams) if has_packets(stream)]
+        if not chosen:
             return
         if self._waiting is None:
-            chosen = [self.source.streams[index] for index in self.streams]
             self._waiting = (p for p in packets_of(self.source, chosen, self._saw_damage) if p.dts is not None)
         while True:
             packet = self._held or next(self._waiting, None)
@@ -66,35 +64,6 @@ class PacketCopies:
 
     def _saw_damage(self, reason: str) -> None:
         self._skipped[f"damaged stretches of sound were left out ({reason})"] += 1
-
-
-def add_copies(source: InputContainer, target: OutputContainer, output: str, notes: list[str]) -> dict[int, Stream]:
-    """Streams of `target` for all sound and subtitles of `source`, by index there; others are told in `notes`.
-
-    Raises:
-        UnwritableOutputError: this kind of file cannot hold the sound.
-    """
-    streams: dict[int, Stream] = {}
-    for stream in source.streams:
-        if stream.type not in ("audio", "subtitle"):
-            continue
-        name = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
-        try:
-            copy = target.add_stream_from_template(stream)
-        except (ValueError, av.FFmpegError) as error:
-            if stream.type == "audio":
-                raise UnwritableOutputError(f"{output}: cannot hold {name} sound. Write a .mkv, which can.") from error
-            notes.append(f"Subtitles (stream {stream.index}, {name}) were left out: {output} cannot hold them.")
-            continue
-        copy.metadata.update(kept_metadata(stream.metadata))
-        copy.disposition = stream.disposition
-        streams[stream.index] = copy
-    return streams
-
-
-def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """What is about the content, not about the file it was in."""
-    return {key: value for key, value in metadata.items() if key not in OF_THE_FILE}
 
 
 def _start(packet: "av.Packet[Any]") -> Fraction:

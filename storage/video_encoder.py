@@ -11,7 +11,9 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
+from storage.errors import UnwritableOutputError
 from storage.video import FULL_RANGE, VideoInfo, is_full_range, is_rgb
+from storage.video_packets import reason_of
 from storage.video_planes import chroma_block, convert
 
 WHOLE_BLOCKS_ONLY = {"libx264", "libx265", "libsvtav1"}  # take no odd width with 4:2:0
@@ -41,8 +43,25 @@ class Encoder:
         context.bit_rate, context.bit_rate_tolerance = 0, 128000  # as PyAV sets them for a stream
         context.flags |= Flags.global_header  # so do all formats we write
         self.configure(context)
-        context.open()
+        self.start(context)
         return context
+
+    def start(self, context: VideoCodecContext) -> None:
+        """Open an encoder that is set up.
+
+        Raises:
+            UnwritableOutputError: it refuses its options, or these images.
+        """
+        try:
+            context.open()
+        except (av.FFmpegError, ValueError) as error:
+            info, wanted = self.info, {name: self.wanted[name] for name in ("preset", "crf") if name in self.wanted}
+            told = " ".join(f"encode.{name}={value}" for name, value in wanted.items())
+            raise UnwritableOutputError(
+                f"encode.codec={self.codec} {told}: the encoder refuses {info.width}x{info.height} "
+                f"{context.pix_fmt} at {float(info.rate):g} frames per second ({reason_of(error)}). "
+                "Change encode.preset or encode.crf, or set encode.codec to libx264, libx265 or ffv1."
+            ) from error
 
     def configure(self, context: VideoCodecContext) -> None:
         """Set up an encoder of this codec, width, height and rate that is not open yet."""

@@ -1,0 +1,118 @@
+"""Streams of the source beside the one that is edited: which of them a result holds, added to it."""
+
+import io
+import mimetypes
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer, OutputContainer
+from av.stream import AttachmentStream, Disposition, Stream
+
+from storage.errors import UnwritableOutputError
+from storage.video import VideoInfo
+
+OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "DURATION"}
+# Counts that mkvmerge and HandBrake write, which are not true of a result.
+COUNTS = ("BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "_STATISTICS_")
+HOSTS = {"audio": "pcm_s16le", "subtitle": "ass", "data": "bin_data"}  # what a stream is before its codec is copied
+COVER_CODECS = {"mjpeg": ".jpg", "png": ".png", "bmp": ".bmp", "gif": ".gif", "webp": ".webp", "tiff": ".tif"}
+
+
+def kind_of(stream: Stream) -> str:
+    """`cover` and `chapters` beside FFmpeg's own types: an image, and the text of chapters, are streams too."""
+    if stream.type == "video" and stream.disposition & Disposition.attached_pic:
+        return "cover"
+    if stream.type == "data" and stream.codec_context is None:
+        if "timecode" in stream.metadata:
+            return "timecode"
+        if stream.discard == av.stream.Discard.all:  # as the mov demuxer marks them
+            return "chapters"
+    return stream.type
+
+
+def codec_of(stream: Stream) -> str:
+    """FFmpeg's name of the codec, with or without a decoder for it."""
+    if stream.codec_context is not None:
+        return str(stream.codec_context.codec.canonical_name)
+    return stream.name or "unknown"
+
+
+def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """What is about the content, not about the file it was in."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in {name.lower() for name in OF_THE_FILE} and not key.startswith(COUNTS)
+    }
+
+
+def add_copies(source: InputContainer, target: OutputContainer, info: VideoInfo, output: str) -> dict[int, Stream]:
+    """Streams of `target` for all that it can hold of `source` beside the video, by index there.
+
+    The muxer itself writes a timecode track (from the tag) and chapters.
+
+    Raises:
+        UnwritableOutputError: this kind of file cannot hold the sound, and another can.
+    """
+    streams: dict[int, Stream] = {}
+    for stream in source.streams:
+        kind = kind_of(stream)
+        if stream.index == info.video_stream or kind in ("video", "timecode", "chapters"):
+            continue
+        if holds(target.format.name, stream):
+            streams[stream.index] = _added(target, stream)
+        elif kind == "audio" and target.format.name != "matroska" and holds("matroska", stream):
+            raise UnwritableOutputError(
+                f"{output}: cannot hold {codec_of(stream)} sound (stream {stream.index}). Write a .mkv, which can."
+            )
+    return streams
+
+
+def holds(container: str, stream: Stream) -> bool:
+    """Whether FFmpeg's muxer `container` takes `stream`: tried with a file in memory."""
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as trial:
+            _added(trial, stream)
+            trial.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    return True
+
+
+def _added(target: OutputContainer, stream: Stream) -> Stream:
+    """A stream of `target` like `stream`.
+
+    Raises:
+        ValueError: the muxer does not take it, as does `av.FFmpegError`.
+    """
+    if isinstance(stream, AttachmentStream):
+        name = stream.name or f"attachment_{stream.index}"
+        guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        copy: Stream = target.add_attachment(name, stream.mimetype or guessed, stream.data)
+    else:
+        copy = _packet_stream(target, stream)
+    copy.metadata.update(kept_metadata(stream.metadata))
+    copy.disposition = stream.disposition
+    if kind_of(stream) == "cover" and target.format.name == "matroska":  # where it is an attachment
+        suffix = COVER_CODECS.get(codec_of(stream), "")
+        copy.metadata.setdefault("filename", f"cover{suffix}")
+        copy.metadata.setdefault("mimetype", mimetypes.types_map.get(suffix, "application/octet-stream"))
+    return copy
+
+
+def _packet_stream(target: OutputContainer, stream: Stream) -> Stream:
+    try:
+        return target.add_stream_from_template(stream, opaque=True)
+    except ValueError:
+        # PyAV asks whether a codec is standard in the format. The muxer of Matroska takes more (WMA), and readers too.
+        if stream.type not in HOSTS or target.format.name != "matroska":
+            raise
+    copy = target.add_mux_stream(HOSTS[stream.type])
+    BitStreamFilterContext("null", stream, copy)
+    copy.time_base = stream.time_base
+    return copy
+
+
+def has_packets(stream: Stream) -> bool:
+    """Whether `stream` is more than an entry in the header."""
+    return not isinstance(stream, AttachmentStream)
