@@ -9,8 +9,9 @@ from av.container import InputContainer
 
 from storage.errors import UnwritableOutputError
 from storage.video import VideoInfo, open_video
-from storage.video_muxer import Result, Span, open_result
+from storage.video_muxer import Result, open_result
 from storage.video_packets import packets_of
+from storage.video_span import Span
 from storage.video_streams import codec_of, has_packets
 from storage.video_writer import EncodeOptions, encoder_for
 
@@ -32,7 +33,7 @@ def check_encoding(path: Path, info: VideoInfo, suffix: str, options: EncodeOpti
     name = f"{path.stem}{suffix}"
     encoder = encoder_for(path, info, options)
     with open_video(path) as source:
-        span = Span.of(info, source, info.start_pts or 0, None)
+        span = Span.whole(info, source, info.start_pts or 0)
         with open_result(io.BytesIO(), name, encoder, source, span) as result:
             if encoder.open().extradata != result.video.codec_context.extradata:
                 raise UnwritableOutputError(

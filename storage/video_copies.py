@@ -1,4 +1,4 @@
-"""Sound and subtitles of the source, copied packet by packet."""
+"""Packets of the source that a result holds unchanged: sound, subtitles, covers, data."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,10 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from storage.video_packets import packets_of
-from storage.video_streams import has_packets
+from storage.video_span import Span
+from storage.video_streams import has_packets, kind_of
+
+Times = tuple[Fraction, Fraction]  # start and end, s
 
 
 @dataclass
@@ -21,8 +24,8 @@ class PacketCopies:
     source: InputContainer
     target: OutputContainer
     streams: dict[int, Stream]  # of the target, by stream index in the source
-    window: tuple[Fraction, Fraction] | None  # seconds in the source; None = all
-    shift: Fraction  # seconds taken from every time
+    span: Span
+    extents: dict[int, Times] = field(default_factory=dict)  # in the result's time, of what the source has there
     _waiting: Iterator["av.Packet[Any]"] | None = None
     _held: "av.Packet[Any] | None" = None
     _last: dict[int, int] = field(default_factory=dict)
@@ -30,42 +33,70 @@ class PacketCopies:
 
     def until(self, seconds: Fraction | None) -> None:
         """Copy what starts up to this time of the source; None = all that is left."""
-        chosen = [stream for stream in map(self.source.streams.__getitem__, self.streams) if has_packets(stream)]
-        if not chosen:
-            return
         if self._waiting is None:
-            self._waiting = (p for p in packets_of(self.source, chosen, self._saw_damage) if p.dts is not None)
+            chosen = [self.source.streams[index] for index, copy in self.streams.items() if has_packets(copy)]
+            every = packets_of(self.source, chosen, self._saw_damage) if chosen else iter(())
+            self._waiting = (packet for packet in every if packet.dts is not None or packet.size)
         while True:
             packet = self._held or next(self._waiting, None)
             if packet is None:
                 return
             self._held = packet
-            if seconds is not None and _start(packet) > seconds:
+            if seconds is not None and start_of(packet) > seconds:
                 return
             self._held = None
-            self._copy(packet)
+            if kind_of(packet.stream) == "cover":
+                self._copy_cover(packet)
+            elif self._is_inside(packet):
+                self.extents[packet.stream.index] = self._extent(packet)
+                self._copy(packet)
 
     def notes(self) -> list[str]:
         return [f"{count} {what}." for what, count in self._skipped.items()]
 
+    def _is_inside(self, packet: "av.Packet[Any]") -> bool:
+        if self.span.window is None:
+            return True
+        first, stop = self.span.window
+        start = start_of(packet)
+        if packet.stream.type == "subtitle" and start < first < start + (packet.duration or 0) * packet.time_base:
+            late = round((first - start) / packet.time_base)  # what is shown already is shown from the beginning
+            packet.pts, packet.dts = (packet.pts or 0) + late, (packet.dts or 0) + late
+            packet.duration = (packet.duration or 0) - late
+            return True
+        return first <= start < stop
+
+    def _extent(self, packet: "av.Packet[Any]") -> Times:
+        start = start_of(packet) - self.span.shift
+        end = start + (packet.duration or 0) * packet.time_base
+        first, last = self.extents.get(packet.stream.index, (start, end))
+        return min(first, start), max(last, end)
+
     def _copy(self, packet: "av.Packet[Any]") -> None:
         index = packet.stream.index
-        if self.window and not self.window[0] <= _start(packet) < self.window[1]:
-            return
         if packet.dts is None or packet.dts <= self._last.get(index, packet.dts - 1):
             self._skipped["packets of sound or subtitles with a time not after the last one's were left out"] += 1
             return
         self._last[index] = packet.dts
-        ticks = round(self.shift / packet.time_base)
+        ticks = round(self.span.shift / packet.time_base)
         packet.dts -= ticks
         packet.pts = None if packet.pts is None else packet.pts - ticks
         packet.stream = self.streams[index]
         self.target.mux(packet)
 
+    def _copy_cover(self, packet: "av.Packet[Any]") -> None:
+        """Copy the one image of a cover, which is there at any time."""
+        index = packet.stream.index
+        if index not in self._last:
+            self._last[index] = packet.pts = packet.dts = 0
+            packet.stream = self.streams[index]
+            self.target.mux(packet)
+
     def _saw_damage(self, reason: str) -> None:
         self._skipped[f"damaged stretches of sound were left out ({reason})"] += 1
 
 
-def _start(packet: "av.Packet[Any]") -> Fraction:
+def start_of(packet: "av.Packet[Any]") -> Fraction:
+    """When `packet` is shown or heard, in seconds."""
     ticks = packet.pts if packet.pts is not None else packet.dts
     return Fraction(ticks or 0) * packet.time_base

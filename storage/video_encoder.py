@@ -13,13 +13,16 @@ from av.video.frame import PictureType
 
 from storage.errors import UnwritableOutputError
 from storage.video import FULL_RANGE, VideoInfo, is_full_range, is_rgb
+from storage.video_light import LightLevels
 from storage.video_packets import reason_of
 from storage.video_planes import chroma_block, convert
 
 WHOLE_BLOCKS_ONLY = {"libx264", "libx265", "libsvtav1"}  # take no odd width with 4:2:0
 LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
-WITHOUT_AVX512 = "asm=MMX2,SSE2,SSSE3,SSE4.2,LZCNT,AVX,FMA3,BMI1,BMI2,AVX2"
+WITHOUT_AVX512 = "MMX2,SSE2,SSSE3,SSE4.2,LZCNT,AVX,FMA3,BMI1,BMI2,AVX2"
 CPU_AVX512 = 13  # as OpenCV numbers what a processor can do
+PARAMETERS = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
+CODED_FIRST = {2: "tff", 4: "tff", 3: "bff", 5: "bff"}  # by AVFieldOrder; x264's names
 THREADS = 4  # x264 and x265 give other bytes with another number, and the default is that of the machine's cores
 
 
@@ -30,6 +33,7 @@ class Encoder:
     codec: str  # as FFmpeg names the encoder
     wanted: Mapping[str, str]  # its own options; those it does not know are left out
     info: VideoInfo
+    light: LightLevels
 
     @property
     def pixel_format(self) -> str:
@@ -77,8 +81,24 @@ class Encoder:
             context.field_order = info.field_order
         _tag_colors(context, info)
         known = {option.name for option in context.supported_options.private}
-        wanted = {**x264_instructions(), **self.wanted}
-        context.options = {name: value for name, value in wanted.items() if name in known}
+        context.options = {name: value for name, value in self._options().items() if name in known}
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What decides the packets and only the encoder's own library has names for."""
+        own = {"log-level": "error"} if self.codec == "libx265" else {}
+        if self.codec == "libx264" and self.info.interlaced and self.info.field_order in CODED_FIRST:
+            own[CODED_FIRST[self.info.field_order]] = "1"  # or the header says top field first, whatever frames say
+        return own | self.light.encoder_parameters(self.codec)
+
+    def _options(self) -> dict[str, str]:
+        parameters = self.parameters
+        if self.codec == "libx264":
+            parameters = x264_instructions() | parameters
+        name = PARAMETERS.get(self.codec)
+        if name is None or not parameters:
+            return dict(self.wanted)
+        return {**self.wanted, name: ":".join(f"{key}={value}" for key, value in parameters.items())}
 
     def encodable(self, frame: av.VideoFrame) -> av.VideoFrame:
         """`frame` in the encoder's pixel format."""
@@ -89,12 +109,12 @@ class Encoder:
 
 
 def x264_instructions() -> dict[str, str]:
-    """Options that make x264 give the same bytes on every run.
+    """Parameters that make x264 give the same bytes on every run.
 
     Its AVX-512 reads memory that nobody wrote when it weighs macroblocks (mbtree) of a picture whose width is no
     multiple of 128; all else gives the same bytes, and AVX2 is as fast. A processor without AVX-512 needs nothing.
     """
-    return {"x264-params": WITHOUT_AVX512} if cv2.checkHardwareSupport(CPU_AVX512) else {}
+    return {"asm": WITHOUT_AVX512} if cv2.checkHardwareSupport(CPU_AVX512) else {}
 
 
 def encoding_format(info: VideoInfo, codec: str) -> str:

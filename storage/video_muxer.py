@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from storage.errors import UnwritableOutputError
@@ -18,33 +18,11 @@ from storage.video import VideoInfo
 from storage.video_encoder import Encoder
 from storage.video_output import FORMATS
 from storage.video_packets import reason_of
-from storage.video_streams import add_copies, kept_metadata
+from storage.video_span import Span
+from storage.video_streams import add_copies, kept_metadata, kind_of
 
-RESETS_CLOCK = 0x0200  # AVFMT_TS_DISCONT: the clock of MPEG-TS and MPEG-PS starts anywhere
+ALPHA_TAG = "alpha_mode"  # of Matroska
 MAX_TIMESCALE = 2**31 - 1  # of the mov muxer
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where the times of a result lie in its source, in seconds."""
-
-    shift: Fraction  # taken from every time
-    window: tuple[Fraction, Fraction] | None = None  # the part of the source that is kept; None = all
-
-    @classmethod
-    def of(cls, info: VideoInfo, source: InputContainer, first_pts: int, stop_pts: int | None) -> "Span":
-        """The span of a result that starts with the frame at `first_pts`.
-
-        Args:
-            stop_pts: end of the last frame where only a range is kept, else None.
-        """
-        first = first_pts * info.tick
-        if stop_pts is not None:
-            return cls(first, (first, stop_pts * info.tick))
-        if not source.format.flags & RESETS_CLOCK:
-            return cls(Fraction(0))
-        starts = [s.start_pts * Fraction(*s.time_base) for s in info.streams if s.start_pts is not None]
-        return cls(round(min([first, *starts]) / info.tick) * info.tick)
 
 
 @dataclass(frozen=True)
@@ -69,17 +47,19 @@ def open_result(
         UnwritableOutputError: the encoder refuses its options, or this kind of file cannot hold the streams.
     """
     suffix = Path(output).suffix.lower()
-    settings = _settings(suffix, encoder.info, span)
+    settings = {"fflags": "+bitexact"}  # or Matroska draws a number for every file
+    if suffix == ".mkv":
+        settings |= _matroska_settings(source)
+    else:
+        settings |= _mov_settings(encoder.info, source, span, isinstance(file, Path))
     target = str(file) if isinstance(file, Path) else file
-    if isinstance(file, Path) and suffix != ".mkv":
-        settings["movflags"] = "+faststart"  # which opens the file once more by its name
     with av.open(target, "w", format=FORMATS[suffix], container_options=settings) as container:
         video = _add_video((source, container), output, encoder)
+        video.metadata.update(span.tags(_video_tags(source, encoder), encoder.info))
         encoder.start(video.codec_context)
         copies = add_copies(source, container, encoder.info, output)
-        container.metadata.update(kept_metadata(source.metadata))
-        if span.window is None:
-            container.set_chapters(source.chapters())
+        container.metadata.update(span.tags(kept_metadata(source.metadata), encoder.info))
+        container.set_chapters(span.chapters(source))
         _write_header(container, output, encoder)
         yield Result(container, video, copies)
 
@@ -96,11 +76,17 @@ def _write_header(container: OutputContainer, output: str, encoder: Encoder) -> 
         ) from error
 
 
-def _settings(suffix: str, info: VideoInfo, span: Span) -> dict[str, str]:
-    """Options of the muxer."""
-    settings = {"fflags": "+bitexact"}  # or Matroska draws a number for every file
-    if suffix == ".mkv":
-        return settings | {"default_mode": "passthrough"}  # or the first stream of each kind is flagged as default
+def _matroska_settings(source: InputContainer) -> dict[str, str]:
+    told = any(stream.disposition & Disposition.default for stream in source.streams)
+    return {"default_mode": "passthrough"} if told else {}  # else the first stream of each kind is flagged as default
+
+
+def _mov_settings(info: VideoInfo, source: InputContainer, span: Span, has_name: bool) -> dict[str, str]:
+    """Options of the mov and mp4 muxer: its default clocks would round our times."""
+    flags = ["faststart"] if has_name else []  # which opens the file once more by its name
+    if any("." in key for key in source.metadata):  # com.apple.quicktime.make: kept with the other set of tags only
+        flags.append("use_metadata_tags")
+    settings = {"movflags": "".join(f"+{flag}" for flag in flags)} if flags else {}
     settings["video_track_timescale"] = str(info.tick.denominator)
     clocks = [info.tick] + [Fraction(*s.time_base) for s in info.streams if s.type == "audio"]
     starts = [Fraction(*s.time_base) * (s.start_pts or 0) for s in info.streams]
@@ -127,7 +113,17 @@ def _add_video(containers: tuple[InputContainer, OutputContainer], output: str, 
         video.codec_context.codec_tag = "hvc1"  # QuickTime plays no other
     if info.display_matrix:
         video.set_display_matrix(info.display_matrix)
-    own = source.streams[info.video_stream]
-    video.disposition = own.disposition
-    video.metadata.update(kept_metadata(own.metadata))
+    video.disposition = source.streams[info.video_stream].disposition
     return video
+
+
+def _video_tags(source: InputContainer, encoder: Encoder) -> dict[str, str]:
+    tags = kept_metadata(source.streams[encoder.info.video_stream].metadata)
+    tags = {key: value for key, value in tags.items() if key.lower() != ALPHA_TAG}
+    pixel_format = av.VideoFormat(encoder.pixel_format, 64, 64)
+    if encoder.codec.startswith("libvpx") and any(component.is_alpha for component in pixel_format.components):
+        tags[ALPHA_TAG] = "1"  # or no decoder looks for it
+    for stream in source.streams:
+        if kind_of(stream) == "timecode":  # its track is written anew from the tag
+            tags.setdefault("timecode", stream.metadata["timecode"])
+    return tags

@@ -142,7 +142,8 @@ class Segments:
     def _made_of(self, part: range) -> str:
         """A digest of all that decides the packets but for the pictures. A new PyAV brings new encoders."""
         encoder = self.encoder
-        facts = [encoder.codec, dict(encoder.wanted), encoder.pixel_format, THREADS, av.__version__]
+        options = {**encoder.wanted, **encoder.parameters}
+        facts = [encoder.codec, options, encoder.pixel_format, THREADS, av.__version__]
         times = self._pts(part).tobytes() + (self.header or b"")
         return sha256(json.dumps(facts, sort_keys=True).encode() + times).hexdigest()
 

@@ -15,7 +15,7 @@ OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "
 # Counts that mkvmerge and HandBrake write, which are not true of a result.
 COUNTS = ("BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "_STATISTICS_")
 HOSTS = {"audio": "pcm_s16le", "subtitle": "ass", "data": "bin_data"}  # what a stream is before its codec is copied
-COVER_CODECS = {"mjpeg": ".jpg", "png": ".png", "bmp": ".bmp", "gif": ".gif", "webp": ".webp", "tiff": ".tif"}
+COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png", "bmp": ".bmp", "gif": ".gif", "webp": ".webp", "tiff": ".tif"}
 
 
 def kind_of(stream: Stream) -> str:
@@ -34,7 +34,7 @@ def codec_of(stream: Stream) -> str:
     """FFmpeg's name of the codec, with or without a decoder for it."""
     if stream.codec_context is not None:
         return str(stream.codec_context.codec.canonical_name)
-    return stream.name or "unknown"
+    return (stream.name if stream.type != "attachment" else None) or "unknown"
 
 
 def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
@@ -89,15 +89,24 @@ def _added(target: OutputContainer, stream: Stream) -> Stream:
         name = stream.name or f"attachment_{stream.index}"
         guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
         copy: Stream = target.add_attachment(name, stream.mimetype or guessed, stream.data)
+    elif kind_of(stream) == "cover" and target.format.name == "matroska":  # where it is an attachment
+        suffix = COVER_SUFFIXES.get(codec_of(stream), "")
+        name = stream.metadata.get("filename", f"cover{suffix}")
+        copy = target.add_attachment(name, mimetypes.guess_type(name)[0] or "image/jpeg", _cover(stream))
+        copy.metadata.update(kept_metadata(stream.metadata))
+        return copy
     else:
         copy = _packet_stream(target, stream)
     copy.metadata.update(kept_metadata(stream.metadata))
     copy.disposition = stream.disposition
-    if kind_of(stream) == "cover" and target.format.name == "matroska":  # where it is an attachment
-        suffix = COVER_CODECS.get(codec_of(stream), "")
-        copy.metadata.setdefault("filename", f"cover{suffix}")
-        copy.metadata.setdefault("mimetype", mimetypes.types_map.get(suffix, "application/octet-stream"))
     return copy
+
+
+def _cover(stream: Stream) -> bytes:
+    """The image of a cover, which demuxers give as a packet."""
+    with av.open(stream.container.name) as container:
+        packets = container.demux(container.streams[stream.index])
+        return next((bytes(packet) for packet in packets if packet.size), b"")
 
 
 def _packet_stream(target: OutputContainer, stream: Stream) -> Stream:

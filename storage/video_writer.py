@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -13,11 +13,17 @@ from av.container import InputContainer
 
 from storage.video import VideoInfo, open_video
 from storage.video_copies import PacketCopies
-from storage.video_encoder import Encoder
+from storage.video_differences import differences
+from storage.video_encoder import CODED_FIRST, Encoder
 from storage.video_index import Clip
-from storage.video_muxer import Span, open_result
+from storage.video_inventory import first_field, first_frame, result_inventory, source_inventory
+from storage.video_light import LightLevels
+from storage.video_muxer import open_result
 from storage.video_output import appearing, check_output
 from storage.video_segments import EditFrame, Segments
+from storage.video_span import Span
+
+TOP_FIRST, BOTTOM_FIRST = 2, 3  # AVFieldOrder
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def write_video(  # noqa: PLR0913 - two of them are callbacks
         folder = stack.enter_context(_folder(scratch, output))
         span, encoder = _span(clip, source), encoder_for(clip.path, clip.info, options)
         with open_result(part, output.name, encoder, source, span) as result:
-            copies = PacketCopies(source, result.container, result.copies, span.window, span.shift)
+            copies = PacketCopies(source, result.container, result.copies, span)
             offset, header = round(span.shift / clip.info.tick), result.video.codec_context.extradata
             segments = Segments(folder, clip, encoder, header, offset, options.segment)
             segments.encode(edit_frame, on_frame)
@@ -80,12 +86,16 @@ def write_video(  # noqa: PLR0913 - two of them are callbacks
                 result.container.mux(packet)
                 copies.until(decoded_at * clip.info.tick)
             copies.until(None)
-        return tuple(copies.notes())
+        before, after = source_inventory(clip, span, copies.extents), result_inventory(part)
+        return (*differences(before, after, options.codec, output.suffix.lower()), *copies.notes())
 
 
 def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> Encoder:
-    """The encoder of a result of the video at `path`."""
-    return Encoder(options.codec, _encoder_options(options), info)
+    """The encoder of a result of the video at `path`. Decodes one frame, which knows more than the container."""
+    frame = first_frame(path, info)
+    if info.interlaced and info.field_order not in CODED_FIRST:
+        info = replace(info, field_order=BOTTOM_FIRST if first_field(frame) == "bottom" else TOP_FIRST)
+    return Encoder(options.codec, _encoder_options(options), info, LightLevels.of(frame))
 
 
 def _encodes_video(codec: str) -> bool:
@@ -105,10 +115,13 @@ def _folder(scratch: Path | None, output: Path) -> Iterator[Path]:
 
 
 def _encoder_options(options: EncodeOptions) -> dict[str, str]:
-    return {"crf": f"{options.crf:g}", "preset": options.preset, "x265-params": "log-level=error"}
+    return {"crf": f"{options.crf:g}", "preset": options.preset}
 
 
 def _span(clip: Clip, source: InputContainer) -> Span:
-    pts = clip.index.pts
-    stop = int(pts[-1]) + int(clip.index.durations[-1]) if clip.index.partial else None
-    return Span.of(clip.info, source, int(pts[0]), stop)
+    index, tick = clip.index, clip.info.tick
+    first = int(index.pts[0])
+    if not index.partial:
+        return Span.whole(clip.info, source, first)
+    stop = int(index.pts[-1]) + int(index.durations[-1])
+    return Span(first * tick, (first * tick, stop * tick), index.skipped)

@@ -17,6 +17,7 @@ from storage.errors import DamagedError, UnwritableOutputError
 from storage.video import probe, rgb
 from storage.video_encoder import Encoder
 from storage.video_index import Clip, index_frames, read_frames
+from storage.video_light import LightLevels
 from storage.video_segments import Segments, decode_times
 from storage.video_writer import EncodeOptions, write_video
 
@@ -287,7 +288,7 @@ def test_transparency_beside_the_picture_is_copied_too(uneven: Clip, tmp_path: P
 
 
 def encoder(clip: Clip) -> Encoder:
-    return Encoder("libx264", {"preset": "veryfast"}, clip.info)
+    return Encoder("libx264", {"preset": "veryfast"}, clip.info, LightLevels())
 
 
 def header(clip: Clip) -> bytes | None:
