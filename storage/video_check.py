@@ -12,7 +12,7 @@ from storage.video import VideoInfo, open_video
 from storage.video_muxer import Result, open_result
 from storage.video_packets import packets_of
 from storage.video_span import Span
-from storage.video_streams import codec_of, has_packets
+from storage.video_streams import codec_of, has_packets, is_encoded
 from storage.video_writer import EncodeOptions, encoder_for
 
 LOOKED_AT = 2000  # packets, in which the first one of every stream is looked for
@@ -44,7 +44,7 @@ def check_encoding(path: Path, info: VideoInfo, suffix: str, options: EncodeOpti
 
 
 def _mux_first_packets(source: InputContainer, result: Result, name: str) -> None:
-    waiting = {index: copy for index, copy in result.copies.items() if has_packets(copy)}
+    waiting = {index: copy for index, copy in result.copies.items() if has_packets(copy) and not is_encoded(copy)}
     streams = [source.streams[index] for index in waiting]
     for packet in islice(packets_of(source, streams) if streams else (), LOOKED_AT):
         copy = waiting.pop(packet.stream.index, None)

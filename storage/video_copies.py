@@ -1,4 +1,4 @@
-"""Packets of the source that a result holds unchanged: sound, subtitles, covers, data."""
+"""Sound, subtitles, covers and data of the source: copied packet by packet, or encoded without loss."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
-from storage.video_packets import packets_of
+from storage.video_packets import decode, packets_of
 from storage.video_span import Span
-from storage.video_streams import has_packets, kind_of
+from storage.video_streams import has_packets, is_encoded, kind_of
 
 Times = tuple[Fraction, Fraction]  # start and end, s
 
@@ -25,11 +25,15 @@ class PacketCopies:
     target: OutputContainer
     streams: dict[int, Stream]  # of the target, by stream index in the source
     span: Span
-    extents: dict[int, Times] = field(default_factory=dict)  # in the result's time, of what the source has there
+    extents: dict[int, Times | None] = field(init=False)  # in the result's time, of what the source has there
     _waiting: Iterator["av.Packet[Any]"] | None = None
     _held: "av.Packet[Any] | None" = None
     _last: dict[int, int] = field(default_factory=dict)
+    _is_finished: bool = False
     _skipped: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.extents = dict.fromkeys(self.streams)
 
     def until(self, seconds: Fraction | None) -> None:
         """Copy what starts up to this time of the source; None = all that is left."""
@@ -40,6 +44,7 @@ class PacketCopies:
         while True:
             packet = self._held or next(self._waiting, None)
             if packet is None:
+                self._finish()
                 return
             self._held = packet
             if seconds is not None and start_of(packet) > seconds:
@@ -69,7 +74,7 @@ class PacketCopies:
     def _extent(self, packet: "av.Packet[Any]") -> Times:
         start = start_of(packet) - self.span.shift
         end = start + (packet.duration or 0) * packet.time_base
-        first, last = self.extents.get(packet.stream.index, (start, end))
+        first, last = self.extents[packet.stream.index] or (start, end)
         return min(first, start), max(last, end)
 
     def _copy(self, packet: "av.Packet[Any]") -> None:
@@ -78,6 +83,10 @@ class PacketCopies:
             self._skipped["packets of sound or subtitles with a time not after the last one's were left out"] += 1
             return
         self._last[index] = packet.dts
+        if is_encoded(self.streams[index]):
+            for frame in decode(packet, self._saw_damage):
+                self._encode(index, frame)
+            return
         ticks = round(self.span.shift / packet.time_base)
         packet.dts -= ticks
         packet.pts = None if packet.pts is None else packet.pts - ticks
@@ -91,6 +100,23 @@ class PacketCopies:
             self._last[index] = packet.pts = packet.dts = 0
             packet.stream = self.streams[index]
             self.target.mux(packet)
+
+    def _encode(self, index: int, frame: Any) -> None:
+        copy: Any = self.streams[index]
+        for packet in copy.encode(frame):
+            ticks = round(self.span.shift / packet.time_base)
+            packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
+            self.target.mux(packet)
+
+    def _finish(self) -> None:
+        """Write what encoders of sound still hold."""
+        for index, copy in self.streams.items() if not self._is_finished else ():
+            if is_encoded(copy):
+                stream: Any = self.source.streams[index]
+                for frame in stream.decode(None):
+                    self._encode(index, frame)
+                self._encode(index, None)
+        self._is_finished = True
 
     def _saw_damage(self, reason: str) -> None:
         self._skipped[f"damaged stretches of sound were left out ({reason})"] += 1

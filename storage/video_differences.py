@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import av
 
+from storage.video import is_rgb
 from storage.video_encoder import CODED_FIRST
 from storage.video_inventory import Inventory, Picture, Track
+from storage.video_light import MasteringDisplay
 from storage.video_planes import chroma_block
 
 MANY = 6  # of one kind; more are counted, not named
@@ -21,6 +23,7 @@ COLORS = {  # fields of VideoInfo
     "color_transfer": "transfer function",
     "color_matrix": "color matrix",
 }
+CHROMATICITY_STEP, LUMINANCE_STEP = Fraction(1, 20000), Fraction(1, 10000)  # coarsest of H.264, HEVC and AV1; cd/m2
 UNTOLD = {0, 2}  # a color that is not stated
 BESIDE = {  # FFmpeg's kinds of side data in words
     "A53_CC": "closed captions (CEA-608/708)",
@@ -81,8 +84,11 @@ def _coding(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
         yield f"The display matrix (rotation {before.rotation}°) was not kept: the result has {after.rotation}°."
     for name, words in COLORS.items():
         told, kept = getattr(before, name), getattr(after, name)
+        if name == "color_matrix" and is_rgb(av.VideoFormat(before.pixel_format, 64, 64)):
+            continue  # which has none
         if told != kept and not (told in UNTOLD and kept in UNTOLD):
-            yield f"The {words} of the video changed from {told} to {kept} (ITU-T H.273)."
+            stated = "unspecified" if told in UNTOLD else told
+            yield f"The {words} of the video changed from {stated} to {kept} (numbers of ITU-T H.273)."
     if before.color_range != after.color_range and {before.color_range, after.color_range} != {0, 1}:
         yield f"The range of the samples changed from {before.color_range} to {after.color_range} (1 limited, 2 full)."
 
@@ -118,12 +124,23 @@ def _fields(source: Picture, result: Picture) -> Iterator[str]:
 
 def _beside(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
     before, after = source.beside, result.beside
-    if before.light.mastering != after.light.mastering:
+    if not _is_alike(before.light.mastering, after.light.mastering):
         yield f"The HDR10 mastering display metadata was left out: {encoder} cannot write it. Use libx264 or libx265."
     if before.light.content != after.light.content:
         yield f"The HDR10 light levels (MaxCLL, MaxFALL) were left out: {encoder} cannot write them. Use libx265."
     for words in sorted({BESIDE.get(kind, kind) for kind in before.kinds - after.kinds}):
         yield f"Not kept of the video: {words}."
+
+
+def _is_alike(before: MasteringDisplay | None, after: MasteringDisplay | None) -> bool:
+    """Whether two displays are the same but for rounding: AV1 counts in other units than HEVC."""
+    if before is None or after is None:
+        return before is None
+    points = zip(before.chromaticities, after.chromaticities, strict=True)
+    levels = [(before.darkest, after.darkest), (before.brightest, after.brightest)]
+    return all(abs(old - new) <= CHROMATICITY_STEP for old, new in points) and all(
+        abs(old - new) <= max(LUMINANCE_STEP, old / 100) for old, new in levels
+    )
 
 
 def _times(source: Inventory, result: Inventory, suffix: str) -> Iterator[str]:
@@ -149,8 +166,8 @@ def _times(source: Inventory, result: Inventory, suffix: str) -> Iterator[str]:
         if abs(late) > NOTICEABLE:
             yield f"Stream {old.index} ({old.kind}) starts {_ms(abs(late))} {'later' if late > 0 else 'earlier'}."
         short = old.extent[1] + moved - new.extent[1]
-        if abs(short) > max(NOTICEABLE, 4 * _step(before)):
-            yield f"Stream {old.index} ({old.kind}) ends {_ms(abs(short))} {'earlier' if short > 0 else 'later'}."
+        if short > max(NOTICEABLE, 4 * _step(before)):
+            yield f"Stream {old.index} ({old.kind}) ends {_ms(short)} earlier."
 
 
 def _tracks(source: Inventory, result: Inventory, suffix: str) -> Iterator[str]:
@@ -161,13 +178,15 @@ def _tracks(source: Inventory, result: Inventory, suffix: str) -> Iterator[str]:
                 yield f"The timecode {source.timecode} was left out: {suffix} cannot hold it."
         elif old.kind == "chapters":
             continue  # compared as chapters
-        elif new is None:
+        elif new is None and not old.is_empty:
             yield f"{name} was left out: {_reason(old, suffix)}"
-        else:
+        elif new is not None:
             yield from _track(name, old, new, suffix, result.tags)
 
 
 def _track(name: str, old: Track, new: Track, suffix: str, of_file: Mapping[str, str]) -> Iterator[str]:
+    if not _is_copy(old, new):
+        yield f"{name} became {new.codec}, which loses nothing of it: no file we write holds it as it is."
     if old.details != new.details:
         yield f"{name} changed: {_listed(map(str, old.details))} became {_listed(map(str, new.details))}."
     if old.language and old.language != new.language:
@@ -181,23 +200,31 @@ def _track(name: str, old: Track, new: Track, suffix: str, of_file: Mapping[str,
 def _reason(track: Track, suffix: str) -> str:
     if track.kind == "video":
         return "one video stream is kept."
+    if track.codec == "unknown":
+        return "FFmpeg does not know its codec."
     if suffix == ".mkv":
         return f"{suffix} cannot hold it."
     return f"{suffix} cannot hold it as it is. Write a .mkv, which holds most."
 
 
-def _pairs(source: tuple[Track, ...], result: tuple[Track, ...]) -> Iterator[tuple[Track, Track | None]]:
+def _pairs(source: tuple[Track, ...], result: tuple[Track, ...]) -> list[tuple[Track, Track | None]]:
     """Each stream of the source with its copy: copies keep their order."""
-    left = list(result)
-    for old in source:
-        new = next((track for track in left if track.kind == old.kind and _is_same_codec(old, track)), None)
-        if new is not None:
-            left.remove(new)
-        yield old, new
+    left, copies = list(result), dict[int, Track]()
+    for is_match in (_is_copy, _is_sound):  # copies first: sound that was encoded takes what is left
+        for old in source:
+            new = next((track for track in left if is_match(old, track)), None)
+            if new is not None and old.index not in copies:
+                left.remove(new)
+                copies[old.index] = new
+    return [(old, copies.get(old.index)) for old in source]
 
 
-def _is_same_codec(old: Track, new: Track) -> bool:
-    return old.codec == new.codec or {old.codec, new.codec} <= MPEG_AUDIO
+def _is_copy(old: Track, new: Track) -> bool:
+    return old.kind == new.kind and (old.codec == new.codec or {old.codec, new.codec} <= MPEG_AUDIO)
+
+
+def _is_sound(old: Track, new: Track) -> bool:
+    return old.kind == new.kind == "audio"
 
 
 def _chapters(source: Inventory, result: Inventory) -> Iterator[str]:

@@ -118,20 +118,22 @@ def x264_instructions() -> dict[str, str]:
 
 
 def encoding_format(info: VideoInfo, codec: str) -> str:
-    """The pixel format of `codec` that loses least: chroma detail first, then depth, then bytes wasted."""
+    """The pixel format of `codec` that loses least: alpha first, then chroma detail, depth, and bytes wasted."""
     names = [pixel_format.name for pixel_format in Codec(codec, "w").video_formats or ()]
     fitting = [name for name in names if _fits(name, info, codec)] or names
     if info.pixel_format in fitting or not names:
         return info.pixel_format
-    own = _traits(info.pixel_format, info)
+    own, has_alpha = _traits(info.pixel_format, info), _has_alpha(info.pixel_format)
 
     def loss(name: str) -> tuple[int, ...]:
         components, across, down, bits, full = _traits(name, info)
         return (
+            has_alpha and not _has_alpha(name),
             max(0, own[0] - components),
             max(0, across - own[1]) + max(0, down - own[2]),
             max(0, own[3] - bits),
             full != own[4],
+            _has_alpha(name) - has_alpha,
             abs(own[0] - components) + abs(across - own[1]) + abs(down - own[2]) + abs(bits - own[3]),
         )
 
@@ -139,6 +141,8 @@ def encoding_format(info: VideoInfo, codec: str) -> str:
 
 
 def _fits(name: str, info: VideoInfo, codec: str) -> bool:
+    if codec == "libvpx-vp9" and _has_alpha(name) and name != "yuva420p":  # listed, and refused when it is opened
+        return False
     across, down = chroma_block(av.VideoFormat(name, 64, 64))
     whole = info.width % across == 0 and info.height % down == 0
     return whole or codec not in WHOLE_BLOCKS_ONLY
@@ -150,6 +154,11 @@ def _traits(name: str, info: VideoInfo) -> tuple[int, int, int, int, bool]:
     bits = 8 if pixel_format.has_palette else pixel_format.components[0].bits
     full = is_full_range(pixel_format, info)
     return colors, *chroma_block(pixel_format), bits, full or is_rgb(av.VideoFormat(info.pixel_format, 64, 64))
+
+
+def _has_alpha(name: str) -> bool:
+    pixel_format = av.VideoFormat(name, 64, 64)
+    return not pixel_format.has_palette and any(component.is_alpha for component in pixel_format.components)
 
 
 def _tag_colors(context: VideoCodecContext, info: VideoInfo) -> None:

@@ -29,6 +29,7 @@ ALPHA_TAG = "alpha_mode"  # of Matroska: VP8 and VP9 keep transparency beside th
 # What encoders write about themselves, as x264 and x265 do: the UUID at the start of the message.
 ENCODER_MARKS = {bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"), bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e")}
 UUID_LENGTH = 16
+OPAQUE = 255
 # Side data that is of the coding and not of the content, or that has a field of its own here.
 NOT_CONTENT = {
     "DISPLAYMATRIX",
@@ -57,7 +58,8 @@ class Track:
     tags: Mapping[str, str]
     flags: frozenset[str]  # FFmpeg's dispositions
     details: tuple[Any, ...]  # sampling rate and channels of sound; digest of an attachment
-    extent: Times | None  # s in the result's time; None where it was not read
+    extent: Times | None  # s in the result's time; None where nothing was found, or nobody looked
+    is_empty: bool  # nothing of it is in the range of the result
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Beside:
     first_field: str | None  # top, bottom, or None where frames are progressive
     light: LightLevels
     kinds: frozenset[str]  # FFmpeg's names of other side data
+    is_opaque: bool  # no sample of the frames looked at is transparent
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,12 @@ class Inventory:
     tracks: tuple[Track, ...]
 
 
-def source_inventory(clip: Clip, span: Span, extents: Mapping[int, Times]) -> Inventory:
+def source_inventory(clip: Clip, span: Span, extents: Mapping[int, Times | None]) -> Inventory:
     """What `clip` has of its file.
 
     Args:
         span: of the result in the file.
-        extents: start and end of what other streams have inside it, by stream.
+        extents: start and end of what other streams have inside it, by stream; None = nothing.
     """
     beside = _beside(frame for _, frame in read_frames(clip, 0, SAMPLE))
     times = tuple(int(pts) * clip.info.tick - span.shift for pts in clip.index.pts)
@@ -150,7 +153,9 @@ def first_field(frame: av.VideoFrame) -> str | None:
     return None
 
 
-def _inventory(container: InputContainer, picture: Picture, span: Span, extents: Mapping[int, Times]) -> Inventory:
+def _inventory(
+    container: InputContainer, picture: Picture, span: Span, extents: Mapping[int, Times | None]
+) -> Inventory:
     info = picture.info
     others = [stream for stream in container.streams if stream.index != info.video_stream]
     tags = [container.metadata, *(stream.metadata for stream in container.streams)]
@@ -164,18 +169,19 @@ def _inventory(container: InputContainer, picture: Picture, span: Span, extents:
         chapters=tuple(chapters),
         timecode=next(iter(timecodes), None),
         picture=picture,
-        tracks=tuple(_track(stream, extents.get(stream.index)) for stream in others),
+        tracks=tuple(_track(stream, extents) for stream in others),
     )
 
 
 def _picture(container: InputContainer, info: VideoInfo, beside: Beside, times: tuple[Fraction, ...]) -> Picture:
     video = container.streams[info.video_stream]
-    components = av.VideoFormat(info.pixel_format, 64, 64).components
     marked = {key.lower(): value for key, value in video.metadata.items()}.get(ALPHA_TAG) == "1"
+    # A GIF is decoded with alpha whether it has any or not; in other files alpha is there on purpose.
+    is_opaque = info.codec == "gif" and beside.is_opaque
     return Picture(
         info=info,
         beside=beside,
-        has_alpha=marked or any(component.is_alpha for component in components),
+        has_alpha=marked or (_has_alpha(av.VideoFormat(info.pixel_format, 64, 64)) and not is_opaque),
         tags=_comparable(video.metadata),
         flags=_flags(video),
         times=times,
@@ -183,15 +189,17 @@ def _picture(container: InputContainer, info: VideoInfo, beside: Beside, times: 
 
 
 def _beside(frames: Iterable[av.VideoFrame]) -> Beside:
-    field, light, kinds = None, LightLevels(), set[str]()
+    field, light, kinds, is_opaque = None, LightLevels(), set[str](), True
     for number, frame in enumerate(frames):
         if number == 0:
             field, light = first_field(frame), LightLevels.of(frame)
+        if is_opaque and _has_alpha(frame.format):
+            is_opaque = int(frame.reformat(format="rgba").to_ndarray()[..., 3].min()) == OPAQUE
         found = side_data(frame)
         kinds |= set(found) - NOT_CONTENT
         if all(message[:UUID_LENGTH] in ENCODER_MARKS for message in found.get("SEI_UNREGISTERED", ())):
             kinds.discard("SEI_UNREGISTERED")
-    return Beside(field, light, frozenset(kinds))
+    return Beside(field, light, frozenset(kinds), is_opaque)
 
 
 def _packet_times(path: Path, info: VideoInfo) -> tuple[tuple[Fraction, ...], dict[int, Times]]:
@@ -212,7 +220,7 @@ def _packet_times(path: Path, info: VideoInfo) -> tuple[tuple[Fraction, ...], di
     return tuple(sorted(times)), extents
 
 
-def _track(stream: Stream, extent: Times | None) -> Track:
+def _track(stream: Stream, extents: Mapping[int, Times | None]) -> Track:
     details: tuple[Any, ...] = ()
     if isinstance(stream, AudioStream) and stream.codec_context is not None:
         details = (stream.codec_context.sample_rate, stream.codec_context.layout.name)
@@ -227,8 +235,13 @@ def _track(stream: Stream, extent: Times | None) -> Track:
         tags=_comparable(stream.metadata),
         flags=_flags(stream),
         details=details,
-        extent=extent,
+        extent=extents.get(stream.index),
+        is_empty=has_packets(stream) and extents.get(stream.index, (0, 0)) is None,
     )
+
+
+def _has_alpha(pixel_format: av.VideoFormat) -> bool:
+    return any(component.is_alpha for component in pixel_format.components)
 
 
 def _flags(stream: Stream) -> frozenset[str]:

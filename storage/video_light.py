@@ -23,6 +23,10 @@ class MasteringDisplay:
     darkest: Fraction  # cd/m2
     brightest: Fraction
 
+    @property
+    def chromaticities(self) -> tuple[Fraction, ...]:
+        return (*self.red, *self.green, *self.blue, *self.white)
+
 
 @dataclass(frozen=True)
 class LightLevels:

@@ -2,11 +2,13 @@
 
 import io
 import mimetypes
+from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
-from av.stream import AttachmentStream, Disposition, Stream
+from av.stream import AttachmentStream, DataStream, Disposition, Stream
 
 from storage.errors import UnwritableOutputError
 from storage.video import VideoInfo
@@ -15,6 +17,7 @@ OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "
 # Counts that mkvmerge and HandBrake write, which are not true of a result.
 COUNTS = ("BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "_STATISTICS_")
 HOSTS = {"audio": "pcm_s16le", "subtitle": "ass", "data": "bin_data"}  # what a stream is before its codec is copied
+LOSSLESS = {"matroska": "flac", "mp4": "alac", "mov": "alac"}  # by muxer; players know these
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png", "bmp": ".bmp", "gif": ".gif", "webp": ".webp", "tiff": ".tif"}
 
 
@@ -34,7 +37,7 @@ def codec_of(stream: Stream) -> str:
     """FFmpeg's name of the codec, with or without a decoder for it."""
     if stream.codec_context is not None:
         return str(stream.codec_context.codec.canonical_name)
-    return (stream.name if stream.type != "attachment" else None) or "unknown"
+    return (stream.name if isinstance(stream, DataStream) else None) or "unknown"
 
 
 def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
@@ -51,6 +54,8 @@ def add_copies(source: InputContainer, target: OutputContainer, info: VideoInfo,
 
     The muxer itself writes a timecode track (from the tag) and chapters.
 
+    Sound that no format of ours holds gets a stream with an encoder that loses nothing.
+
     Raises:
         UnwritableOutputError: this kind of file cannot hold the sound, and another can.
     """
@@ -65,7 +70,24 @@ def add_copies(source: InputContainer, target: OutputContainer, info: VideoInfo,
             raise UnwritableOutputError(
                 f"{output}: cannot hold {codec_of(stream)} sound (stream {stream.index}). Write a .mkv, which can."
             )
+        elif isinstance(stream, AudioStream) and stream.codec_context is not None:
+            streams[stream.index] = _lossless(target, stream)
     return streams
+
+
+def is_encoded(copy: Stream) -> bool:
+    """Whether a stream of a result is sound in another codec, so that it is no copy of packets."""
+    return copy.codec_context is not None and copy.codec_context.is_encoder
+
+
+def _lossless(target: OutputContainer, stream: AudioStream) -> Stream:
+    """A stream for the sound of `stream` in a codec that loses nothing, for what no format of ours holds."""
+    copy: Any = target.add_stream(LOSSLESS[target.format.name], rate=stream.codec_context.sample_rate)
+    assert isinstance(copy, AudioStream)
+    copy.codec_context.layout = stream.codec_context.layout
+    copy.metadata.update(kept_metadata(stream.metadata))
+    copy.disposition = stream.disposition
+    return copy
 
 
 def holds(container: str, stream: Stream) -> bool:
