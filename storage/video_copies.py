@@ -1,5 +1,6 @@
 """Sound, subtitles, covers and data of the source: copied packet by packet, or encoded without loss."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
@@ -69,11 +71,15 @@ class PacketCopies:
             packet.pts, packet.dts = (packet.pts or 0) + late, (packet.dts or 0) + late
             packet.duration = (packet.duration or 0) - late
             return True
+        if is_encoded(self.streams[packet.stream.index]):  # decoded from the beginning, and cut by samples
+            return start < stop
         return first <= start < stop
 
     def _extent(self, packet: "av.Packet[Any]") -> Times:
         start = start_of(packet) - self.span.shift
         end = start + (packet.duration or 0) * packet.time_base
+        if self.span.window is not None:
+            start = max(start, self.span.window[0] - self.span.shift)
         first, last = self.extents[packet.stream.index] or (start, end)
         return min(first, start), max(last, end)
 
@@ -85,7 +91,7 @@ class PacketCopies:
         self._last[index] = packet.dts
         if is_encoded(self.streams[index]):
             for frame in decode(packet, self._saw_damage):
-                self._encode(index, frame)
+                self._encode_inside(index, frame)
             return
         ticks = round(self.span.shift / packet.time_base)
         packet.dts -= ticks
@@ -100,6 +106,15 @@ class PacketCopies:
             self._last[index] = packet.pts = packet.dts = 0
             packet.stream = self.streams[index]
             self.target.mux(packet)
+
+    def _encode_inside(self, index: int, frame: Any) -> None:
+        """Encode `frame` without its samples before the span."""
+        early = 0
+        if self.span.window is not None and frame.pts is not None:
+            early = math.ceil((self.span.window[0] - frame.pts * frame.time_base) * frame.sample_rate)
+        if early >= frame.samples:
+            return
+        self._encode(index, _later_samples(frame, early) if early > 0 else frame)
 
     def _encode(self, index: int, frame: Any) -> None:
         copy: Any = self.streams[index]
@@ -120,6 +135,15 @@ class PacketCopies:
 
     def _saw_damage(self, reason: str) -> None:
         self._skipped[f"damaged stretches of sound were left out ({reason})"] += 1
+
+
+def _later_samples(frame: Any, first: int) -> av.AudioFrame:
+    interleaved = 1 if frame.format.is_planar else frame.layout.nb_channels
+    samples = np.ascontiguousarray(frame.to_ndarray()[:, first * interleaved :])
+    rest = av.AudioFrame.from_ndarray(samples, frame.format.name, frame.layout.name)
+    rest.sample_rate, rest.time_base = frame.sample_rate, frame.time_base
+    rest.pts = frame.pts + round(first / (frame.sample_rate * frame.time_base))
+    return rest
 
 
 def start_of(packet: "av.Packet[Any]") -> Fraction:

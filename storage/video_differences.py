@@ -52,7 +52,7 @@ def differences(source: Inventory, result: Inventory, encoder: str, suffix: str)
     """
     return [
         *_coding(source.picture, result.picture, encoder),
-        *_fields(source.picture, result.picture),
+        *_fields(source.picture, result.picture, encoder),
         *_beside(source.picture, result.picture, encoder),
         *_times(source, result, suffix),
         *_tracks(source, result, suffix),
@@ -105,7 +105,7 @@ def _lost_samples(before: str, after: str) -> str:
     return f" ({', '.join(lost)})" if lost else ""
 
 
-def _fields(source: Picture, result: Picture) -> Iterator[str]:
+def _fields(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
     first, kept = source.beside.first_field, result.beside.first_field
     if first is None and not source.info.interlaced:
         return
@@ -113,13 +113,16 @@ def _fields(source: Picture, result: Picture) -> Iterator[str]:
         "The video is interlaced: faces were edited in whole frames, both fields at once, so that a face that moves "
         "fast may show combing at its edge. Deinterlace the video first where that is seen."
     )
-    if not result.info.interlaced:
-        yield f"The result is marked as progressive, the source as interlaced ({first} field first). Use libx264."
+    if first is not None and kept is None:
+        yield (
+            f"Frames of the result are marked as progressive, those of the source as interlaced ({first} field first): "
+            f"{encoder} writes no fields. Use libx264, prores_ks or ffv1."
+        )
     elif first != kept:
         yield f"The {first} field is first in the source, the {kept} field in the result."
     stated, written = (CODED_FIRST.get(picture.info.field_order) for picture in (source, result))
     if stated and written and stated != written:
-        yield f"The header says {stated} in the source and {written} in the result (top or bottom field first)."
+        yield f"The header of the source says {stated} (top or bottom field first), that of the result {written}."
 
 
 def _beside(source: Picture, result: Picture, encoder: str) -> Iterator[str]:

@@ -115,7 +115,7 @@ def _folder(scratch: Path | None, output: Path) -> Iterator[Path]:
 
 
 def _encoder_options(options: EncodeOptions) -> dict[str, str]:
-    return {"crf": f"{options.crf:g}", "preset": options.preset}
+    return {"crf": f"{options.crf:g}", "preset": options.preset, "a53cc": "1"}
 
 
 def _span(clip: Clip, source: InputContainer) -> Span:
