@@ -9,8 +9,10 @@ from av.container import InputContainer
 
 from storage.errors import UnwritableOutputError
 from storage.video import VideoInfo, open_video
+from storage.video_encoder import Encoder
+from storage.video_inventory import first_frame
 from storage.video_muxer import Result, open_result
-from storage.video_packets import packets_of
+from storage.video_packets import frames_of, packets_of
 from storage.video_span import Span
 from storage.video_streams import codec_of, has_packets, is_encoded
 from storage.video_writer import EncodeOptions, encoder_for
@@ -21,7 +23,7 @@ LOOKED_AT = 2000  # packets, in which the first one of every stream is looked fo
 def check_encoding(path: Path, info: VideoInfo, suffix: str, options: EncodeOptions) -> None:
     """Refuse what would fail when the result is encoded.
 
-    Opens the encoder, writes the header of a result in memory and muxes the first packet of every copied stream.
+    Writes a result of the first frame and the first packet of every copied stream in memory, and reads it back.
 
     Args:
         suffix: of the result, with its dot.
@@ -30,17 +32,34 @@ def check_encoding(path: Path, info: VideoInfo, suffix: str, options: EncodeOpti
         UnwritableOutputError: the encoder refuses its options or these images, or this kind of file cannot hold them
             or the sound.
     """
-    name = f"{path.stem}{suffix}"
+    name, content = f"{path.stem}{suffix}", io.BytesIO()
     encoder = encoder_for(path, info, options)
     with open_video(path) as source:
         span = Span.whole(info, source, info.start_pts or 0)
-        with open_result(io.BytesIO(), name, encoder, source, span) as result:
-            if encoder.open().extradata != result.video.codec_context.extradata:
-                raise UnwritableOutputError(
-                    f"encode.codec={options.codec} gives each segment another header than the file. "
-                    "Set it to libx264, libx265 or ffv1."
-                )
+        with open_result(content, name, encoder, source, span) as result:
+            _mux_frame(encoder, first_frame(path, info), result)
             _mux_first_packets(source, result, name)
+    content.seek(0)
+    with av.open(content, "r") as written:
+        if next(frames_of(written, written.streams.video[0]), None) is None:
+            raise UnwritableOutputError(
+                f"{name}: FFmpeg cannot read what encode.codec={options.codec} writes into this kind of file. "
+                "Write a .mkv, or set encode.codec to libx264, libx265 or ffv1."
+            )
+
+
+def _mux_frame(encoder: Encoder, frame: av.VideoFrame, result: Result) -> None:
+    context = encoder.open()
+    if context.extradata != result.video.codec_context.extradata:
+        raise UnwritableOutputError(
+            f"encode.codec={encoder.codec} gives each segment another header than the file. "
+            "Set it to libx264, libx265 or ffv1."
+        )
+    image = encoder.encodable(frame)
+    image.pts, image.time_base = 0, encoder.info.tick
+    for packet in [*context.encode(image), *context.encode(None)]:
+        packet.stream, packet.time_base = result.video, encoder.info.tick
+        result.container.mux(packet)
 
 
 def _mux_first_packets(source: InputContainer, result: Result, name: str) -> None:

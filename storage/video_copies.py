@@ -119,6 +119,8 @@ class PacketCopies:
     def _encode(self, index: int, frame: Any) -> None:
         copy: Any = self.streams[index]
         for packet in copy.encode(frame):
+            if packet.pts is None or packet.dts is None:  # the last one of FLAC, which is for the header only
+                continue
             ticks = round(self.span.shift / packet.time_base)
             packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
             self.target.mux(packet)

@@ -153,6 +153,11 @@ def first_field(frame: av.VideoFrame) -> str | None:
     return None
 
 
+def has_user_data(found: Mapping[str, list[bytes]]) -> bool:
+    """Whether the side data of a frame has a message that no encoder wrote about itself."""
+    return any(message[:UUID_LENGTH] not in ENCODER_MARKS for message in found.get("SEI_UNREGISTERED", ()))
+
+
 def _inventory(
     container: InputContainer, picture: Picture, span: Span, extents: Mapping[int, Times | None]
 ) -> Inventory:
@@ -197,7 +202,7 @@ def _beside(frames: Iterable[av.VideoFrame]) -> Beside:
             is_opaque = int(frame.reformat(format="rgba").to_ndarray()[..., 3].min()) == OPAQUE
         found = side_data(frame)
         kinds |= set(found) - NOT_CONTENT
-        if all(message[:UUID_LENGTH] in ENCODER_MARKS for message in found.get("SEI_UNREGISTERED", ())):
+        if not has_user_data(found):
             kinds.discard("SEI_UNREGISTERED")
     return Beside(field, light, frozenset(kinds), is_opaque)
 

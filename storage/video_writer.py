@@ -1,4 +1,4 @@
-"""The same video with edited frames: times, colours, rotation and every packet of sound as they were."""
+"""The same video with edited frames. What is not kept of the source is noted, from both files."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +11,21 @@ import av
 from av.codec import Codec
 from av.container import InputContainer
 
+from storage.errors import UnreadableVideoError, UnwritableOutputError
 from storage.video import VideoInfo, open_video
 from storage.video_copies import PacketCopies
 from storage.video_differences import differences
 from storage.video_encoder import CODED_FIRST, Encoder
 from storage.video_index import Clip
-from storage.video_inventory import first_field, first_frame, result_inventory, source_inventory
-from storage.video_light import LightLevels
+from storage.video_inventory import (
+    Inventory,
+    first_field,
+    first_frame,
+    has_user_data,
+    result_inventory,
+    source_inventory,
+)
+from storage.video_light import LightLevels, side_data
 from storage.video_muxer import open_result
 from storage.video_output import appearing, check_output
 from storage.video_segments import EditFrame, Segments
@@ -86,8 +94,18 @@ def write_video(  # noqa: PLR0913 - two of them are callbacks
                 result.container.mux(packet)
                 copies.until(decoded_at * clip.info.tick)
             copies.until(None)
-        before, after = source_inventory(clip, span, copies.extents), result_inventory(part)
+        before, after = source_inventory(clip, span, copies.extents), _read_back(part, output)
         return (*differences(before, after, options.codec, output.suffix.lower()), *copies.notes())
+
+
+def _read_back(part: Path, output: Path) -> Inventory:
+    try:
+        return result_inventory(part)
+    except UnreadableVideoError as error:
+        raise UnwritableOutputError(
+            f"{output.name}: what was written cannot be read back ({error}). Write a .mkv, or set encode.codec to "
+            "libx264, libx265 or ffv1."
+        ) from error
 
 
 def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> Encoder:
@@ -95,7 +113,10 @@ def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> Encoder:
     frame = first_frame(path, info)
     if info.interlaced and info.field_order not in CODED_FIRST:
         info = replace(info, field_order=BOTTOM_FIRST if first_field(frame) == "bottom" else TOP_FIRST)
-    return Encoder(options.codec, _encoder_options(options), info, LightLevels.of(frame))
+    wanted = _encoder_options(options)
+    if options.codec == "libx264" and has_user_data(side_data(frame)):  # x265 would put its own mark in their place
+        wanted["udu_sei"] = "1"
+    return Encoder(options.codec, wanted, info, LightLevels.of(frame))
 
 
 def _encodes_video(codec: str) -> bool:

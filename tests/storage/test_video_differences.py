@@ -24,6 +24,7 @@ FRAMES, RATE = 12, 25
 INTERLACED = "The video is interlaced: faces were edited in whole frames"
 LIGHT = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
 CAPTION = bytes.fromhex("b500314741393403") + bytes([0x41, 0xFF, 0xFC, 0x94, 0x2C, 0xFF])  # ATSC A/53 part 4
+MISB = b"MISPmicrosectime" + bytes.fromhex("1f05d1ffa2b3ffc4d5ffe6f7")  # MISB ST 0604: UUID and time of a frame
 IPHONE = {
     "com.apple.quicktime.location.ISO6709": "+48.8584+002.2945+035/",
     "com.apple.quicktime.make": "Apple",
@@ -235,20 +236,24 @@ def test_transparency_beside_a_vp9_video_is_noted(tmp_path: Path) -> None:
         assert "alpha_mode" not in {key.lower() for key in container.streams[0].metadata}
 
 
+def with_message(path: Path, kind: int, content: bytes) -> Path:
+    """A clip with an SEI message of that type in every frame."""
+    message = bytes([6, kind, len(content)]) + content + b"\x80"
+
+    def packet(each: Any) -> Any:
+        told = av.Packet(b"\x00\x00\x00\x01" + message + bytes(each))
+        told.pts, told.dts, told.time_base = each.pts, each.dts, each.time_base
+        told.is_keyframe, told.stream = each.is_keyframe, each.stream
+        return told
+
+    return make(path, options={"bf": "0"}, packet=packet)
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix", "is_kept"), [("libx264", ".mp4", True), ("libx265", ".mkv", True), ("ffv1", ".mkv", False)]
 )
 def test_closed_captions_are_kept_or_noted(tmp_path: Path, codec: str, suffix: str, is_kept: bool) -> None:
-    message = bytes([6, 4, len(CAPTION)]) + CAPTION + b"\x80"  # SEI of type 4, ITU-T T.35
-
-    def packet(each: Any) -> Any:
-        captioned = av.Packet(b"\x00\x00\x00\x01" + message + bytes(each))
-        captioned.pts, captioned.dts, captioned.time_base = each.pts, each.dts, each.time_base
-        captioned.is_keyframe, captioned.stream = each.is_keyframe, each.stream
-        return captioned
-
-    source = make(tmp_path / "source.mp4", options={"bf": "0", "x264-params": "annexb=1"}, packet=packet)
-    output = tmp_path / f"out{suffix}"
+    source, output = with_message(tmp_path / "source.mp4", 4, CAPTION), tmp_path / f"out{suffix}"  # ITU-T T.35
 
     notes = written(opened(source), output, codec)
 
@@ -256,6 +261,17 @@ def test_closed_captions_are_kept_or_noted(tmp_path: Path, codec: str, suffix: s
     assert captions[0] == [[CAPTION[-4:-1]]] * FRAMES
     assert (captions[1] == captions[0]) == is_kept
     assert ("Not kept of the video: closed captions (CEA-608/708)." in notes) == (not is_kept)
+
+
+@pytest.mark.parametrize(("codec", "suffix", "is_kept"), [("libx264", ".mp4", True), ("libx265", ".mkv", False)])
+def test_user_data_of_a_camera_is_kept_or_noted(tmp_path: Path, codec: str, suffix: str, is_kept: bool) -> None:
+    source, output = with_message(tmp_path / "source.mp4", 5, MISB), tmp_path / f"out{suffix}"
+
+    notes = written(opened(source), output, codec)
+
+    for _, frame in read_frames(opened(output)):
+        assert (MISB in side_data(frame).get("SEI_UNREGISTERED", [])) == is_kept
+    assert ("Not kept of the video: user data in the video stream." in notes) == (not is_kept)
 
 
 # --- tags, chapters, timecode -----------------------------------------------------------------------------------------
