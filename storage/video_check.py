@@ -58,7 +58,7 @@ def _mux_frame(encoder: Encoder, frame: av.VideoFrame, result: Result) -> None:
     image = encoder.encodable(frame)
     image.pts, image.time_base = 0, encoder.info.tick
     for packet in [*context.encode(image), *context.encode(None)]:
-        packet.stream, packet.time_base = result.video, encoder.info.tick
+        packet.stream, packet.time_base, packet.dts = result.video, encoder.info.tick, packet.pts
         result.container.mux(packet)
 
 
