@@ -205,9 +205,8 @@ def _reason(track: Track, suffix: str) -> str:
         return "one video stream is kept."
     if track.codec == "unknown":
         return "FFmpeg does not know its codec."
-    if suffix == ".mkv":
-        return f"{suffix} cannot hold it."
-    return f"{suffix} cannot hold it as it is. Write a .mkv, which holds most."
+    more = "" if suffix == ".mkv" or track.kind == "data" else "; a .mkv holds more kinds"
+    return f"{suffix} cannot hold it{more}."
 
 
 def _pairs(source: tuple[Track, ...], result: tuple[Track, ...]) -> list[tuple[Track, Track | None]]:

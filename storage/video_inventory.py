@@ -44,7 +44,7 @@ NOT_CONTENT = {
     "REGIONS_OF_INTEREST",
 }
 # Tags that a place of their own is compared for, or that name the program that wrote the file.
-NOT_COMPARED = {"language", "timecode", ALPHA_TAG, "vendor_id", "filename", "mimetype", "handler_name"}
+NOT_COMPARED = {"language", "timecode", ALPHA_TAG, "stereo_mode", "vendor_id", "filename", "mimetype", "handler_name"}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import io
 import mimetypes
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -92,13 +93,30 @@ def _lossless(target: OutputContainer, stream: AudioStream) -> Stream:
 
 def holds(container: str, stream: Stream) -> bool:
     """Whether FFmpeg's muxer `container` takes `stream`: tried with a file in memory."""
+    content = io.BytesIO()
     try:
-        with av.open(io.BytesIO(), "w", format=container) as trial:
-            _added(trial, stream)
+        with av.open(content, "w", format=container) as trial:
+            copy = _added(trial, stream)
             trial.start_encoding()
+            if isinstance(stream, DataStream):
+                trial.mux(_any_packet(copy))
     except (ValueError, av.FFmpegError):
         return False
-    return True
+    return not isinstance(stream, DataStream) or _reads_back(content, stream)
+
+
+def _any_packet(copy: Stream) -> "av.Packet[Any]":
+    packet: av.Packet[Any] = av.Packet(bytes(16))
+    packet.pts = packet.dts = 0
+    packet.duration, packet.time_base, packet.stream = 1, copy.time_base or Fraction(1, 1000), copy
+    return packet
+
+
+def _reads_back(content: io.BytesIO, stream: Stream) -> bool:
+    """Whether what was written of `stream` is found again: muxers take data that no demuxer knows."""
+    content.seek(0)
+    with av.open(content, "r") as container:
+        return [codec_of(found) for found in container.streams] == [codec_of(stream)]
 
 
 def _added(target: OutputContainer, stream: Stream) -> Stream:
