@@ -19,6 +19,7 @@ from storage.remote_clips import SCHEME
 from storage.state_dict import load_tensors
 from storage.store import Store, open_store
 from storage.video import VideoInfo, probe
+from storage.video_check import check_encoding
 from storage.video_output import check_output, output_suffix
 from tasks.pretrained import pretrained
 
@@ -166,8 +167,10 @@ def check_request(request: EditRequest) -> Path:
     """
     check_words(request)
     Source.of(request.video)
-    output = request.output_path(probe(request.video))
+    info = probe(request.video)
+    output = request.output_path(info)
     check_output(request.video, output)
+    check_encoding(request.video, info, output.suffix, request.config().encode)
     return output
 
 

@@ -11,13 +11,18 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
+from storage.errors import UnwritableOutputError
 from storage.video import FULL_RANGE, VideoInfo, is_full_range, is_rgb
+from storage.video_light import LightLevels
+from storage.video_packets import reason_of
 from storage.video_planes import chroma_block, convert
 
 WHOLE_BLOCKS_ONLY = {"libx264", "libx265", "libsvtav1"}  # take no odd width with 4:2:0
 LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
-WITHOUT_AVX512 = "asm=MMX2,SSE2,SSSE3,SSE4.2,LZCNT,AVX,FMA3,BMI1,BMI2,AVX2"
+WITHOUT_AVX512 = "MMX2,SSE2,SSSE3,SSE4.2,LZCNT,AVX,FMA3,BMI1,BMI2,AVX2"
 CPU_AVX512 = 13  # as OpenCV numbers what a processor can do
+PARAMETERS = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
+CODED_FIRST = {2: "tff", 4: "tff", 3: "bff", 5: "bff"}  # by AVFieldOrder; x264's names
 THREADS = 4  # x264 and x265 give other bytes with another number, and the default is that of the machine's cores
 
 
@@ -28,6 +33,7 @@ class Encoder:
     codec: str  # as FFmpeg names the encoder
     wanted: Mapping[str, str]  # its own options; those it does not know are left out
     info: VideoInfo
+    light: LightLevels
 
     @property
     def pixel_format(self) -> str:
@@ -41,8 +47,25 @@ class Encoder:
         context.bit_rate, context.bit_rate_tolerance = 0, 128000  # as PyAV sets them for a stream
         context.flags |= Flags.global_header  # so do all formats we write
         self.configure(context)
-        context.open()
+        self.start(context)
         return context
+
+    def start(self, context: VideoCodecContext) -> None:
+        """Open an encoder that is set up.
+
+        Raises:
+            UnwritableOutputError: it refuses its options, or these images.
+        """
+        try:
+            context.open()
+        except (av.FFmpegError, ValueError) as error:
+            info, wanted = self.info, {name: self.wanted[name] for name in ("preset", "crf") if name in self.wanted}
+            told = " ".join(f"encode.{name}={value}" for name, value in wanted.items())
+            raise UnwritableOutputError(
+                f"encode.codec={self.codec} {told}: the encoder refuses {info.width}x{info.height} "
+                f"{context.pix_fmt} at {float(info.rate):g} frames per second ({reason_of(error)}). "
+                "Change encode.preset or encode.crf, or set encode.codec to libx264, libx265 or ffv1."
+            ) from error
 
     def configure(self, context: VideoCodecContext) -> None:
         """Set up an encoder of this codec, width, height and rate that is not open yet."""
@@ -58,8 +81,24 @@ class Encoder:
             context.field_order = info.field_order
         _tag_colors(context, info)
         known = {option.name for option in context.supported_options.private}
-        wanted = {**x264_instructions(), **self.wanted}
-        context.options = {name: value for name, value in wanted.items() if name in known}
+        context.options = {name: value for name, value in self._options().items() if name in known}
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What decides the packets and only the encoder's own library has names for."""
+        own = {"log-level": "error"} if self.codec == "libx265" else {}
+        if self.codec == "libx264" and self.info.interlaced and self.info.field_order in CODED_FIRST:
+            own[CODED_FIRST[self.info.field_order]] = "1"  # or the header says top field first, whatever frames say
+        return own | self.light.encoder_parameters(self.codec)
+
+    def _options(self) -> dict[str, str]:
+        parameters = self.parameters
+        if self.codec == "libx264":
+            parameters = x264_instructions() | parameters
+        name = PARAMETERS.get(self.codec)
+        if name is None or not parameters:
+            return dict(self.wanted)
+        return {**self.wanted, name: ":".join(f"{key}={value}" for key, value in parameters.items())}
 
     def encodable(self, frame: av.VideoFrame) -> av.VideoFrame:
         """`frame` in the encoder's pixel format."""
@@ -70,29 +109,31 @@ class Encoder:
 
 
 def x264_instructions() -> dict[str, str]:
-    """Options that make x264 give the same bytes on every run.
+    """Parameters that make x264 give the same bytes on every run.
 
     Its AVX-512 reads memory that nobody wrote when it weighs macroblocks (mbtree) of a picture whose width is no
     multiple of 128; all else gives the same bytes, and AVX2 is as fast. A processor without AVX-512 needs nothing.
     """
-    return {"x264-params": WITHOUT_AVX512} if cv2.checkHardwareSupport(CPU_AVX512) else {}
+    return {"asm": WITHOUT_AVX512} if cv2.checkHardwareSupport(CPU_AVX512) else {}
 
 
 def encoding_format(info: VideoInfo, codec: str) -> str:
-    """The pixel format of `codec` that loses least: chroma detail first, then depth, then bytes wasted."""
+    """The pixel format of `codec` that loses least: alpha first, then chroma detail, depth, and bytes wasted."""
     names = [pixel_format.name for pixel_format in Codec(codec, "w").video_formats or ()]
     fitting = [name for name in names if _fits(name, info, codec)] or names
     if info.pixel_format in fitting or not names:
         return info.pixel_format
-    own = _traits(info.pixel_format, info)
+    own, has_alpha = _traits(info.pixel_format, info), _has_alpha(info.pixel_format)
 
     def loss(name: str) -> tuple[int, ...]:
         components, across, down, bits, full = _traits(name, info)
         return (
+            has_alpha and not _has_alpha(name),
             max(0, own[0] - components),
             max(0, across - own[1]) + max(0, down - own[2]),
             max(0, own[3] - bits),
             full != own[4],
+            _has_alpha(name) - has_alpha,
             abs(own[0] - components) + abs(across - own[1]) + abs(down - own[2]) + abs(bits - own[3]),
         )
 
@@ -100,6 +141,8 @@ def encoding_format(info: VideoInfo, codec: str) -> str:
 
 
 def _fits(name: str, info: VideoInfo, codec: str) -> bool:
+    if codec == "libvpx-vp9" and _has_alpha(name) and name != "yuva420p":  # listed, and refused when it is opened
+        return False
     across, down = chroma_block(av.VideoFormat(name, 64, 64))
     whole = info.width % across == 0 and info.height % down == 0
     return whole or codec not in WHOLE_BLOCKS_ONLY
@@ -111,6 +154,11 @@ def _traits(name: str, info: VideoInfo) -> tuple[int, int, int, int, bool]:
     bits = 8 if pixel_format.has_palette else pixel_format.components[0].bits
     full = is_full_range(pixel_format, info)
     return colors, *chroma_block(pixel_format), bits, full or is_rgb(av.VideoFormat(info.pixel_format, 64, 64))
+
+
+def _has_alpha(name: str) -> bool:
+    pixel_format = av.VideoFormat(name, 64, 64)
+    return not pixel_format.has_palette and any(component.is_alpha for component in pixel_format.components)
 
 
 def _tag_colors(context: VideoCodecContext, info: VideoInfo) -> None:

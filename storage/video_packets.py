@@ -49,3 +49,8 @@ def decode(packet: "av.Packet[Any]", on_damage: Callable[[str], None]) -> list[a
     except av.FFmpegError as error:
         on_damage(str(error.strerror))
         return []
+
+
+def reason_of(error: Exception) -> str:
+    """FFmpeg's words for an error, without those of PyAV."""
+    return getattr(error, "strerror", None) or str(error)

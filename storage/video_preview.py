@@ -71,7 +71,8 @@ def write_side_by_side(
 
 def _add_video(target: av.container.OutputContainer, info: VideoInfo, size: tuple[int, int]) -> VideoStream:
     video = target.add_stream("libx264", rate=info.rate, width=2 * size[0], height=size[1] + LABEL_PX)
-    video.codec_context.options = {"crf": "20", "preset": "veryfast", **x264_instructions()}
+    parameters = ":".join(f"{name}={value}" for name, value in x264_instructions().items())
+    video.codec_context.options = {"crf": "20", "preset": "veryfast", "x264-params": parameters}
     video.codec_context.thread_count = THREADS
     video.time_base = video.codec_context.time_base = info.tick
     video.codec_context.colorspace, video.codec_context.color_range = 6, 1  # BT.601 limited, as converted

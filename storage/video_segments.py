@@ -31,6 +31,7 @@ from storage.video_index import Clip, read_frames
 # One packet per frame, and nothing in the first packets that the header of the file would have to know.
 DIVISIBLE = {"libx264", "libx264rgb", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "mpeg4"}
 COLUMNS = ("pts", "dts", "keyframe", "size", "alpha_size")
+LONGEST_DELAY = 1 << 40  # ticks that a decoder may be ahead
 READ_AT_ONCE = 1 << 20  # bytes
 
 EditFrame = Callable[[int, av.VideoFrame], av.VideoFrame]
@@ -142,7 +143,8 @@ class Segments:
     def _made_of(self, part: range) -> str:
         """A digest of all that decides the packets but for the pictures. A new PyAV brings new encoders."""
         encoder = self.encoder
-        facts = [encoder.codec, dict(encoder.wanted), encoder.pixel_format, THREADS, av.__version__]
+        options = {**encoder.wanted, **encoder.parameters}
+        facts = [encoder.codec, options, encoder.pixel_format, THREADS, av.__version__]
         times = self._pts(part).tobytes() + (self.header or b"")
         return sha256(json.dumps(facts, sort_keys=True).encode() + times).hexdigest()
 
@@ -184,13 +186,14 @@ def decode_times(pts: list[np.ndarray], dts: list[np.ndarray]) -> list[np.ndarra
     """Decode times of segments that follow each other: strictly increasing, and no packet is decoded after it is shown.
 
     As x264 does it for one clip: the sorted pts, moved down by as many frames as the encoder holds back, and before
-    the first frame the distance between the first and the one so many frames later. One segment keeps its own.
+    the first frame the distance between the first and the one so many frames later. One segment keeps its own, unless
+    they are none: x265 gives any number for a clip that is shorter than what it holds back.
 
     Args:
         pts: of each segment, in the order of decoding. Those of a segment all lie after those of the one before.
         dts: of each segment, as its encoder gave them.
     """
-    if len(pts) < 2:
+    if len(pts) < 2 and all(_are_decode_times(*segment) for segment in zip(pts, dts, strict=True)):
         return dts
     shown = np.sort(np.concatenate(pts))
     held = max(_held_back(*segment) for segment in zip(pts, dts, strict=True))
@@ -203,10 +206,15 @@ def decode_times(pts: list[np.ndarray], dts: list[np.ndarray]) -> list[np.ndarra
     return np.split(decoded, ends[:-1])
 
 
+def _are_decode_times(pts: np.ndarray, dts: np.ndarray) -> bool:
+    return bool((np.diff(dts) > 0).all() and (dts <= pts).all() and (dts > pts.min() - LONGEST_DELAY).all())
+
+
 def _held_back(pts: np.ndarray, dts: np.ndarray) -> int:
     """Frames by which decoding runs ahead: what the order of the packets needs, or more if the encoder says so."""
     rank = np.argsort(np.argsort(pts))
-    return max(int((np.arange(len(pts)) - rank).max()), int((dts < pts.min()).sum()))
+    early = int((dts < pts.min()).sum()) if _are_decode_times(pts, dts) else 0
+    return max(int((np.arange(len(pts)) - rank).max()), early)
 
 
 def _read(content: BinaryIO, size: int) -> bytes:

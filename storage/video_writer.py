@@ -1,28 +1,37 @@
-"""The same video with edited frames: times, colours, rotation and every packet of sound as they were."""
+"""The same video with edited frames. What is not kept of the source is noted, from both files."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
-from math import lcm
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import av
-from av.container import InputContainer, OutputContainer
-from av.video.stream import VideoStream
+from av.codec import Codec
+from av.container import InputContainer
 
-from storage.errors import UnwritableOutputError
+from storage.errors import UnreadableVideoError, UnwritableOutputError
 from storage.video import VideoInfo, open_video
-from storage.video_copies import PacketCopies, add_copies, kept_metadata
-from storage.video_encoder import Encoder
+from storage.video_copies import PacketCopies
+from storage.video_differences import differences
+from storage.video_encoder import CODED_FIRST, Encoder
 from storage.video_index import Clip
-from storage.video_output import FORMATS, appearing, check_output
+from storage.video_inventory import (
+    Inventory,
+    first_field,
+    first_frame,
+    has_user_data,
+    result_inventory,
+    source_inventory,
+)
+from storage.video_light import LightLevels, side_data
+from storage.video_muxer import open_result
+from storage.video_output import appearing, check_output
 from storage.video_segments import EditFrame, Segments
+from storage.video_span import Span
 
-RESETS_CLOCK = 0x0200  # AVFMT_TS_DISCONT: the clock of MPEG-TS and MPEG-PS starts anywhere
-MAX_TIMESCALE = 2**31 - 1  # of the mov muxer
+TOP_FIRST, BOTTOM_FIRST = 2, 3  # AVFieldOrder
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class EncodeOptions:
     segment: int = 240  # frames encoded in one go; what a crash can lose
 
     def __post_init__(self) -> None:
-        if self.codec not in av.codecs_available:
-            raise ValueError(f"encode.codec {self.codec!r} is not built in; libx264, libx265 and ffv1 are.")
+        if not _encodes_video(self.codec):
+            raise ValueError(f"encode.codec {self.codec!r} is no video encoder here; libx264, libx265 and ffv1 are.")
         if not 0 <= self.crf <= 63:
             raise ValueError(f"encode.crf must be in [0, 63], got {self.crf:g}")
         if self.segment < 1:
@@ -69,33 +78,52 @@ def write_video(  # noqa: PLR0913 - two of them are callbacks
         UnwritableOutputError: the output cannot be there, or cannot hold these streams.
     """
     check_output(clip.path, output)
-    notes: list[str] = []
-    encoder = Encoder(options.codec, _encoder_options(options), clip.info)
     with ExitStack() as stack:
         source = stack.enter_context(open_video(clip.path))
         part = stack.enter_context(appearing(output))
         folder = stack.enter_context(_folder(scratch, output))
-        shift = _shift(clip, source)
-        settings = {"fflags": "+bitexact"}  # or Matroska draws a number for every file
-        if output.suffix.lower() != ".mkv":
-            settings |= _mov_settings(clip, shift)
-        name = FORMATS[output.suffix.lower()]
-        target = stack.enter_context(av.open(str(part), "w", format=name, container_options=settings))
-        video, copies = _add_streams(clip, (source, target), output, encoder, notes)
-        sound = PacketCopies(source, target, copies, _window(clip), shift)
+        span, encoder = _span(clip, source), encoder_for(clip.path, clip.info, options)
+        with open_result(part, output.name, encoder, source, span) as result:
+            copies = PacketCopies(source, result.container, result.copies, span)
+            offset, header = round(span.shift / clip.info.tick), result.video.codec_context.extradata
+            segments = Segments(folder, clip, encoder, header, offset, options.segment)
+            segments.encode(edit_frame, on_frame)
+            for packet in segments.packets():
+                decoded_at = (packet.dts or 0) + offset  # before muxing, which counts it in the file's own ticks
+                packet.stream = result.video
+                result.container.mux(packet)
+                copies.until(decoded_at * clip.info.tick)
+            copies.until(None)
+        before, after = source_inventory(clip, span, copies.extents), _read_back(part, output)
+        return (*differences(before, after, options.codec, output.suffix.lower()), *copies.notes())
 
-        offset = round(shift / clip.info.tick)
-        header = video.codec_context.extradata
-        segments = Segments(folder, clip, encoder, header, offset, options.segment)
-        segments.encode(edit_frame, on_frame)
-        for packet in segments.packets():
-            decoded_at = (packet.dts or 0) + offset  # before muxing, which counts it in the file's own ticks
-            packet.stream = video
-            target.mux(packet)
-            sound.until(decoded_at * clip.info.tick)
-        sound.until(None)
-        notes += sound.notes()
-    return tuple(notes)
+
+def _read_back(part: Path, output: Path) -> Inventory:
+    try:
+        return result_inventory(part)
+    except UnreadableVideoError as error:
+        raise UnwritableOutputError(
+            f"{output.name}: what was written cannot be read back ({error}). Write a .mkv, or set encode.codec to "
+            "libx264, libx265 or ffv1."
+        ) from error
+
+
+def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> Encoder:
+    """The encoder of a result of the video at `path`. Decodes one frame, which knows more than the container."""
+    frame = first_frame(path, info)
+    if info.interlaced and info.field_order not in CODED_FIRST:
+        info = replace(info, field_order=BOTTOM_FIRST if first_field(frame) == "bottom" else TOP_FIRST)
+    wanted = _encoder_options(options)
+    if options.codec == "libx264" and has_user_data(side_data(frame)):  # x265 would put its own mark in their place
+        wanted["udu_sei"] = "1"
+    return Encoder(options.codec, wanted, info, LightLevels.of(frame))
+
+
+def _encodes_video(codec: str) -> bool:
+    try:
+        return Codec(codec, "w").type == "video"
+    except av.codec.codec.UnknownCodecError:
+        return False
 
 
 @contextmanager
@@ -108,96 +136,13 @@ def _folder(scratch: Path | None, output: Path) -> Iterator[Path]:
 
 
 def _encoder_options(options: EncodeOptions) -> dict[str, str]:
-    return {"crf": f"{options.crf:g}", "preset": options.preset, "x265-params": "log-level=error"}
+    return {"crf": f"{options.crf:g}", "preset": options.preset, "a53cc": "1"}
 
 
-def _add_streams(
-    clip: Clip,
-    containers: tuple[InputContainer, OutputContainer],
-    output: Path,
-    encoder: Encoder,
-    notes: list[str],
-) -> tuple[VideoStream, dict[int, Any]]:
-    source, target = containers
-    video = _add_video(containers, output, encoder)
-    copies = add_copies(source, target, output.name, notes)
-    target.metadata.update(kept_metadata(source.metadata))
-    if not clip.index.partial:
-        target.set_chapters(source.chapters())
-    try:
-        target.start_encoding()
-    except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, OSError):
-            raise
-        raise UnwritableOutputError(
-            f"{output.name}: {encoder.codec} and the source's sound do not go into this kind of file ({error}). "
-            "Write a .mkv, or change encode.codec, encode.preset or encode.crf."
-        ) from error
-    notes += _not_kept(clip.info, video, source, output)
-    return video, copies
-
-
-def _add_video(containers: tuple[InputContainer, OutputContainer], output: Path, encoder: Encoder) -> VideoStream:
-    """The stream of the pictures. Its own encoder only writes the header: that of a segment does the work."""
-    source, target = containers
-    info = encoder.info
-    try:
-        video: Any = target.add_stream(encoder.codec, rate=info.rate, width=info.width, height=info.height)
-    except ValueError as error:
-        raise UnwritableOutputError(f"{output.name}: cannot hold {encoder.codec}. Write a .mkv.") from error
-    assert isinstance(video, VideoStream)
-    encoder.configure(video.codec_context)
-    video.time_base = info.tick
-    if encoder.codec == "libx265" and output.suffix.lower() != ".mkv":
-        video.codec_context.codec_tag = "hvc1"  # QuickTime plays no other
-    if info.display_matrix:
-        video.set_display_matrix(info.display_matrix)
-    video.metadata.update(kept_metadata(source.streams[info.video_stream].metadata))
-    return video
-
-
-def _shift(clip: Clip, source: InputContainer) -> Fraction:
-    """Seconds that all times move towards 0."""
-    if clip.index.partial:
-        return int(clip.index.pts[0]) * clip.info.tick
-    if not source.format.flags & RESETS_CLOCK:
-        return Fraction(0)
-    starts = [s.start_pts * Fraction(*s.time_base) for s in clip.info.streams if s.start_pts is not None]
-    first = int(clip.index.pts[0]) * clip.info.tick
-    return round(min([first, *starts]) / clip.info.tick) * clip.info.tick
-
-
-def _window(clip: Clip) -> tuple[Fraction, Fraction] | None:
-    pts, tick = clip.index.pts, clip.info.tick
-    end = int(pts[-1]) + int(clip.index.durations[-1])
-    return (int(pts[0]) * tick, end * tick) if clip.index.partial else None
-
-
-def _mov_settings(clip: Clip, shift: Fraction) -> dict[str, str]:
-    """Options of the mov and mp4 muxer: its default clocks would round our times."""
-    settings = {"movflags": "+faststart", "video_track_timescale": str(clip.info.tick.denominator)}
-    clocks = [clip.info.tick] + [Fraction(*s.time_base) for s in clip.info.streams if s.type == "audio"]
-    starts = [Fraction(*s.time_base) * (s.start_pts or 0) for s in clip.info.streams]
-    late = clip.index.partial or any(start > shift for start in starts)
-    common = lcm(*(clock.denominator for clock in clocks))
-    if late and common <= MAX_TIMESCALE:  # a late start is written in the clock of the movie
-        settings["movie_timescale"] = str(common)
-    return settings
-
-
-def _not_kept(info: VideoInfo, video: VideoStream, source: InputContainer, output: Path) -> list[str]:
-    notes = []
-    encoded = video.codec_context.pix_fmt
-    if encoded != info.pixel_format:
-        reason = f"the nearest that {video.codec_context.name} encodes at {info.width}x{info.height}"
-        notes.append(f"The pixel format {info.pixel_format} became {encoded}, {reason}.")
-    if info.interlaced and video.codec_context.name != "libx264":
-        notes.append(f"The video is interlaced; {video.codec_context.name} encodes it as progressive. Use libx264.")
-    if output.suffix.lower() == ".mkv" and (info.tick * 1000).denominator != 1:
-        notes.append(
-            f"Matroska counts in 1 ms and from 0, the source in {info.tick} s: times are rounded, and all move later "
-            "together by what the sound starts before 0."
-        )
-    others = [s for s in source.streams if s.type not in ("audio", "subtitle") and s.index != info.video_stream]
-    notes += [f"Stream {s.index} ({s.type}) was left out: one picture, sound and subtitles are kept." for s in others]
-    return notes
+def _span(clip: Clip, source: InputContainer) -> Span:
+    index, tick = clip.index, clip.info.tick
+    first = int(index.pts[0])
+    if not index.partial:
+        return Span.whole(clip.info, source, first)
+    stop = int(index.pts[-1]) + int(index.durations[-1])
+    return Span(first * tick, (first * tick, stop * tick), index.skipped)

@@ -17,6 +17,7 @@ from storage.errors import DamagedError, UnwritableOutputError
 from storage.video import probe, rgb
 from storage.video_encoder import Encoder
 from storage.video_index import Clip, index_frames, read_frames
+from storage.video_light import LightLevels
 from storage.video_segments import Segments, decode_times
 from storage.video_writer import EncodeOptions, write_video
 
@@ -192,6 +193,27 @@ def test_decode_times_hold_for_segments_shorter_than_what_an_encoder_holds_back(
     assert (joined <= np.concatenate(pts)).all()
 
 
+@pytest.mark.parametrize("garbage", [2893606913523066921, -6872316419617283935])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_decode_times_that_an_encoder_never_set_are_not_used(garbage: int, frames: int) -> None:
+    pts = np.arange(frames, dtype=np.int64) * 512
+
+    (decoded,) = decode_times([pts], [pts + garbage])  # as x265 gives them for a clip of one or two frames
+
+    assert decoded.tolist() == pts.tolist()
+
+
+@pytest.mark.parametrize("perturbed", ["40", "160"])
+def test_a_clip_of_one_frame_is_written_whatever_lies_in_memory(uneven: Clip, tmp_path: Path, perturbed: str) -> None:
+    code = WRITE.replace("index_frames(path, info)", "index_frames(path, info, 0, 0.01)").replace(
+        'preset="veryfast"', 'codec="libx265", preset="ultrafast"'
+    )
+    command = [sys.executable, "-c", code, uneven.path, tmp_path / "out.mp4"]
+    subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": perturbed}, check=True, cwd=Path(__file__).parents[2])
+
+    assert len(opened(tmp_path / "out.mp4").index) == 1
+
+
 def test_a_damaged_segment_is_encoded_anew_and_no_other(uneven: Clip, tmp_path: Path) -> None:
     scratch, edited = tmp_path / "scratch", []
     write_video(uneven, tmp_path / "out.mp4", FOURS, darker, scratch=scratch)
@@ -287,7 +309,7 @@ def test_transparency_beside_the_picture_is_copied_too(uneven: Clip, tmp_path: P
 
 
 def encoder(clip: Clip) -> Encoder:
-    return Encoder("libx264", {"preset": "veryfast"}, clip.info)
+    return Encoder("libx264", {"preset": "veryfast"}, clip.info, LightLevels())
 
 
 def header(clip: Clip) -> bytes | None:

@@ -74,7 +74,10 @@ def test_times_sound_and_picture_description_are_kept(path: Path, tmp_path: Path
     kept += ("color_primaries", "color_transfer", "color_matrix")
     assert {name: getattr(result.info, name) for name in kept} == {name: getattr(clip.info, name) for name in kept}
     assert {result.info.color_range, clip.info.color_range} in ({0}, {1}, {2}, {0, 1})  # untagged is limited
-    assert notes == ()
+    changes = [f"The video codec {clip.info.codec} became h264"] if clip.info.codec != "h264" else []
+    changes += ["The video is interlaced"] if clip.info.interlaced else []
+    assert len(notes) == len(changes)
+    assert all(note.startswith(change) for note, change in zip(notes, changes, strict=True))
 
 
 def test_sound_starts_as_late_as_it_did(tmp_path: Path) -> None:
@@ -96,9 +99,14 @@ def test_uneven_times_go_into_every_container(tmp_path: Path, suffix: str) -> No
 
 
 def test_matroska_says_that_it_rounds_times(tmp_path: Path) -> None:
-    notes = write_video(opened(PACKAGED / "single_face.mp4"), tmp_path / "out.mkv", FAST)
+    clip = opened(PACKAGED / "single_face.mp4")
+    notes = write_video(clip, tmp_path / "out.mkv", FAST)
 
-    assert "Matroska counts in 1 ms" in notes[0]
+    result = opened(tmp_path / "out.mkv")
+    moved = times(result)[0] - times(clip)[0]
+    rounded = max(abs(after - before - moved) for after, before in zip(times(result), times(clip), strict=True))
+    assert notes[0] == f"Times of frames were rounded by up to {float(rounded) * 1000:.3g} ms, as .mkv counts."
+    assert notes[1].startswith(f"All times are {float(moved) * 1000:.3g} ms later than in the source")
 
 
 def test_untouched_frames_are_nearly_the_source(tmp_path: Path) -> None:
@@ -214,7 +222,7 @@ def test_sound_that_does_not_fit_is_refused_with_a_way_out(tmp_path: Path) -> No
         target.mux([*video.encode(None), *voice.encode(None)])
     clip = opened(speech)
 
-    with pytest.raises(UnwritableOutputError, match=r"out\.mp4: cannot hold tta sound\. Write a \.mkv"):
+    with pytest.raises(UnwritableOutputError, match=r"out\.mp4: cannot hold tta sound \(stream 1\)\. Write a \.mkv"):
         write_video(clip, tmp_path / "out.mp4", FAST)
     write_video(clip, tmp_path / "out.mkv", FAST)
     assert [packet for _, packet in sound(tmp_path / "out.mkv")[0]] == [packet for _, packet in sound(speech)[0]]
@@ -243,7 +251,10 @@ def test_gif_becomes_full_chroma_and_keeps_its_times(tmp_path: Path) -> None:
     notes = write_video(clip, tmp_path / "out.mp4", FAST)
 
     result = opened(tmp_path / "out.mp4")
-    assert "bgra became yuv444p" in notes[0]
+    assert [note.split(",")[0] for note in notes] == [
+        "The video codec gif became h264: encode.codec is libx264.",
+        "The pixel format bgra became yuv444p",
+    ]
     assert times(result) == times(clip)
     before, after = (rgb(next(read_frames(c))[1], c.info).astype(int) for c in (clip, result))
     assert np.abs(before - after).mean() < 2
