@@ -45,13 +45,14 @@ def align_faces(
     tell_operators(found, number, len(footage.shots))
 
     frames, runs, points = (found[name] for name in ("frames", "runs", "landmarks"))
-    quads = np.empty((len(frames), 4, 2))
+    view, squares = footage.clip.info.view, np.empty((len(frames), 4, 2))  # squares in the view only
     for run in np.unique(runs):
         rows = runs == run
-        quads[rows] = align_run(points[rows], footage.times_s[frames[rows]], options)
+        squares[rows] = align_run(view.from_coded(points[rows]), footage.times_s[frames[rows]], options)
+    quads = view.to_coded(squares)
     save_rows(out.path / "quads", quads)
 
-    write_crops(out, footage, frames, quads, working_size(quads, sizes, options), device)
+    write_crops(out, footage, frames, quads, working_size(squares, sizes, options), device)
 
 
 def rows_of(detected: Artifact, person: int) -> dict[str, np.ndarray]:

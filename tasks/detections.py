@@ -10,7 +10,7 @@ import numpy as np
 from stitchedit.landmarks import Detection, FaceFinder, recent_faces
 from stitchedit.options.landmarks import LandmarkOptions
 from storage.state_dict import load_tensors, save_tensors
-from storage.video import rgb, upright
+from storage.video import rgb
 from storage.video_index import read_frames
 from tasks import networks
 from tasks.clip import ShotClip
@@ -88,7 +88,7 @@ def _search(footage: ShotClip, options: LandmarkOptions, first: int, recent: Rec
     for number, frame in read_frames(footage.clip, first):
         shot = footage.shots[number]
         expected = recent_faces([faces for shot_before, faces in recent if shot_before == shot])
-        detections = finder.find(np.ascontiguousarray(upright(rgb(frame, info), info.rotation)), expected)
+        detections = finder.find(np.ascontiguousarray(info.view.show(rgb(frame, info))), expected)
         recent.append((shot, detections))
         yield detections
 
