@@ -45,10 +45,12 @@ def align_faces(
     tell_operators(found, number, len(footage.shots))
 
     frames, runs, points = (found[name] for name in ("frames", "runs", "landmarks"))
+    times_s = footage.times_s[frames]
+    save_rows(out.path / "times_s", times_s)
     view, squares = footage.clip.info.view, np.empty((len(frames), 4, 2))  # squares in the view only
     for run in np.unique(runs):
         rows = runs == run
-        squares[rows] = align_run(view.from_coded(points[rows]), footage.times_s[frames[rows]], options)
+        squares[rows] = align_run(view.from_coded(points[rows]), times_s[rows], options)
     quads = view.to_coded(squares)
     save_rows(out.path / "quads", quads)
 

@@ -124,6 +124,47 @@ def test_false_detections_are_dropped_and_reported() -> None:
     assert "tracks.sure_confidence" in reported[0, 10]
 
 
+@pytest.mark.parametrize("interval_s", [0.2, 0.7, 1.0, 30.0])
+def test_faces_of_slow_footage_are_one_track(interval_s: float) -> None:
+    tracker = Tracker(TrackOptions())
+    for number in range(4):
+        tracker.add(number, number * interval_s, 0, [face(5.0 * number)])
+
+    tracks = tracker.finish()
+
+    np.testing.assert_array_equal(tracks.track, np.zeros(4))
+    assert tracks.dropped == ()
+
+
+def test_a_pause_of_the_recording_is_no_gap() -> None:
+    """A screen recording has a frame where something changes: here four, a pause of five seconds, and four more."""
+    tracker = Tracker(TrackOptions())
+    for number, time_s in enumerate([0, 0.1, 0.2, 0.3, 5.3, 5.4, 5.5, 5.6]):
+        tracker.add(number, time_s, 0, [face(5.0 * number)])
+
+    np.testing.assert_array_equal(tracker.finish().track, np.zeros(8))
+
+
+def test_a_face_that_one_slow_frame_does_not_show_is_two_tracks() -> None:
+    tracker = Tracker(TrackOptions())
+    for number in range(5):
+        tracker.add(number, float(number), 0, [] if number == 2 else [face(0)])
+
+    tracks = tracker.finish()
+
+    np.testing.assert_array_equal(tracks.frame, [0, 1, 3, 4])
+    np.testing.assert_array_equal(tracks.track, [0, 0, 1, 1])
+    assert tracks.persons == [0]
+
+
+def test_a_face_in_one_slow_frame_is_long_enough() -> None:
+    tracker = Tracker(TrackOptions())
+    for number in range(5):
+        tracker.add(number, float(number), 0, [face(0)] if number == 4 else [])
+
+    np.testing.assert_array_equal(tracker.finish().frame, [4])
+
+
 def test_a_shot_shorter_than_the_shortest_track_keeps_its_face() -> None:
     assert len(track([[face(0)]])) == 1
 
