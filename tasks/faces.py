@@ -12,7 +12,6 @@ from stitchedit.tune import MaskReader
 from storage.artifact import Artifact
 from storage.frame_array import FrameArray
 
-
 PAUSE_S = 0.25  # a face that is shown so long says little about the next: codes are not smoothed across
 
 
