@@ -29,7 +29,7 @@ class ShotFinder:
         )
         self._fades = ThresholdDetector(threshold=options.black, min_scene_len=0)
         self._changes: list[float] = []  # of every frame against the one before
-        self._hsv = np.zeros((1, 1, 3), np.uint8)
+        self._hsv: np.ndarray = np.zeros((1, 1, 3), np.uint8)
         self._recent: deque[np.ndarray] = deque(maxlen=2 + self._adaptive.window_width)
         self._group: list[int] = []  # cuts closer together than the shortest shot
         self._before_group = np.zeros((1, 1, 3), np.uint8)

@@ -17,6 +17,7 @@ from stitchedit.nets.recognition import SAME_PERSON
 from stitchedit.options.tracks import TrackOptions
 
 OTHER_PERSON = 0.8  # distance of descriptors that one person does not reach, even with a hand before the face
+OTHER_LOOK = 25.0  # change of look from one frame to the next that a hand before the face does not reach
 IMPOSSIBLE = 1e6  # cost of a pair that must not be
 
 
@@ -148,8 +149,11 @@ class Tracker:
         )
         last = np.stack([track.faces[-1].descriptor for track in self._open])
         distance = np.linalg.norm(last[:, None] - np.stack([face.descriptor for face in detections]), axis=2)
-        # A hand before the face changes the descriptor, a quick turn the place: one of the two has to agree.
-        in_place = (iou >= self.options.min_iou) & (distance < OTHER_PERSON)
+        changed = np.array([[track.faces[-1].change_of_look(face) for face in detections] for track in self._open])
+        # A hand before the face changes the descriptor, a quick turn the place: one of the two has to agree. Another
+        # person in the same place, after a cut that nobody saw, changes descriptor and look at once.
+        farthest = np.where(changed < OTHER_LOOK, OTHER_PERSON, SAME_PERSON)
+        in_place = (iou >= self.options.min_iou) & (distance < farthest)
         possible = in_place | (distance < self.options.same_person)
         cost = np.where(possible, (1 - iou) + distance / SAME_PERSON, IMPOSSIBLE)
         pairs = zip(*linear_sum_assignment(cost), strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stitchedit.landmarks import Detection, FaceFinder, recent_faces
+from stitchedit.landmarks import LOOK_SIDE, Detection, FaceFinder, recent_faces
 from stitchedit.options.landmarks import LandmarkOptions
 from storage.state_dict import load_tensors, save_tensors
 from storage.video import rgb
@@ -57,6 +57,7 @@ def save_detections(path: Path, frames: Sequence[Sequence[Detection]]) -> None:
         "descriptor": np.array(list(descriptors.values())).reshape(len(descriptors), -1 if descriptors else 0),
         "described": np.array([places[id(face.descriptor)] for face in faces], np.int64),  # which descriptor
         "descriptor_age": np.array([face.descriptor_age for face in faces], np.int64),
+        "look": np.array([face.look for face in faces], np.uint8).reshape(-1, LOOK_SIDE, LOOK_SIDE, 3),
     }
     save_tensors(path, tensors, {})
 
@@ -75,6 +76,7 @@ def load_detections(path: Path) -> Iterator[list[Detection]]:
                 stored["landmarks"][face],
                 descriptors[stored["described"][face]],
                 int(stored["descriptor_age"][face]),
+                stored["look"][face],
             )
             for face in range(first, last)
         ]
