@@ -123,6 +123,10 @@ class EditRequest(BaseModel):
             for face in self.faces
         ]
 
+    def chosen_faces(self) -> list[str]:
+        """How each face was chosen, in the order of `targets`."""
+        return [face.face for face in self.faces] or [self.config().align.face]
+
     def describe(self) -> str:
         """`smile+2`, or `left-smile+2_anna-age-3`: the edit as part of a file name."""
         named = [f"{face.name}-{describe(strengths(face.edits or self.edits))}" for face in self.faces]

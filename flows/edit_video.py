@@ -35,6 +35,7 @@ class Stages:
     """What `call` gave for every stage of an edit, in order, and for those whose result people want."""
 
     every: list[Any]
+    aligned: list[Any]  # one for each person
     video: Any
     measures: list[Any]  # one for each person
     report: Any
@@ -50,9 +51,12 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
 
     landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
     detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
-    targets, persons, every = request.targets(), [], [clip, detected]
-    for target in targets:
-        faces = call(align.align_faces, source, clip, detected, target.align, device, target.photo)
+    targets, persons = request.targets(), []
+    aligned = [  # first, so that two choices of one person are refused before the hours begin
+        call(align.align_faces, source, clip, detected, target.align, device, target.photo) for target in targets
+    ]
+    every = [clip, detected, *aligned]
+    for target, faces in zip(targets, aligned, strict=True):
         occluded = call(occlude.find_occlusions, clip, faces, config.occlude, device)
         codes = call(invert.invert_faces, faces, occluded, config.invert, device)
         weights = call(tune.tune_weights, faces, occluded, codes, config.tune, device)
@@ -61,7 +65,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
         pasted = replace(config.composite, mouth_colors=config.composite.mouth_colors and not target.edit.colors_lips)
         patches = call(composite.composite_faces, source, clip, faces, occluded, stitched, pasted, config.masks)
         persons.append((faces, occluded, codes, weights, patches))
-        every += [faces, occluded, codes, weights, edited, stitched, patches]
+        every += [occluded, codes, weights, edited, stitched, patches]
     every_face, *_, every_patch = zip(*persons, strict=True)
     video = call(encode.encode_video, source, clip, every_face, every_patch, config.encode, output.suffix)
     measures = [
@@ -69,7 +73,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
         for made, target in zip(persons, targets, strict=True)
     ]
     page = call(report.write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles())
-    return Stages([*every, video, *measures, page], video, measures, page)
+    return Stages([*every, video, *measures, page], aligned, video, measures, page)
 
 
 @flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)
@@ -102,6 +106,10 @@ def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Sour
     stages = edit_stages(lambda stage, *arguments: stage.submit(store, *arguments), request, source, output)
     for stage in stages.every:  # in order, so that the first error is the cause
         run.reached(stage.result())
+        if stage is stages.aligned[-1]:
+            from tasks.align import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
+
+            check_different(store, request.chosen_faces(), [faces.result() for faces in stages.aligned])
     return stages
 
 

@@ -1,10 +1,9 @@
-"""Where is the face? Turns landmarks into smooth, oriented crop squares."""
+"""Smooth, oriented crop squares from landmarks."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter1d
 
 from stitchedit.arrays import Landmarks, Quads
 from stitchedit.errors import InputError, NoFaceError
@@ -13,25 +12,35 @@ from stitchedit.warp import square_sides
 
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 MOUTH_CORNERS = [48, 54]
+REACH = 4.0  # standard deviations, of smoothing
+MOST_NEIGHBORS = 1000  # rows on either side; of footage beyond 2000 frames per second no more are weighed
+
+Times = Float[np.ndarray, " frame"]
+Points = Float[np.ndarray, "frame xy"]
 
 
-def align_run(landmarks: Landmarks, times: Float[np.ndarray, " face"], options: AlignOptions) -> Quads:
-    """Crop squares in source pixels, smoothed over one run: a track, within a shot, without gaps.
+def align_run(landmarks: Landmarks, times_s: Times, options: AlignOptions) -> Quads:
+    """Crop squares smoothed over one run: a track, within a shot, without gaps.
 
-    `times` are in seconds; what the options say in seconds becomes frames by their median interval.
+    Landmarks and squares are in pixels that are square, of an image that is not mirrored.
 
     Raises:
         NoFaceError: some frame has no face.
     """
-    fps = 1 / np.median(np.diff(times)) if len(times) > 1 else 0.0  # a single frame has nothing to be smoothed with
-    return face_quads(landmarks, options.center_sigma * fps, options.axes_sigma * fps, options.side)
+    return face_quads(landmarks, options.center_sigma, options.axes_sigma, options.side, times_s)
 
 
-def face_quads(landmarks: Landmarks, center_sigma: float, axes_sigma: float, side: float = 1.0) -> Quads:
-    """Crop squares in source pixels, smoothed over time; sigmas are in frames, 0 = no smoothing.
+def face_quads(
+    landmarks: Landmarks, center_sigma: float, axes_sigma: float, side: float = 1.0, times: Times | None = None
+) -> Quads:
+    """Crop squares smoothed over time.
 
     FFHQ alignment, with center and axes smoothed before the corners are taken: Tzaban et al. 2022
     (arXiv 2201.08361).
+
+    Args:
+        center_sigma: in the unit of `times`, as is `axes_sigma`; 0 = no smoothing.
+        times: of the frames; None = one apart.
 
     Raises:
         NoFaceError: some frame has no face.
@@ -43,11 +52,37 @@ def face_quads(landmarks: Landmarks, center_sigma: float, axes_sigma: float, sid
             "A run has no gaps: split it there, or fill the gap first."
         )
     center, right = _oriented_squares(landmarks)
-    center = _smooth(center, center_sigma)
-    right = _smooth(right * side, axes_sigma)
+    times = np.arange(len(landmarks), dtype=float) if times is None else times
+    center = smooth(center, times, center_sigma)
+    right = smooth(right * side, times, axes_sigma)
     down = _quarter_turn(right)
     corners = [center - right - down, center - right + down, center + right + down, center + right - down]
     return np.stack(corners, axis=1)
+
+
+def smooth(values: Points, times: Times, sigma: float) -> Points:
+    """Each row as the mean of those around it, weighed by a Gaussian of the time between them.
+
+    At even times this is SciPy's `gaussian_filter1d`, ends mirrored as there. Rows on the other side of a pause count
+    little or nothing.
+    """
+    frames = len(times)
+    if not sigma or frames < 2:
+        return values
+    reach, steps = REACH * sigma, np.diff(times)
+    most = (np.searchsorted(times, times + reach, side="right") - np.arange(frames)).max()
+    most = int(min(max(most, np.ceil(reach / np.median(steps))), MOST_NEIGHBORS))
+    rows = np.pad(np.arange(frames), most, mode="symmetric")
+    between = steps[np.minimum(np.minimum(rows[:-1], rows[1:]), frames - 2)]
+    moments = np.concatenate([[0.0], np.cumsum(between)])
+    total, weights = np.zeros(np.shape(values)), np.zeros((frames, 1))
+    for shift in range(2 * most + 1):
+        near = slice(shift, shift + frames)
+        apart = (moments[near] - moments[most : most + frames]) / sigma
+        weight = np.where(np.abs(apart) <= REACH + 1e-6, np.exp(-0.5 * np.square(apart)), 0)[:, None]
+        total += weight * values[rows[near]]
+        weights += weight
+    return np.asarray(total / weights)
 
 
 def usable_sizes(sizes: Sequence[int], options: AlignOptions) -> list[int]:
@@ -69,6 +104,8 @@ def usable_sizes(sizes: Sequence[int], options: AlignOptions) -> list[int]:
 def working_size(quads: Quads, sizes: Sequence[int], options: AlignOptions) -> int:
     """The smallest of the generator's `sizes` that loses no detail of a track; the largest if they all do.
 
+    Squares are in pixels that are square.
+
     Raises:
         InputError: the generator has no size that the options allow.
     """
@@ -87,10 +124,6 @@ def _oriented_squares(landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
     direction /= np.hypot(*direction.T)[:, None]
     half_width = np.maximum(2.0 * np.hypot(*across.T), 1.8 * np.hypot(*along.T))
     return eyes + 0.1 * along, direction * half_width[:, None]
-
-
-def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    return gaussian_filter1d(values, sigma, axis=0) if sigma else values  # SciPy divides by sigma
 
 
 def _quarter_turn(vectors: np.ndarray) -> np.ndarray:

@@ -15,9 +15,14 @@ from stitchedit.tensors import Direction, Latent
 class Moments:
     """When each face of a person is seen."""
 
-    times_s: np.ndarray  # `face`, s from the first frame of the clip
     frames: np.ndarray  # `face`, number of the frame; ascending
+    clip_times_s: np.ndarray  # `frame`, s from the first frame of the clip
     shots: np.ndarray  # `frame`, number of the shot that each frame of the clip belongs to
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """Of each face, s from the first frame of the clip."""
+        return np.asarray(self.clip_times_s[self.frames])
 
 
 def edit_codes(
@@ -54,7 +59,8 @@ def share_of(name: str, options: EditOptions, moments: Moments) -> np.ndarray:
 def fade(moments: Moments, fade_s: float) -> np.ndarray:
     """Share of the edit as a face comes and goes, `face`: 0 where it is first or last seen amid a shot, then rising.
 
-    A cut, and the clip's own ends, are no reason to fade.
+    A cut, and the clip's own ends, are no reason to fade; nor is a frame that is shown for `fade_s` or longer, or a
+    face in slow footage would go without its edit for a second.
     """
     share, frames = np.ones(len(moments.frames)), moments.frames
     if not fade_s:
@@ -64,11 +70,18 @@ def fade(moments: Moments, fade_s: float) -> np.ndarray:
     starts, stops = np.flatnonzero(np.r_[True, apart]), np.flatnonzero(np.r_[apart, True])
     for first, last in zip(starts, stops, strict=True):
         rows, times_s = slice(first, last + 1), moments.times_s[first : last + 1]
-        if frames[first] > 0 and moments.shots[frames[first] - 1] == shots[first]:
+        if _neighbors(moments, frames[first] - 1, frames[first], fade_s):
             share[rows] = np.minimum(share[rows], (times_s - times_s[0]) / fade_s)
-        if frames[last] + 1 < len(moments.shots) and moments.shots[frames[last] + 1] == shots[last]:
+        if _neighbors(moments, frames[last], frames[last] + 1, fade_s):
             share[rows] = np.minimum(share[rows], (times_s[-1] - times_s) / fade_s)
     return share
+
+
+def _neighbors(moments: Moments, frame: int, following: int, longest_s: float) -> bool:
+    """Whether both frames are there, in one shot and within that time."""
+    if frame < 0 or following >= len(moments.shots) or moments.shots[frame] != moments.shots[following]:
+        return False
+    return bool(moments.clip_times_s[following] - moments.clip_times_s[frame] < longest_s)
 
 
 def ramp(points: tuple[tuple[float, float], ...], times_s: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ is known yet or none is left, CNN and HOG at full resolution over the whole fram
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +30,8 @@ CNN_FIRST_SIDE = 960  # px, the same for the first frame with faces of a shot, 1
 CNN_CONFIDENCE = 0.6  # the CNN says about 1.0 for a plain face
 CNN_SCORE = 0.5  # this much less of it is about HOG's score
 CNN_LOWER = 0.14  # the CNN's boxes sit this much of their side higher than HOG's, which the predictor was trained on
+LOOK_SIDE = 16  # px, of a face as its look shows it
+CHANGED_LOOK = 15.0  # mean difference of looks, of 255, that asks who it is: a hand before the face makes 18
 LANDMARKER_FACE = 256  # px, side of the face that the landmark networks are shown
 
 
@@ -42,6 +44,11 @@ class Detection:
     landmarks: np.ndarray  # `68 xy` in px
     descriptor: np.ndarray  # `128`, in dlib's scale: below .6 apart is the same person
     descriptor_age: int = 0  # frames since the descriptor was measured
+    look: np.ndarray = field(default_factory=lambda: np.zeros((LOOK_SIDE, LOOK_SIDE, 3), np.uint8))  # inside `box`, RGB
+
+    def change_of_look(self, other: "Detection") -> float:
+        """Mean difference of two looks, of 255: neighbors of one person below 20, another person above 30."""
+        return float(np.abs(self.look.astype(np.float32) - other.look).mean())
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,8 @@ class FaceFinder:
             outline = square_around(points)
             # A predictor that was shown no face scatters its points away from the box.
             if _iou(box, outline) > SAME_FACE_IOU and not _overlaps(outline, (found.box for found in detections)):
-                detections.append(self._describe(frame, Detection(outline, confidence, points, np.empty(0)), near))
+                found = Detection(outline, confidence, points, np.empty(0), look=_look_of(frame, outline))
+                detections.append(self._describe(frame, found, near))
         return sorted(detections, key=lambda found: -_area(found.box))
 
     def _search_frame(self, gray: np.ndarray, near: Sequence[Detection]) -> list[tuple[np.ndarray, float]]:
@@ -151,14 +159,13 @@ class FaceFinder:
         return _look(self._landmarker, frame, square_around(points))
 
     def _describe(self, frame: Frame, found: Detection, near: Sequence[Detection]) -> Detection:
-        """`found` with its descriptor: measured, or that of its predecessor if it plainly continues one."""
+        """`found` with its descriptor: measured, or that of its predecessor if it plainly continues that one."""
         before = [expected for expected in near if _iou(expected.box, found.box) > 0.1]
-        if len(before) == 1 and _iou(before[0].box, found.box) > 0.7:
+        if len(before) == 1 and _iou(before[0].box, found.box) > 0.7 and found.change_of_look(before[0]) < CHANGED_LOOK:
             age = before[0].descriptor_age + 1
             if age < self.options.describe_every:
-                return Detection(found.box, found.confidence, found.landmarks, before[0].descriptor, age)
-        descriptor = self._recognizer.describe(frame, found.landmarks)
-        return Detection(found.box, found.confidence, found.landmarks, descriptor)
+                return replace(found, descriptor=before[0].descriptor, descriptor_age=age)
+        return replace(found, descriptor=self._recognizer.describe(frame, found.landmarks))
 
 
 def recent_faces(frames: Sequence[Sequence[Detection]]) -> list[Detection]:
@@ -254,6 +261,12 @@ class _FanLandmarker:
             picture, detected_faces=[[quarter, quarter, 3 * quarter, 3 * quarter]]
         )
         return np.asarray(points, dtype=np.float64)
+
+
+def _look_of(frame: Frame, box: np.ndarray) -> np.ndarray:
+    left, top = np.floor(box[:2]).astype(int)
+    inside = _cut(frame, left, top, max(1, int(np.ceil(box[2] - box[0]))))
+    return np.asarray(cv2.resize(inside, (LOOK_SIDE, LOOK_SIDE), interpolation=cv2.INTER_AREA))
 
 
 def _look(landmarker: Landmarker, frame: Frame, box: np.ndarray) -> np.ndarray:

@@ -20,13 +20,13 @@ class Person:
     """Everything of one person that a choice may go by."""
 
     number: int  # by area over the clip, 0 = the largest
-    boxes: Boxes  # left, top, right, bottom in upright px
+    boxes: Boxes  # left, top, right, bottom in px of the view
     descriptors: Float[np.ndarray, "track 128"]
     faces: Float[np.ndarray, " track"]  # in each track, which its descriptor weighs by
 
     @property
     def place(self) -> np.ndarray:
-        """Median centre of the face, x and y in upright px."""
+        """Median centre of the face, x and y in px of the view."""
         return np.asarray(np.median((self.boxes[:, :2] + self.boxes[:, 2:]) / 2, axis=0))
 
     @property

@@ -1,14 +1,17 @@
-"""Where does one shot end and the next begin? Cuts and fades, found while the frames go by.
+"""Boundaries between shots: cuts and fades, found while the frames go by.
 
 PySceneDetect (https://www.scenedetect.com, BSD-3-Clause): its content detector sees hard cuts, its adaptive detector
-cuts between pictures that look alike, its threshold detector fades through black.
+cuts between images that look alike, its threshold detector fades through black. A cut between two people before one
+backdrop changes little, and is seen because all around it changes far less.
 """
 
 from collections import deque
 
+import cv2
 import numpy as np
 from scenedetect.common import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, ThresholdDetector
+from scipy.ndimage import maximum_filter
 
 from stitchedit.options.shots import ShotOptions
 
@@ -25,7 +28,8 @@ class ShotFinder:
             adaptive_threshold=options.stands_out, min_scene_len=0, min_content_val=options.similar_cut
         )
         self._fades = ThresholdDetector(threshold=options.black, min_scene_len=0)
-        self._frames = 0
+        self._changes: list[float] = []  # of every frame against the one before
+        self._hsv: np.ndarray = np.zeros((1, 1, 3), np.uint8)
         self._recent: deque[np.ndarray] = deque(maxlen=2 + self._adaptive.window_width)
         self._group: list[int] = []  # cuts closer together than the shortest shot
         self._before_group = np.zeros((1, 1, 3), np.uint8)
@@ -34,15 +38,16 @@ class ShotFinder:
 
     def add(self, number: int, image: np.ndarray) -> None:
         """The next frame: uint8 `height width rgb`, all of one size, a hundred pixels wide or so."""
-        assert number == self._frames, f"frame {number} after {self._frames} frames"
-        self._frames += 1
+        assert number == len(self._changes), f"frame {number} after {len(self._changes)} frames"
+        bgr = np.ascontiguousarray(image[..., ::-1])  # as the detectors want it
+        before, self._hsv = self._hsv, cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)
+        self._changes.append(float(cv2.absdiff(self._hsv, before).mean()) if number else 0.0)
         self._recent.append(image)
-        picture = np.ascontiguousarray(image[..., ::-1])  # the detectors want BGR
         now = FrameTimecode(number, fps=FPS)
-        self._faded += [time.frame_num for time in self._fades.process_frame(now, picture)]
+        self._faded += [time.frame_num for time in self._fades.process_frame(now, bgr)]
         if self._group and number >= self._group[-1] + self._options.shortest:
             self._close_group(image)
-        found = self._content.process_frame(now, picture) + self._adaptive.process_frame(now, picture)
+        found = self._content.process_frame(now, bgr) + self._adaptive.process_frame(now, bgr)
         for cut in sorted(time.frame_num for time in found):
             if not self._group:
                 self._before_group = self._recent[-1 - (number - cut) - 1]
@@ -51,12 +56,24 @@ class ShotFinder:
     def shots(self) -> np.ndarray:
         """Shot number of every frame so far, int32, from 0."""
         boundaries: list[int] = []
-        for cut in sorted({*self._cuts, *self._group, *self._faded}):
+        for cut in sorted({*self._cuts, *self._group, *self._faded, *self._slight_cuts()}):
             if not boundaries or cut >= boundaries[-1] + self._options.shortest:
                 boundaries.append(cut)
-        starts = np.zeros(self._frames, np.int32)
+        starts = np.zeros(len(self._changes), np.int32)
         starts[boundaries] = 1
         return np.cumsum(starts, dtype=np.int32)
+
+    def _slight_cuts(self) -> list[int]:
+        """Frames that differ from the one before, while no other difference near by is of that order.
+
+        A flash, a stutter and fast motion are several such differences close together.
+        """
+        changes, near = np.array(self._changes), self._options.shortest
+        around = np.ones(2 * near + 1, bool)
+        around[near] = False
+        largest = maximum_filter(changes, footprint=around, mode="constant")
+        found = (changes >= self._options.slight_cut) & (changes >= self._options.stillness * largest)
+        return [cut for cut in np.flatnonzero(found).tolist() if near / 2 <= cut < len(changes) - near / 2]
 
     def _close_group(self, after: np.ndarray) -> None:
         """Keep a group of cuts, unless it leads back to the picture before it: a flash."""

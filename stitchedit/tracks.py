@@ -17,6 +17,7 @@ from stitchedit.nets.recognition import SAME_PERSON
 from stitchedit.options.tracks import TrackOptions
 
 OTHER_PERSON = 0.8  # distance of descriptors that one person does not reach, even with a hand before the face
+OTHER_LOOK = 25.0  # change of look from one frame to the next that a hand before the face does not reach
 IMPOSSIBLE = 1e6  # cost of a pair that must not be
 
 
@@ -76,7 +77,7 @@ class Tracker:
         self.options = options
         self._first_frame: int | None = None
         self._times_s: list[float] = []
-        self._shot_length_s: dict[int, tuple[float, float]] = {}
+        self._shots: dict[int, tuple[int, int]] = {}  # first and last frame
         self._open: list[_Track] = []
         self._closed: list[_Track] = []
 
@@ -87,10 +88,9 @@ class Tracker:
         if frame != self._first_frame + len(self._times_s):
             raise ValueError(f"Frame {frame} came after frame {self._first_frame + len(self._times_s) - 1}.")
         self._times_s.append(time_s)
-        begin_s, _ = self._shot_length_s.get(shot, (time_s, time_s))
-        self._shot_length_s[shot] = begin_s, time_s
+        self._shots[shot] = self._shots.get(shot, (frame, frame))[0], frame
 
-        still_open = [t for t in self._open if t.shot == shot and not self._is_over(t, time_s)]
+        still_open = [t for t in self._open if t.shot == shot and not self._is_over(t, frame)]
         self._closed += [track for track in self._open if track not in still_open]
         self._open = still_open
 
@@ -124,12 +124,21 @@ class Tracker:
             )
         return self._to_rows(kept, _persons(kept, self.options.same_person), dropped)
 
-    def _is_over(self, track: _Track, time_s: float) -> bool:
-        return time_s - self._time(track.frames[-1]) > self.options.max_gap_s + 1e-6
+    def _is_over(self, track: _Track, frame: int) -> bool:
+        """Whether the face was missing for too long. Two neighboring frames have no gap, however long the first one."""
+        last = track.frames[-1]
+        return frame > last + 1 and self._time(frame) - self._time(last) > self.options.max_gap_s + 1e-6
 
     def _time(self, frame: int) -> float:
         assert self._first_frame is not None
         return self._times_s[frame - self._first_frame]
+
+    def _length_s(self, first: int, last: int) -> float:
+        """How long frames first to last are shown; the clip's last one as long as the one before it."""
+        assert self._first_frame is not None
+        times_s, end = self._times_s, last - self._first_frame + 1
+        following = times_s[end] if end < len(times_s) else 2 * times_s[-1] - times_s[max(0, len(times_s) - 2)]
+        return following - self._time(first)
 
     def _assign(self, detections: Sequence[Detection]) -> list[tuple[int, int]]:
         """Pairs (open track, detection), the cheapest way to pair as many as possible."""
@@ -140,17 +149,19 @@ class Tracker:
         )
         last = np.stack([track.faces[-1].descriptor for track in self._open])
         distance = np.linalg.norm(last[:, None] - np.stack([face.descriptor for face in detections]), axis=2)
-        # A hand before the face changes the descriptor, a quick turn the place: one of the two has to agree.
-        in_place = (iou >= self.options.min_iou) & (distance < OTHER_PERSON)
+        changed = np.array([[track.faces[-1].change_of_look(face) for face in detections] for track in self._open])
+        # A hand before the face changes the descriptor, a quick turn the place: one of the two has to agree. Another
+        # person in the same place, after a cut that nobody saw, changes descriptor and look at once.
+        farthest = np.where(changed < OTHER_LOOK, OTHER_PERSON, SAME_PERSON)
+        in_place = (iou >= self.options.min_iou) & (distance < farthest)
         possible = in_place | (distance < self.options.same_person)
         cost = np.where(possible, (1 - iou) + distance / SAME_PERSON, IMPOSSIBLE)
         pairs = zip(*linear_sum_assignment(cost), strict=True)
         return [(int(track), int(face)) for track, face in pairs if cost[track, face] < IMPOSSIBLE]
 
     def _why_false(self, track: _Track) -> str:
-        begin_s, end_s = self._shot_length_s[track.shot]
-        length_s = self._time(track.frames[-1]) - self._time(track.frames[0])
-        if length_s < min(self.options.min_length_s, end_s - begin_s) - 1e-6:
+        length_s, shot_s = self._length_s(track.frames[0], track.frames[-1]), self._length_s(*self._shots[track.shot])
+        if length_s < min(self.options.min_length_s, shot_s) - 1e-6:
             return f"{length_s:.2f} s is shorter than tracks.min_length_s"
         best = max(face.confidence for face in track.faces)
         if best < self.options.sure_confidence:

@@ -1,6 +1,8 @@
 """Between a frame and the square crop of a face: one perspective map, its inverse, and the pixels moved by them.
 
-Points are (x, y) with whole numbers at pixel centers, in the frame and in the crop alike. `crop_to_frame` is the only
+Points are (x, y) with whole numbers at pixel centers, in the frame and in the crop alike. A quad is a square where the
+frame's pixels are square, a parallelogram where they are not, and runs the other way round where the frame is mirrored.
+`crop_to_frame` is the only
 place that knows a crop to reach half a pixel beyond its outermost centers; STIT and FFHQ get the same map by adding
 0.5 to the quad and warping from corner to corner.
 """
@@ -19,6 +21,9 @@ Homography = Float[np.ndarray, "3 3"]  # takes (x, y, 1)
 Pixels = Shaped[np.ndarray, "height width *channel"]  # uint8 or float32, up to four channels
 Warped = Shaped[np.ndarray, "rows columns *channel"]  # likewise, of another shape
 Inside = Bool[np.ndarray, "height width"]
+Shrinks = tuple[float, float]  # how many pixels become one, across and down
+
+NO_BLUR = 1e-18  # px², a variance: OpenCV takes 0 for "as along the other axis"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Box(NamedTuple):
 
 
 def square_sides(quads: Quads) -> Float[np.ndarray, " face"]:
-    """Side of each square, in source pixels."""
+    """Side of each square, in its own pixels; the mean side where pixels are not square."""
     sides = np.linalg.norm(quads - np.roll(quads, 1, axis=1), axis=2)
     return np.asarray(sides.mean(axis=1))
 
@@ -65,9 +70,9 @@ def crop_face(frame: Frame, quad: Quad, size: int) -> FaceCrop:
     """The square `quad` of `frame` as `size` by `size` pixels, without aliasing when it shrinks."""
     height, width = frame.shape[:2]
     to_frame = crop_to_frame(quad, size)
-    shrink = float(square_sides(quad[None])[0]) / size
+    shrink = shrinks(quad, size)
 
-    reach = int(np.ceil(2 * shrink)) + 2  # beyond the blur's reach, so that cutting the frame changes nothing
+    reach = np.ceil(2 * np.array(shrink)) + 2  # beyond the blur's reach, so that cutting the frame changes nothing
     start = np.clip(np.floor(quad.min(axis=0)) - reach, 0, (width - 1, height - 1))
     end = np.clip(np.ceil(quad.max(axis=0)) + reach, start + 1, (width, height))
     (left, top), (right, bottom) = start.astype(int).tolist(), end.astype(int).tolist()
@@ -83,7 +88,7 @@ def warp_back(image: Pixels, quad: Quad, box: Box) -> Warped:
     Outside the square `image`'s edge is repeated: `covered` tells where that is.
     """
     size = image.shape[0]
-    softened = low_pass(image, size / float(square_sides(quad[None])[0]))
+    softened = low_pass(image, _inverse_shrinks(quad, size))
     to_crop = frame_to_crop(quad, size) @ translation(box.left, box.top)
     return resample(softened, to_crop, (box.height, box.width))
 
@@ -109,17 +114,44 @@ def inside(to_image: Homography, shape: tuple[int, int], image_shape: tuple[int,
     return np.asarray(horizontally & (down >= -0.5 * depth) & (down < (height - 0.5) * depth))
 
 
-def low_pass(image: Pixels, shrink: float) -> Pixels:
+def shrinks(quad: Quad, size: int) -> Shrinks:
+    """Source pixels per crop pixel: side of the quad by `size`, where source pixels are square.
+
+    Where they are not, a square that is turned in the view still becomes an ellipse along the source's own axes.
+    """
+    return _lengths(_sides(quad).T / size)
+
+
+def _inverse_shrinks(quad: Quad, size: int) -> Shrinks:
+    """Crop pixels per source pixel along the crop's axes; of the ellipse that a turned one is, its extent."""
+    return _lengths(np.linalg.inv(_sides(quad).T) * size)
+
+
+def _sides(quad: Quad) -> Float[np.ndarray, "side xy"]:
+    """The vectors along the upper and the left side of a parallelogram, as means with those opposite."""
+    top_left, bottom_left, bottom_right, top_right = quad
+    return (
+        np.array([top_right - top_left + bottom_right - bottom_left, bottom_left - top_left + bottom_right - top_right])
+        / 2
+    )
+
+
+def _lengths(jacobian: Float[np.ndarray, "xy axis"]) -> Shrinks:
+    across, down = np.linalg.norm(jacobian, axis=1).tolist()
+    return across, down
+
+
+def low_pass(image: Pixels, shrink: Shrinks) -> Pixels:
     """`image` without the detail that `shrink` pixels becoming one cannot hold.
 
     A Gaussian as wide as a box of `shrink` pixels, less the box that a pixel is already: of the widths tried, the
     closest to Pillow's filters. It does nothing up to a shrink of 1 and sets in smoothly, so that a face that comes
     nearer does not change sharpness from one frame to the next.
     """
-    if shrink <= 1:
+    if max(shrink) <= 1:
         return image
-    sigma = ((shrink**2 - 1) / 12) ** 0.5
-    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    across, down = (max((max(one, 1.0) ** 2 - 1) / 12, NO_BLUR) ** 0.5 for one in shrink)
+    return cv2.GaussianBlur(image, (0, 0), across, sigmaY=down, borderType=cv2.BORDER_REPLICATE)
 
 
 def translation(x: int | float, y: int | float) -> Homography:

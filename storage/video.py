@@ -1,10 +1,12 @@
 """What is in a video file, and how its samples become RGB.
 
-Coordinates are coded pixels everywhere: the picture as the decoder gives it, before the container's rotation.
-Rotation is applied for detection and preview only, with `upright` and `upright_to_coded`.
+Coordinates are coded pixels everywhere: the image as the decoder gives it, before the container's display matrix and
+with pixels that need not be square. What networks and people look at is its `view` (storage/video_view.py).
 """
 
+import codecs
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +24,7 @@ from av.video.stream import VideoStream
 
 from storage.errors import UnreadableVideoError
 from storage.video_packets import frames_of
+from storage.video_view import MAX_ASPECT, Orientation, View, read_display_matrix
 
 # Without the last two, swscale rounds every pixel down: 1.3 levels too dark on average.
 CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -29,6 +32,8 @@ CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation
 UNSPECIFIED = 2  # primaries, transfer and matrix as FFmpeg numbers them (ITU-T H.273)
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS
+TAG_ERRORS = "stitchedit.latin-1"  # how tags are read that are no UTF-8
+CLOCK = re.compile(r"([0-9]{1,6}):([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]+)?)")  # 00:00:02.776000000
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,7 @@ class VideoInfo:
     pixel_format: str
     time_base: tuple[int, int]  # seconds, as a fraction
     average_rate: tuple[int, int] | None  # frames per second, as a fraction
-    rotation: int  # degrees counter-clockwise that make the picture upright
-    display_matrix: tuple[int, ...] | None  # 9 numbers, FFmpeg's layout
+    display_matrix: tuple[int, ...] | None  # 9 numbers, FFmpeg's layout; None = as coded
     sample_aspect: tuple[int, int] | None  # width : height of one pixel
     color_primaries: int  # these four as FFmpeg numbers them
     color_transfer: int
@@ -80,6 +84,11 @@ class VideoInfo:
     def tick(self) -> Fraction:
         """Seconds per unit of pts."""
         return Fraction(*self.time_base)
+
+    @property
+    def view(self) -> View:
+        """How frames are looked at."""
+        return View(self.width, self.height, Orientation.nearest(self.display_matrix), self.sample_aspect)
 
     @property
     def rate(self) -> Fraction:
@@ -114,7 +123,7 @@ def probe(path: Path) -> VideoInfo:
     """What `path` holds. Decodes one frame, because only frames show the display matrix.
 
     Raises:
-        UnreadableVideoError: not a video, or not one frame of it can be decoded.
+        UnreadableVideoError: not a video, not one frame of it can be decoded, or its pixels are too far from square.
     """
     with open_video(path) as container:
         stream = _used_stream(container, path)
@@ -125,7 +134,9 @@ def probe(path: Path) -> VideoInfo:
                 f"{path.name}: the {info.codec} stream has no frame that can be decoded. The file is empty or "
                 "damaged: export it again, or repair it with `ffmpeg -i IN -c copy OUT`."
             )
-        return _seen(info, frame)
+        seen = _seen(info, frame)
+        _check_aspect(seen, path)
+        return seen
 
 
 @contextmanager
@@ -138,7 +149,8 @@ def open_video(path: Path) -> Iterator[InputContainer]:
     if not path.is_file():
         raise UnreadableVideoError(f"{path}: no such file. Check the name and the folder.")
     try:
-        container = av.open(str(path))
+        codecs.register_error(TAG_ERRORS, _as_latin_1)
+        container = av.open(str(path), metadata_errors=TAG_ERRORS)
     except PermissionError:
         raise
     except (av.FFmpegError, ValueError) as error:
@@ -186,27 +198,6 @@ def is_rgb(pixel_format: av.VideoFormat) -> bool:
     return pixel_format.has_palette or not pixel_format.components[0].is_luma
 
 
-def upright(image: np.ndarray, rotation: int) -> np.ndarray:
-    """A view of `image` turned by `rotation` degrees counter-clockwise, to the nearest quarter."""
-    return np.rot90(image, round(rotation / 90) % 4)
-
-
-def upright_to_coded(points: np.ndarray, rotation: int, width: int, height: int) -> np.ndarray:
-    """Points (`... xy`) of the upright picture in coded pixels.
-
-    Args:
-        width: of the coded frame, as is `height`.
-    """
-    x, y = points[..., 0], points[..., 1]
-    across, down = {
-        0: (x, y),
-        1: (width - 1 - y, x),
-        2: (width - 1 - x, height - 1 - y),
-        3: (y, height - 1 - x),
-    }[round(rotation / 90) % 4]
-    return np.stack([across, down], axis=-1)
-
-
 def _used_stream(container: InputContainer, path: Path) -> VideoStream:
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     decodable = [s for s in pictures if s.codec_context is not None]
@@ -223,7 +214,6 @@ def _stated(container: InputContainer, stream: VideoStream, path: Path) -> Video
     """What is known before the first frame is decoded."""
     context = stream.codec_context
     rate = stream.average_rate or stream.guessed_rate
-    aspect = stream.sample_aspect_ratio
     return VideoInfo(
         container=_container_name(container, path),
         codec=context.codec.canonical_name,
@@ -233,9 +223,8 @@ def _stated(container: InputContainer, stream: VideoStream, path: Path) -> Video
         pixel_format=context.pix_fmt or "",
         time_base=_pair(stream.time_base) or (1, 1000),
         average_rate=_pair(_trusted_rate(container, stream) or rate),
-        rotation=0,
         display_matrix=None,
-        sample_aspect=_pair(aspect) if aspect else None,
+        sample_aspect=_pair(stream.sample_aspect_ratio),
         color_primaries=context.color_primaries,
         color_transfer=context.color_trc,
         color_matrix=context.colorspace,
@@ -243,7 +232,7 @@ def _stated(container: InputContainer, stream: VideoStream, path: Path) -> Video
         field_order=context.field_order,
         interlaced=context.field_order > 1,
         duration=_duration(container, stream),
-        declared_frames=stream.frames or None,
+        declared_frames=stream.frames if stream.frames > 0 else None,
         start_pts=stream.start_time,
         video_stream=stream.index,
         streams=tuple(_stream_info(s) for s in container.streams),
@@ -257,8 +246,7 @@ def _seen(info: VideoInfo, frame: av.VideoFrame) -> VideoInfo:
         width=frame.width,
         height=frame.height,
         pixel_format=frame.format.name,
-        rotation=frame.rotation,
-        display_matrix=_display_matrix(frame),
+        display_matrix=read_display_matrix(frame),
         color_primaries=_known(frame.color_primaries, info.color_primaries),
         color_transfer=_known(frame.color_trc, info.color_transfer),
         color_matrix=_known(frame.colorspace, info.color_matrix),
@@ -267,11 +255,13 @@ def _seen(info: VideoInfo, frame: av.VideoFrame) -> VideoInfo:
     )
 
 
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    if not frame.rotation:
-        return None
-    side_data: Any = frame.side_data  # PyAV's stub knows motion vectors only
-    return tuple(np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32).tolist())
+def _check_aspect(info: VideoInfo, path: Path) -> None:
+    across, down = info.sample_aspect or (1, 1)
+    if max(across, down) > MAX_ASPECT * min(across, down):
+        raise UnreadableVideoError(
+            f"{path.name}: its pixels are {across}:{down} (width to height); up to {MAX_ASPECT}:1 either way can be "
+            "edited. If that is not true, correct it: `ffmpeg -i IN -c copy -aspect 16:9 OUT`."
+        )
 
 
 def _known(tag: int, fallback: int) -> int:
@@ -294,13 +284,13 @@ def _trusted_rate(container: InputContainer, stream: VideoStream) -> Fraction | 
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    tag = stream.metadata.get("DURATION", "")  # Matroska, as 00:00:02.776000000
-    if stream.duration is not None and stream.time_base:
+    if stream.duration is not None and stream.duration > 0 and stream.time_base:
         return float(stream.duration * stream.time_base)
-    if tag.count(":") == 2:
-        hours, minutes, seconds = tag.split(":")
+    tag = CLOCK.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska's
+    if tag:
+        hours, minutes, seconds = tag.groups()
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return container.duration / av.time_base if container.duration else None
+    return container.duration / av.time_base if container.duration and container.duration > 0 else None
 
 
 def _stream_info(stream: Stream) -> StreamInfo:
@@ -309,7 +299,15 @@ def _stream_info(stream: Stream) -> StreamInfo:
 
 
 def _pair(value: Fraction | None) -> tuple[int, int] | None:
-    return (value.numerator, value.denominator) if value else None
+    """Numerator and denominator; None if it is not known, or no measure."""
+    return (value.numerator, value.denominator) if value and value > 0 else None
+
+
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    """The bytes of a tag that are no UTF-8, and where to read on: an error handler of codecs."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
 def _reason(error: Exception) -> str:

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 
 from storage.errors import UnreadableVideoError, VideoError
 from storage.video import VideoInfo, open_video, video_stream
 from storage.video_packets import decode, frames_of, packets_of
+from storage.video_shape import ShapeWatch, fitted
 
 THUMBNAIL_PX = 160  # longer side
 
@@ -72,20 +74,21 @@ def index_frames(
     """
     first_s = -np.inf if start_s is None else start_s
     stop_s = np.inf if end_s is None else end_s
-    clock, health = _Clock(info), _Health(info)
+    clock, health, shapes = _Clock(info), _Health(info), ShapeWatch(path.name, info)
     rows: list[tuple[int, int, bool]] = []
     skipped = 0
-    for frame in _watched_frames(path, info, health):
+    for frame, context in _watched_frames(path, info, health):
         pts, duration = clock.time_of(frame)
         seconds = float((pts - clock.first) * info.tick)
-        health.saw_frame(frame, float((pts + duration) * info.tick))
+        health.saw_frame(float((pts + duration) * info.tick))
         if seconds >= stop_s:
             health.finished = False
             break
         if seconds < first_s:
             skipped += 1
             continue
-        on_frame(len(rows), _thumbnail(frame))
+        shapes.saw(frame, context, len(rows), seconds)
+        on_frame(len(rows), _thumbnail(frame, info))
         rows.append((pts, duration, frame.key_frame))
 
     if not clock.frames:
@@ -106,7 +109,7 @@ def index_frames(
         partial=start_s is not None or end_s is not None,
         seekable=not clock.made_up,
         truncated=bool(truncation),
-        warnings=(*truncation, *health.damage(), *clock.changes()),
+        warnings=(*truncation, *health.damage(), *shapes.warnings(), *clock.changes()),
     )
 
 
@@ -139,7 +142,7 @@ def _read(clip: Clip, entry: int | None, wanted: int, stop: int) -> Generator[tu
         if number == wanted:
             frame.pts, frame.duration = int(index.pts[number]), int(index.durations[number])
             frame.time_base = clip.info.tick
-            yield number, frame
+            yield number, fitted(frame, clip.info)
             wanted += 1
     return wanted
 
@@ -177,22 +180,25 @@ def _entry(index: FrameIndex, number: int) -> int | None:
     return int(index.pts[key])
 
 
-def _watched_frames(path: Path, info: VideoInfo, health: "_Health") -> Iterator[av.VideoFrame]:
+def _watched_frames(
+    path: Path, info: VideoInfo, health: "_Health"
+) -> Iterator[tuple[av.VideoFrame, VideoCodecContext]]:
+    """Every frame, and its decoder."""
     with open_video(path) as container:
         stream = video_stream(container, info)
         for packet in packets_of(container, container.streams.get(), health.saw_damage):
             health.saw_packet(packet)
             if packet.stream is stream:  # the flushing packet's own stream_index is 0, whatever it flushes
-                yield from decode(packet, health.saw_damage)
+                yield from ((frame, stream.codec_context) for frame in decode(packet, health.saw_damage))
 
 
 def _stated_pts(frame: av.VideoFrame) -> int | None:
     return frame.pts if frame.pts is not None else frame.dts
 
 
-def _thumbnail(frame: av.VideoFrame) -> np.ndarray:
-    scale = THUMBNAIL_PX / max(frame.width, frame.height)
-    width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+def _thumbnail(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
+    scale = THUMBNAIL_PX / max(info.width, info.height)
+    width, height = (max(1, round(side * scale)) for side in (info.width, info.height))
     small: np.ndarray = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
     return small
 
@@ -241,7 +247,6 @@ class _Health:
     finished: bool = True
     damaged: int = 0
     reason: str = ""
-    resized: int = 0
     video_end: float = 0.0  # seconds, of the decoded frames
     ends: dict[int, float] = field(default_factory=dict)  # seconds, of the packets of each stream
 
@@ -254,9 +259,8 @@ class _Health:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             self.ends[packet.stream.index] = max(end, self.ends.get(packet.stream.index, end))
 
-    def saw_frame(self, frame: av.VideoFrame, end_s: float) -> None:
+    def saw_frame(self, end_s: float) -> None:
         self.video_end = max(self.video_end, end_s)
-        self.resized += (frame.width, frame.height) != (self.info.width, self.info.height)
 
     def truncation(self, frames: int) -> list[str]:
         """One sentence if the promised duration is missed by three frames and a tenth of a second."""
@@ -275,11 +279,4 @@ class _Health:
         ]
 
     def damage(self) -> list[str]:
-        found = []
-        if self.damaged:
-            found.append(f"{self.damaged} damaged packets were skipped ({self.reason}).")
-        if self.resized:
-            found.append(
-                f"{self.resized} frames are not {self.info.width}x{self.info.height}: they are scaled to it on output."
-            )
-        return found
+        return [f"{self.damaged} damaged packets were skipped ({self.reason})."] if self.damaged else []

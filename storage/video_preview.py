@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,7 +11,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from storage.errors import UnreadableVideoError
-from storage.video import VideoInfo, open_video, probe, rgb, upright, video_stream
+from storage.video import VideoInfo, open_video, probe, rgb, video_stream
 from storage.video_encoder import THREADS, x264_instructions
 from storage.video_index import Clip, read_frames
 from storage.video_output import FORMATS, appearing, check_output
@@ -80,17 +79,14 @@ def _add_video(target: av.container.OutputContainer, info: VideoInfo, size: tupl
 
 
 def _panel_size(info: VideoInfo, most: int) -> tuple[int, int]:
-    """Even width and height of one upright picture, at most `most` wide and never enlarged."""
-    aspect = Fraction(*info.sample_aspect) if info.sample_aspect else Fraction(1)
-    width, height = round(info.width * aspect), info.height
-    if round(info.rotation / 90) % 2:
-        width, height = height, width
+    """Even width and height of one panel, at most `most` wide and never larger than the view."""
+    width, height = info.view.size
     scale = min(1.0, most / width)
     return max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2)
 
 
 def _panel(frame: av.VideoFrame, info: VideoInfo, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(cv2.resize(upright(rgb(frame, info), info.rotation), size, interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(info.view.turn(rgb(frame, info)), size, interpolation=cv2.INTER_AREA))
 
 
 def _joined(pictures: list[np.ndarray], labels: tuple[str, str]) -> np.ndarray:

@@ -1,16 +1,22 @@
 """Who was found in; the faces of one person out: their squares, crops and what every pixel of these shows."""
 
+import json
+from collections.abc import Sequence
+
 import numpy as np
 from torch.nn import functional as F
 
 from stitchedit.align import align_run, usable_sizes, working_size
+from stitchedit.errors import InputError
 from stitchedit.nets.face_parsing import SIZE as PARSING
 from stitchedit.nets.face_parsing import parse_faces
 from stitchedit.options.align import AlignOptions
 from stitchedit.persons import choose_person
 from stitchedit.warp import crop_face
-from storage.artifact import Artifact, Source
+from storage.artifact import Artifact, Source, write_json
+from storage.errors import DamagedError
 from storage.frame_array import FrameArray
+from storage.store import Store
 from storage.workspace import Workspace
 from tasks import networks
 from tasks.chunks import face_pictures, pending_in_any
@@ -22,6 +28,7 @@ from tasks.progress import Progress, tell
 from tasks.stage import stage
 
 CHUNK = 16  # faces; at most so many are lost in a crash
+PERSON = "person.json"  # who was chosen, by number
 
 
 @stage(*networks.LANDMARKS, *networks.PARSING, *networks.GENERATOR)
@@ -38,6 +45,7 @@ def align_faces(
     sizes = usable_sizes(networks.generator(device).sizes, options)
     descriptor = describe_photo(photo.path) if photo else None
     number = choose_person(read_persons(detected), options.face, descriptor)
+    write_json(out.path / PERSON, {"person": number})
     footage = open_clip(source, clip)
     found = rows_of(detected, number)
     for name in ("frames", "runs", "interpolated", "landmarks"):
@@ -45,13 +53,40 @@ def align_faces(
     tell_operators(found, number, len(footage.shots))
 
     frames, runs, points = (found[name] for name in ("frames", "runs", "landmarks"))
-    quads = np.empty((len(frames), 4, 2))
+    times_s = footage.times_s[frames]
+    save_rows(out.path / "times_s", times_s)
+    view, squares = footage.clip.info.view, np.empty((len(frames), 4, 2))  # squares in the view only
     for run in np.unique(runs):
         rows = runs == run
-        quads[rows] = align_run(points[rows], footage.times_s[frames[rows]], options)
+        squares[rows] = align_run(view.from_coded(points[rows]), times_s[rows], options)
+    quads = view.to_coded(squares)
     save_rows(out.path / "quads", quads)
 
-    write_crops(out, footage, frames, quads, working_size(quads, sizes, options), device)
+    write_crops(out, footage, frames, quads, working_size(squares, sizes, options), device)
+
+
+def check_different(store: Store, choices: Sequence[str], aligned: Sequence[Artifact]) -> None:
+    """Refuse choices of faces of which two mean one person: one of the edits would be lost.
+
+    Args:
+        choices: as the user gave them, in the order of `aligned`.
+
+    Raises:
+        InputError: two are the same person.
+    """
+    chosen: dict[int, str] = {}
+    for choice, faces in zip(choices, aligned, strict=True):
+        stored = store.place.objects.read(f"{faces.stage}/{faces.key}/{PERSON}")
+        if stored is None:
+            store.report_damage(faces.path / PERSON)
+            raise DamagedError(f"{faces.stage}/{faces.key} has lost {PERSON}.", faces.path / PERSON)
+        person = json.loads(stored.value)["person"]
+        if person in chosen:
+            raise InputError(
+                f"{chosen[person]} and {choice} are the same person of this clip (number {person} by size), who can be "
+                f"given once. Put all edits into one: --face {chosen[person]}:smile=+2,age=-3; or choose another face."
+            )
+        chosen[person] = choice
 
 
 def rows_of(detected: Artifact, person: int) -> dict[str, np.ndarray]:

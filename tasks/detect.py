@@ -10,7 +10,6 @@ from stitchedit.persons import Person
 from stitchedit.tracks import Tracker, Tracks
 from storage.artifact import Artifact, Source, write_json
 from storage.frame_array import FrameArray
-from storage.video import upright_to_coded
 from storage.workspace import Workspace
 from tasks import networks
 from tasks.clip import ShotClip, open_clip, save_rows
@@ -28,8 +27,7 @@ def detect_faces(
 ) -> None:
     footage = open_clip(source, clip)
     found = find_tracks(out.path / ".detections", footage, landmarks, options)
-    info = footage.clip.info
-    points = upright_to_coded(found.landmarks, info.rotation, info.width, info.height)
+    points = footage.clip.info.view.to_coded(found.landmarks)
     for name in PER_FACE:
         save_rows(out.path / name, points if name == "landmarks" else getattr(found, name))
     save_rows(out.path / "descriptors", found.descriptors)

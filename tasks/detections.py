@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stitchedit.landmarks import Detection, FaceFinder, recent_faces
+from stitchedit.landmarks import LOOK_SIDE, Detection, FaceFinder, recent_faces
 from stitchedit.options.landmarks import LandmarkOptions
 from storage.state_dict import load_tensors, save_tensors
-from storage.video import rgb, upright
+from storage.video import rgb
 from storage.video_index import read_frames
 from tasks import networks
 from tasks.clip import ShotClip
@@ -57,6 +57,7 @@ def save_detections(path: Path, frames: Sequence[Sequence[Detection]]) -> None:
         "descriptor": np.array(list(descriptors.values())).reshape(len(descriptors), -1 if descriptors else 0),
         "described": np.array([places[id(face.descriptor)] for face in faces], np.int64),  # which descriptor
         "descriptor_age": np.array([face.descriptor_age for face in faces], np.int64),
+        "look": np.array([face.look for face in faces], np.uint8).reshape(-1, LOOK_SIDE, LOOK_SIDE, 3),
     }
     save_tensors(path, tensors, {})
 
@@ -75,6 +76,7 @@ def load_detections(path: Path) -> Iterator[list[Detection]]:
                 stored["landmarks"][face],
                 descriptors[stored["described"][face]],
                 int(stored["descriptor_age"][face]),
+                stored["look"][face],
             )
             for face in range(first, last)
         ]
@@ -88,7 +90,7 @@ def _search(footage: ShotClip, options: LandmarkOptions, first: int, recent: Rec
     for number, frame in read_frames(footage.clip, first):
         shot = footage.shots[number]
         expected = recent_faces([faces for shot_before, faces in recent if shot_before == shot])
-        detections = finder.find(np.ascontiguousarray(upright(rgb(frame, info), info.rotation)), expected)
+        detections = finder.find(np.ascontiguousarray(info.view.show(rgb(frame, info))), expected)
         recent.append((shot, detections))
         yield detections
 

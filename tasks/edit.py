@@ -18,7 +18,7 @@ def edit_faces(
 ) -> None:
     """`own` is the user's file of directions. It is known by its bytes, so `options.directions` has to be None."""
     frames = FrameArray.open(faces.path / "frames").read()
-    moments = Moments(frame_times(clip)[frames], frames, FrameArray.open(clip.path / "shots").read())
+    moments = Moments(frames, frame_times(clip), FrameArray.open(clip.path / "shots").read())
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())
     directions = networks.directions() | (networks.own_directions(own.path) if own else {})
     save_rows(out.path / "w_plus", edit_codes(w_plus, directions, options, moments).numpy())

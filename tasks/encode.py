@@ -13,7 +13,7 @@ from stitchedit.planes import paste_patch
 from stitchedit.sheet import contact_sheet
 from storage.artifact import Artifact, Source, write_json, write_whole
 from storage.frame_array import FrameArray
-from storage.video import rgb, upright
+from storage.video import rgb
 from storage.video_index import Clip
 from storage.video_planes import writable_planes
 from storage.video_preview import Panels, write_side_by_side
@@ -106,5 +106,5 @@ def draw_sheet(footage: Clip, frames: np.ndarray, edit_frame: EditFrame) -> np.n
     for number, frame in frames_at(footage, chosen):
         before = rgb(frame, info)  # first: the editor writes into the frame it is given
         after = rgb(edit_frame(number, frame), info)
-        pairs.append((f"frame {number}", upright(before, info.rotation), upright(after, info.rotation)))
+        pairs.append((f"frame {number}", info.view.show(before), info.view.show(after)))
     return contact_sheet(pairs)

@@ -12,12 +12,15 @@ from stitchedit.tune import MaskReader
 from storage.artifact import Artifact
 from storage.frame_array import FrameArray
 
+PAUSE_S = 0.25  # a face that is shown so long says little about the next: codes are not smoothed across
+
 
 @dataclass(frozen=True)
 class Faces:
     """What `align` wrote. `crops` and `labels` are read row by row: they do not fit in memory."""
 
     frames: np.ndarray  # `face`, number of the frame
+    times_s: np.ndarray  # `face`, from the first frame of the clip
     runs: np.ndarray  # `face`, number of the unbroken run of frames
     quads: Quads
     interpolated: Flags
@@ -33,17 +36,19 @@ class Faces:
         return self.crops.shape[-1]
 
     def footage(self, device: torch.device, covered: MaskReader | None = None) -> Footage:
-        """The crops as networks take them, and where something is in front of the faces."""
+        """The crops as networks take them, in runs without a pause, and where something is in front of the faces."""
 
         def read(rows: np.ndarray) -> Tensor:
             return to_images(np.stack([self.crops.read(int(row)) for row in rows]), device)
 
-        return Footage(read, self.runs, self.size, covered)
+        breaks = (np.diff(self.runs) != 0) | (np.abs(np.diff(self.times_s)) > PAUSE_S)
+        return Footage(read, np.cumsum(np.r_[0, breaks]), self.size, covered)
 
 
 def open_faces(faces: Artifact) -> Faces:
     """What `align` wrote."""
-    rows = {name: FrameArray.open(faces.path / name).read() for name in ("frames", "runs", "quads", "interpolated")}
+    names = ("frames", "times_s", "runs", "quads", "interpolated")
+    rows = {name: FrameArray.open(faces.path / name).read() for name in names}
     return Faces(**rows, crops=FrameArray.open(faces.path / "crops"), labels=FrameArray.open(faces.path / "labels"))
 
 

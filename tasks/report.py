@@ -13,7 +13,7 @@ from stitchedit.arrays import Frame
 from stitchedit.quality import VERDICTS
 from stitchedit.warp import Quad
 from storage.artifact import Artifact, Source, write_whole
-from storage.video import rgb, upright
+from storage.video import rgb
 from storage.video_index import Clip
 from storage.workspace import Workspace
 from tasks.clip import frames_at, open_clip
@@ -112,7 +112,7 @@ def _slides(footage: Clip, found: Sequence[Faces], number: int, pair: tuple[Fram
         for row in np.flatnonzero(person.frames == number):
             parts = _around(footage, person.quads[row], pair)
             slides.append(Pair(f"frame {number}, face", *map(data_uri, parts)))
-    whole = [_fitted(upright(frame, footage.info.rotation), FRAME_PX) for frame in pair]
+    whole = [_fitted(footage.info.view.show(frame), FRAME_PX) for frame in pair]
     return [*slides, Pair(f"frame {number}, whole", *map(data_uri, whole))]
 
 
@@ -122,7 +122,7 @@ def _around(footage: Clip, quad: Quad, pair: tuple[Frame, Frame]) -> tuple[Frame
     height, width = pair[0].shape[:2]
     left, top = np.clip(np.floor(quad.min(axis=0) - margin), 0, (width - 2, height - 2)).astype(int)
     right, bottom = np.clip(np.ceil(quad.max(axis=0) + margin), (left + 2, top + 2), (width, height)).astype(int)
-    old, new = (_fitted(upright(frame[top:bottom, left:right], footage.info.rotation), FACE_PX) for frame in pair)
+    old, new = (_fitted(footage.info.view.show(frame[top:bottom, left:right]), FACE_PX) for frame in pair)
     return old, new
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flows.edit_request import Edit, EditRequest, FaceEdits
+from stitchedit.errors import InputError
 from storage.artifact import Source
 from storage.frame_array import FrameArray
 from storage.video_index import read_frames
@@ -23,6 +24,7 @@ TINY = [
     "stitch.settle_steps=1", "stitch.learning_rate=3e-5",
     "encode.preset=veryfast",
 ]  # fmt: skip
+TWICE = [("left", "smile"), ("right", "age")]
 MAN, WOMAN = "single_face.mp4", "WolfgangLanger_Pexels.mp4"  # 640x360 each
 
 
@@ -132,3 +134,18 @@ def test_each_face_has_its_own_edits_and_the_file_is_named_for_them(edited):
     request = edited[1].request
     assert [target.edit.strengths for target in request.targets()] == [{"age": 2.0}, {"smile": 2.0}]
     assert request.describe() == "woman-age+2_left-smile+2"
+
+
+def test_one_person_named_twice_is_refused_before_the_long_stages(clip, edit_once, tmp_path, told):
+    """Alone in the clip he is on the left and on the right, and one of the edits would be lost."""
+    faces = [FaceEdits(face=place, edits=[Edit(direction=name, strength=2)]) for place, name in TWICE]
+    request = EditRequest(
+        video=clip, faces=faces, options=TINY, output=tmp_path / "out.mp4", store=str(tmp_path / "store")
+    )
+
+    for _ in range(2):  # also when there is nothing to be aligned any more
+        with pytest.raises(InputError, match=r"left and right are the same person .* --face left:smile=\+2,age=-3"):
+            edit_once(request)
+
+    assert not {"invert", "tune"} & {record.stage for record in told.records if record.event == "started"}
+    assert not request.output.exists()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from stitchedit.align import align_run, face_quads, working_size
+from stitchedit.align import align_run, face_quads, smooth, working_size
 from stitchedit.errors import InputError, NoFaceError
 from stitchedit.options.align import AlignOptions
 from stitchedit.warp import square_sides
@@ -77,11 +77,39 @@ def test_twice_the_frame_rate_smooths_over_twice_the_frames(walk: np.ndarray) ->
     np.testing.assert_allclose(quads, face_quads(walk, center_sigma=2.0, axes_sigma=6.0), atol=1e-9)
 
 
-def test_one_late_frame_does_not_change_the_smoothing(walk: np.ndarray) -> None:
-    times = np.arange(len(walk)) / 25
-    times[20:] += 0.5
+def test_frames_beyond_a_pause_do_not_count(walk: np.ndarray) -> None:
+    times, options = np.arange(len(walk)) / 25, AlignOptions()
+    times[20:] += 0.7
 
-    np.testing.assert_allclose(align_run(walk, times, AlignOptions()), face_quads(walk, 1.0, 3.0), atol=1e-9)
+    quads = align_run(walk, times, options)
+
+    moved = walk + 100 * (np.arange(len(walk)) >= 20)[:, None, None]
+    np.testing.assert_allclose(align_run(moved, times, options)[:20], quads[:20], atol=1e-9)
+    np.testing.assert_allclose(quads[:8], face_quads(walk, 1.0, 3.0)[:8], atol=1e-9)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 7, 40])
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
+def test_at_even_times_smoothing_is_scipys(walk: np.ndarray, frames: int, sigma: float) -> None:
+    values = walk[:frames, 0]
+
+    smoothed = smooth(values, 3 + np.arange(frames) / 30, sigma / 30)
+
+    np.testing.assert_allclose(smoothed, gaussian_filter1d(values, sigma, axis=0), atol=1e-9)
+
+
+def test_a_frame_a_second_is_not_smoothed(walk: np.ndarray) -> None:
+    quads = align_run(walk, np.arange(len(walk), dtype=float), AlignOptions())
+
+    np.testing.assert_allclose(quads, face_quads(walk, 0.0, 0.0))
+
+
+def test_many_frames_in_no_time_are_smoothed_in_bounded_memory() -> None:
+    values = np.random.default_rng(0).normal(size=(3000, 2))
+
+    smoothed = smooth(values, np.arange(3000) * 1e-7, 0.12)
+
+    assert smoothed.std() < 0.1
 
 
 def test_a_single_frame_is_a_run(upright_face: np.ndarray) -> None:

@@ -117,12 +117,17 @@ def test_a_ramp_is_level_before_its_first_point_and_after_its_last() -> None:
 def moments(frames: list[int], shots: list[int]) -> Moments:
     """Faces of these frames at 10 frames/s."""
     numbers = np.array(frames)
-    return Moments(numbers / 10, numbers, np.array(shots))
+    return Moments(numbers, np.arange(len(shots)) / 10, np.array(shots))
 
 
 def test_a_face_that_comes_and_goes_amid_a_shot_is_edited_little_by_little() -> None:
     share = fade(moments([3, 4, 5, 6, 7], [0] * 12), fade_s=0.2)
     np.testing.assert_allclose(share, [0, 0.5, 1, 0.5, 0], atol=1e-9)
+
+
+def test_a_face_that_comes_in_slow_footage_is_edited_at_once() -> None:
+    every_second = Moments(np.array([1, 2, 4]), np.arange(6.0), np.zeros(6, int))
+    np.testing.assert_array_equal(fade(every_second, fade_s=0.25), np.ones(3))
 
 
 def test_a_face_that_is_there_at_a_cut_or_at_the_clips_end_does_not_fade() -> None:

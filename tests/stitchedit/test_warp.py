@@ -2,6 +2,7 @@ import importlib.util
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from skimage.transform import resize
@@ -14,6 +15,7 @@ from stitchedit.warp import (
     frame_to_crop,
     patch_box,
     patch_size,
+    shrinks,
     square_sides,
     warp_back,
 )
@@ -160,3 +162,43 @@ def test_patches_of_a_track_have_one_size_and_hold_every_square(frame_shape: tup
             covered(quad, 64, box)[: frame_shape[0] - box.top, : frame_shape[1] - box.left].sum()
             == covered(quad, 64, whole).sum()
         )
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 45, 90, 200])
+@pytest.mark.parametrize("mirrored", [1, -1])
+def test_shrink_is_along_the_axes_of_the_frame_however_the_face_is_turned(degrees: float, mirrored: int) -> None:
+    """Of a frame whose pixels are twice as wide as high: half as many across."""
+    to_coded = np.array([0.5 * mirrored, 1.0])
+
+    np.testing.assert_allclose(shrinks(square((300, 200), 100, degrees) * to_coded, 50), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("mirrored", [1, -1])
+@pytest.mark.parametrize("side", [60.0, 180.0])
+def test_crop_of_oblong_or_mirrored_pixels_is_that_of_the_image_as_shown(mirrored: int, side: float) -> None:
+    """At 180 px the crop has to be shrunk, by 2.8 down and by 1.4 across."""
+    coded = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 120, 3), np.uint8), (0, 0), 2)
+    shown = cv2.resize(coded, (240, 240), interpolation=cv2.INTER_LINEAR)
+    shown = np.ascontiguousarray(shown[:, ::mirrored])
+    quad = square((118, 121), side, 10)
+    x = quad[:, 0] if mirrored > 0 else 239 - quad[:, 0]
+    in_coded = np.stack([x / 2 - 0.25, quad[:, 1]], axis=1)
+
+    ours, theirs = (crop_face(frame, place, 64) for frame, place in ((coded, in_coded), (shown, quad)))
+
+    assert np.abs(ours.image.astype(int) - theirs.image).mean() < 1.5
+    assert (ours.valid == theirs.valid).mean() > 0.99
+
+
+def test_a_crop_goes_back_to_a_mirrored_frame_of_oblong_pixels() -> None:
+    coded = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (240, 120, 3), np.uint8), (0, 0), 4)
+    quad = square((118, 121), 100, 25)
+    in_coded = np.stack([(239 - quad[:, 0]) / 2 - 0.25, quad[:, 1]], axis=1)
+    box = patch_box(in_coded, patch_size(in_coded[None], coded.shape[:2]), coded.shape[:2])
+
+    back = warp_back(crop_face(coded, in_coded, 256).image, in_coded, box)
+
+    inside_quad = covered(in_coded, 256, box)
+    region = coded[box.top : box.top + box.height, box.left : box.left + box.width]
+    assert inside_quad.sum() == pytest.approx(100 * 100 / 2, rel=0.03)
+    assert np.abs(back.astype(int) - region)[inside_quad].mean() < 3

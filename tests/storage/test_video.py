@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from storage.errors import UnreadableVideoError, VideoError
-from storage.video import VideoInfo, probe, rgb, upright, upright_to_coded
+from storage.video import VideoInfo, open_video, probe, rgb
 from storage.video_index import Clip, index_frames, read_frames
+from storage.video_writer import EncodeOptions, write_video
 
 FEAT = importlib.util.find_spec("feat")
 PACKAGED = Path((FEAT.submodule_search_locations or [""])[0] if FEAT else "") / "tests" / "data"
@@ -49,7 +50,7 @@ def test_probe_tells_size_times_and_streams() -> None:
     info = probe(packaged("face_noface.mov"))
 
     assert (info.container, info.codec, info.width, info.height) == ("mov", "hevc", 960, 540)
-    assert (info.time_base, info.declared_frames, info.rotation) == ((1, 15360), 169, 0)
+    assert (info.time_base, info.declared_frames, info.display_matrix) == ((1, 15360), 169, None)
     assert [(stream.type, stream.codec) for stream in info.streams] == [("audio", "aac"), ("video", "hevc")]
     assert info.video_stream == 1
 
@@ -63,7 +64,7 @@ def test_info_survives_json() -> None:
 def test_probe_tells_rotation_of_phone_footage() -> None:
     info = probe(shared("dev_rot90_phone.mp4"))
 
-    assert (info.width, info.height, info.rotation) == (360, 640, -90)
+    assert (info.width, info.height, info.view.size) == (360, 640, (640, 360))
 
 
 def test_probe_tells_hdr_and_interlacing() -> None:
@@ -263,16 +264,75 @@ def test_untagged_hd_is_bt709(height: int, kr: float) -> None:
     assert VideoInfo.from_json(info.to_json().replace('"height": 360', f'"height": {height}')).matrix.kr == kr
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, -180, -90, 270])
-def test_points_of_the_upright_picture_find_their_coded_pixel(rotation: int) -> None:
-    coded = np.arange(12).reshape(3, 4)
-    turned = upright(coded, rotation)
-    points = np.array([(x, y) for y in range(turned.shape[0]) for x in range(turned.shape[1])])
+def tagged(path: Path, title: str = "none", encoding: str = "utf-8", codec: str = "libx264") -> Path:
+    """Six frames with a title, as has their stream."""
+    with av.open(str(path), "w", metadata_encoding=encoding) as target:
+        target.metadata["title"] = title
+        video = target.add_stream(codec, rate=30, width=64, height=48)
+        video.pix_fmt, video.time_base = "yuv420p", Fraction(1, 30)
+        video.metadata["title"] = title
+        for pts in range(6):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts = pts
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    return path
 
-    places = upright_to_coded(points, rotation, width=4, height=3)
 
-    assert [coded[y, x] for x, y in places] == [turned[y, x] for x, y in points]
+@pytest.mark.parametrize(
+    "duration",
+    [
+        b"00:00:00,2000000",
+        b"00:00:00.2e+999",
+        b"::0000000000000.",
+        b"-1:-9:nan0000000",
+        b"\xff\xfe:\xb2:\xb20000000000",
+    ],
+)
+def test_a_malformed_duration_is_ignored(duration: bytes, tmp_path: Path) -> None:
+    path = tagged(tmp_path / "in.mkv")
+    content = path.read_bytes()
+    place = content.index(b"00:00:00.2")
+    path.write_bytes(content[:place] + duration[:16] + content[place + 16 :])
+
+    assert probe(path).duration == pytest.approx(0.2, abs=0.04)
+    assert opened(path).index.warnings == ()
 
 
-def test_minus_90_turns_clockwise() -> None:
-    assert upright(np.array([[1, 2], [3, 4]]), -90).tolist() == [[3, 1], [4, 2]]
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".avi"])
+def test_a_tag_that_is_no_utf_8_is_read_as_latin_1(suffix: str, tmp_path: Path) -> None:
+    path = tagged(tmp_path / f"in{suffix}", "Café", "latin-1")
+
+    info = probe(path)
+
+    assert len(opened(path).index) == 6
+    assert "Caf" not in info.to_json()
+    with open_video(path) as container:
+        assert container.metadata["title"] == "Café"
+
+
+def test_such_a_tag_is_in_the_result(tmp_path: Path) -> None:
+    write_video(opened(tagged(tmp_path / "in.mkv", "Café", "latin-1")), tmp_path / "out.mkv", EncodeOptions())
+
+    with av.open(str(tmp_path / "out.mkv")) as result:
+        assert result.metadata["title"] == result.streams[0].metadata["title"] == "Café"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts", ".webm"])
+def test_broken_descriptions_are_read_or_refused(suffix: str, tmp_path: Path) -> None:
+    """Bytes of the header and the index, changed at random: whatever a file says, there is no other error."""
+    whole = tagged(tmp_path / f"whole{suffix}", codec="libvpx-vp9" if suffix == ".webm" else "libx264")
+    content, random_ = whole.read_bytes(), random.Random(suffix)
+    middle, path = len(content) // 2, tmp_path / f"broken{suffix}"
+    for _ in range(40):
+        broken = bytearray(content)
+        for _ in range(random_.randint(1, 12)):
+            ends = random_.randrange(min(700, middle)), len(content) - 1 - random_.randrange(min(700, middle))
+            broken[random_.choice(ends)] = random_.choice([0, 1, 0x7F, 0x80, 0xFF, random_.randrange(256)])
+        path.write_bytes(broken)
+        try:
+            info = probe(path)
+            index_frames(path, info)
+        except VideoError:
+            continue
+        assert VideoInfo.from_json(info.to_json()) == info

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.nets.face_parsing import CLASSES
@@ -31,6 +32,7 @@ def test_artifact_has_a_row_per_face(artifact):
     shapes = {path.parent.name: FrameArray.open(path.parent) for path in artifact.path.glob("*/zarr.json")}
     assert {name: (array.shape, array.dtype.kind) for name, array in shapes.items()} == {
         "frames": ((6,), "i"),
+        "times_s": ((6,), "f"),
         "runs": ((6,), "i"),
         "quads": ((6, 4, 2), "f"),
         "interpolated": ((6,), "b"),
@@ -93,3 +95,8 @@ def test_what_was_lost_is_made_again_as_it_was(finished, artifact, workspace, ma
         shutil.rmtree(folder / name)
     make_again(align_faces, folder, *inputs_of(finished))
     assert_same(folder, artifact)
+
+
+def test_codes_are_not_smoothed_across_a_pause(faces):
+    slow = replace(faces, times_s=np.array([0, 0.03, 0.07, 1.1, 2.1, 2.13]), runs=np.array([3, 3, 3, 3, 3, 4]))
+    assert slow.footage(torch.device("cpu")).runs.tolist() == [0, 0, 0, 1, 2, 3]

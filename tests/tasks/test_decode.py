@@ -25,7 +25,8 @@ def test_times_are_the_files_own(footage):
 def test_facts_of_the_clip_are_readable_without_python(finished):
     facts = json.loads((finished.artifacts["decode"].path / "clip.json").read_text())
     assert (facts["frames"], facts["shots"], facts["warnings"]) == (6, 1, [])
-    assert (facts["info"]["width"], facts["info"]["height"], facts["info"]["rotation"]) == (360, 640, -90)
+    assert (facts["info"]["width"], facts["info"]["height"]) == (360, 640)
+    assert facts["info"]["display_matrix"] == [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
 
 
 def test_no_frame_is_stored(finished):

@@ -14,13 +14,14 @@ from tasks.clip import ShotClip, open_clip
 from tasks.detections import find_faces, load_detections, save_detections
 
 DLIB = LandmarkOptions(backend="dlib")
-NAMES = ("box", "confidence", "landmarks", "descriptor", "descriptor_age")
+NAMES = ("box", "confidence", "landmarks", "descriptor", "descriptor_age", "look")
 
 
 def face(seed, descriptor=None, age=0):
     values = np.random.default_rng(seed)
     described = values.normal(size=128) if descriptor is None else descriptor
-    return Detection(values.normal(size=4), float(values.normal()), values.normal(size=(68, 2)), described, age)
+    look = values.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    return Detection(values.normal(size=4), float(values.normal()), values.normal(size=(68, 2)), described, age, look)
 
 
 def assert_equal(found, wanted):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from storage.frame_array import FrameArray
-from storage.video import rgb, upright
+from storage.video import rgb
 from storage.video_index import read_frames
 from storage.video_planes import writable_planes
 from tasks.clip import open_clip
@@ -87,7 +87,7 @@ def test_sheet_has_a_column_per_chosen_frame(finished):
 def test_sheet_shows_the_source_above_the_result(finished, footage):
     sheet = cv2.cvtColor(cv2.imread(str(finished.artifacts["encode"].path / "sheet.png")), cv2.COLOR_BGR2RGB)
     number, frame = next(read_frames(footage))
-    source = upright(rgb(frame, footage.info), footage.info.rotation)
+    source = footage.info.view.show(rgb(frame, footage.info))
     width = round(source.shape[1] * 320 / source.shape[0])
     shown = cv2.resize(source, (width, 320), interpolation=cv2.INTER_AREA)
     above, below = sheet[22:342, :width], sheet[342:662, :width]
