@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from configs.plain_yaml import PlainLoader
 from stitchedit.errors import InputError
 from stitchedit.options.edit import parse_edit
 
@@ -52,20 +52,6 @@ def read_document(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give the path of a text file in UTF-8.") from error
     return READERS[path.suffix.lower()](path, text)
-
-
-class PlainLoader(yaml.SafeLoader):
-    """YAML without dates, which are text until they are checked, and without `on` and `no` for true and false."""
-
-
-PlainLoader.yaml_implicit_resolvers = {
-    first: [
-        (tag, re.compile("true|false", re.IGNORECASE) if tag == "tag:yaml.org,2002:bool" else pattern)
-        for tag, pattern in found
-        if tag != "tag:yaml.org,2002:timestamp"
-    ]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _read_yaml(path: Path, text: str) -> Document:
