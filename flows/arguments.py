@@ -1,5 +1,6 @@
 """What commands have in common: how a store, and how an edit, is named on the command line."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 HERE = ".stitchedit"
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse NaN and infinity, which `min` and `max` of an option let through."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def edit_request(edits: list[str] | None, faces: list[str] | None, **fields: object) -> "EditRequest":

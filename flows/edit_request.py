@@ -13,6 +13,7 @@ from flows.request_checks import (
     check_clip,
     check_device,
     check_device_name,
+    check_landmarks,
     check_photo,
     check_store,
     known_directions,
@@ -171,6 +172,7 @@ def check_request(request: EditRequest) -> Path:
     """
     check_words(request)
     check_device(request.device)
+    check_landmarks(request.config().landmarks.backend)
     check_store(request.store, request.scratch)
     check_clip(request.video)
     info = probe(request.video)
@@ -188,6 +190,9 @@ def check_words(request: EditRequest) -> None:
             directions that is none.
     """
     config = request.config()
+    unused = next((option for option in request.options if option.startswith("edit.strengths")), None)
+    if unused is not None:
+        raise InputError(f"Option {unused!r} is of no use: edits are given by name, as --edit smile=+2.")
     check_device_name(request.device)
     if config.invert.work_size not in SIZES:
         listed = ", ".join(map(str, SIZES))

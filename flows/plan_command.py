@@ -118,7 +118,8 @@ def _show(made: "Plan", console: Console) -> None:
         table.add_row(stage.stage, state, "\n".join(reasons), time, _size(stage.bytes))
     console.print(table)
     console.print(f"to run: {_costs(made)}")
-    console.print(f"cached: saves about {_duration(made.seconds_saved)}")
+    cached = any(stage.state == "cached" for stage in made.stages)
+    console.print(f"cached: saves about {_duration(made.seconds_saved)}" if cached else "cached: nothing")
 
 
 def _costs(made: "Plan") -> str:

@@ -1,20 +1,24 @@
 """What can be known of a request before anything is decoded, one check each. None of them imports Prefect."""
 
+import errno
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryFile
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from stitchedit.errors import InputError
+from stitchedit.errors import InputError, WeightsError
 from storage.errors import UnreadableVideoError
 from storage.remote_clips import SCHEME
 from tasks.own_directions import packaged_directions, read_own_directions
 from tasks.photo import read_photo
 
+FULL = {errno.ENOSPC, errno.EDQUOT}  # what is in the store may be all that is needed
 DEVICE = re.compile(r"auto|cpu|cuda(?::(0|[1-9]\d{0,2}))?")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,7 +33,14 @@ def validated(model: type[Model], **fields: object) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise InputError("; ".join(_problem(problem) for problem in error.errors())) from error
+        problems = [(".".join(map(str, one["loc"])), told_problem(one)) for one in error.errors()]
+        raise InputError("; ".join(f"{place}: {text}" if place else text for place, text in problems)) from error
+
+
+def told_problem(problem: Mapping[str, Any]) -> str:
+    """What pydantic finds wrong with a field, and the value if it is short."""
+    text, given = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
+    return f"{text}, got {given!r:.60}" if isinstance(given, str | int | float) else text
 
 
 def check_device_name(device: str) -> None:
@@ -143,15 +154,30 @@ def check_folder(folder: Path, flag: str) -> None:
     Raises:
         InputError: which part of the path forbids it.
     """
-    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
+    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
     if not there.is_dir():
         raise InputError(f"{flag} {folder}: {there} is not a folder. Give another one.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{flag} {folder}: no permission to write into {there}. Give another folder.")
+    try:
+        with TemporaryFile(dir=there):  # it has no name, so nobody sees it
+            pass
+    except OSError as error:
+        if error.errno not in FULL:
+            raise InputError(
+                f"{flag} {folder}: {there} cannot be written to ({error.strerror}). Give another."
+            ) from error
 
 
-def _problem(problem: object) -> str:
-    assert isinstance(problem, dict)
-    place = ".".join(map(str, problem["loc"]))
-    text = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {text}, got {problem['input']!r:.60}" if place else text
+def check_landmarks(backend: str) -> None:
+    """Refuse landmarks whose network is not on this machine.
+
+    Raises:
+        InputError: the way out is in it.
+    """
+    if backend != "fan":
+        return
+    from stitchedit.landmarks import resolve_backend  # noqa: PLC0415 - imports torch
+
+    try:
+        resolve_backend(backend)
+    except WeightsError as error:
+        raise InputError(str(error)) from error

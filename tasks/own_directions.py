@@ -21,6 +21,8 @@ def read_own_directions(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: it is no such file, or gives a packaged direction's name to another one.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"There is no file {path} of directions (edit.directions). Check its name.")
     packaged = packaged_directions()
     shape = next(iter(packaged.values())).shape
     try:

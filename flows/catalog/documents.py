@@ -47,6 +47,8 @@ def read_document(path: Path) -> Document:
     """
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path.name} is not a catalog: its name ends in none of {', '.join(READERS)}.")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path} is not a file. Give the path of a catalog: a text file in UTF-8.")
     try:
         text = path.read_text(encoding="utf-8-sig")  # Excel begins a file with a mark
     except (OSError, UnicodeDecodeError) as error:

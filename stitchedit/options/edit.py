@@ -110,7 +110,7 @@ def parse_layers(text: str) -> range:
     if match is None or int(match[1]) > int(match[2]):
         raise InputError(f"Layers {text!r} are not FIRST-LAST, such as 4-9.")
     if int(match[2]) >= ROWS:
-        raise InputError(f"Layers {text!r} end after {ROWS - 1}, the last row of a code. Give 0-{ROWS - 1} at most.")
+        raise InputError(f"Layers {text.strip()} do not exist: a code has rows 0 to {ROWS - 1}.")
     return range(int(match[1]), int(match[2]) + 1)
 
 
