@@ -1,14 +1,17 @@
 """Choices from files and from the command line, checked and frozen. `DictConfig` never leaves this file."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.plain_yaml import read_yaml
 from configs.schema import RunConfig
 from stitchedit.errors import InputError, UnknownNameError
 
@@ -36,12 +39,9 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
     for override in overrides:
         _check_form(override)
     try:
-        layers = [OmegaConf.structured(RunConfig), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))]
-        config = OmegaConf.to_object(OmegaConf.merge(*layers))
+        return _merged(RunConfig, path, overrides)
     except (OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{_first_line(error)} Options are listed by `stitchedit options`.") from error
-    assert isinstance(config, RunConfig)
-    return config
+        raise InputError(f"{_told(error)} Options are listed by `stitchedit options`.") from error
 
 
 def load_options(name: str | Path, schema: type[Options], overrides: Sequence[str] = ()) -> Options:
@@ -65,12 +65,9 @@ def load_options(name: str | Path, schema: type[Options], overrides: Sequence[st
         if option.split(".")[0] not in known:
             raise UnknownNameError("option", option, known)
     try:
-        layers: list[Any] = [OmegaConf.structured(schema), OmegaConf.load(path), OmegaConf.from_dotlist([*overrides])]
-        options = OmegaConf.to_object(OmegaConf.merge(*layers))
+        return _merged(schema, path, overrides)
     except (OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{path.name}: {_first_line(error)}") from error
-    assert isinstance(options, schema)
-    return options
+        raise InputError(f"{path.name}: {_told(error)}") from error
 
 
 def option_names() -> list[str]:
@@ -78,17 +75,62 @@ def option_names() -> list[str]:
     return [f"{stage}.{option}" for stage, options in asdict(RunConfig()).items() for option in options]
 
 
+def _merged(schema: type[Options], path: Path, overrides: Sequence[str]) -> Options:
+    """One dataclass of `schema`'s defaults, what the YAML at `path` says, and the overrides."""
+    try:
+        layers = [OmegaConf.structured(schema), OmegaConf.create(read_yaml(path.read_text(encoding="utf-8")) or {})]
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {_told(error)}") from error
+    merged = OmegaConf.merge(*layers, _parsed(overrides))
+    _check_finite(OmegaConf.to_container(merged), "")
+    options = OmegaConf.to_object(merged)
+    assert isinstance(options, schema)
+    return options
+
+
+def _parsed(overrides: Sequence[str]) -> Any:
+    """The overrides as one tree. `OmegaConf.from_dotlist` would read `1:30` as 90, as YAML 1.1 has it."""
+    tree = OmegaConf.create()
+    for override in overrides:
+        name, _, text = override.partition("=")
+        try:
+            OmegaConf.update(tree, name, read_yaml(text))
+        except yaml.YAMLError as error:
+            raise InputError(f"{name}={text[:40]!r} is no value ({str(error).splitlines()[0]}). Quote text.") from error
+    return tree
+
+
+def _check_finite(value: Any, name: str) -> None:
+    """Refuse NaN and infinity in every option, whatever its dataclass checks.
+
+    Raises:
+        InputError: the name and the number.
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_finite(inner, f"{name}.{key}".removeprefix("."))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _check_finite(inner, f"{name}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name} is {value}. Give a finite number.")
+
+
 def _check_form(override: str) -> None:
     name, equals, _ = override.partition("=")
     if not equals:
         raise InputError(f"{override!r} is not STAGE.OPTION=VALUE, such as stitch.steps=40.")
     known = option_names()
-    if name not in known and not any(name.startswith(f"{option}.") for option in known):
+    option, _, key = name.rpartition(".")  # a name within an option, as of a direction in edit.strengths
+    if name not in known and (option not in known or not key):
         close = get_close_matches(name, known, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else "`stitchedit options` lists them."
         raise InputError(f"No option {name!r}. {hint}")
 
 
-def _first_line(error: Exception) -> str:
+def _told(error: Exception) -> str:
+    """The first line of an error, with the name of the option that it is about."""
     line = str(error).strip().splitlines()[0]
-    return line if line.endswith((".", "?")) else f"{line}."
+    option = getattr(error, "full_key", None)
+    named = line if not option or str(option) in line else f"{option}: {line}"
+    return named if named.endswith((".", "?")) else f"{named}."

@@ -1,5 +1,6 @@
 """What commands have in common: how a store, and how an edit, is named on the command line."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,20 +40,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 HERE = ".stitchedit"
 
 
+def finite(value: float | None) -> float | None:
+    """Refuse NaN and infinity, which `min` and `max` of an option let through."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 def edit_request(edits: list[str] | None, faces: list[str] | None, **fields: object) -> "EditRequest":
     """The request for these words, checked.
 
     Raises:
-        InputError: an unknown preset, option or direction, or a value out of range.
+        InputError: an unknown preset, option, direction or device, or a value out of range.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
     from flows.edit_request import EditRequest, FaceEdits, check_request  # noqa: PLC0415 - takes a second
+    from flows.request_checks import validated  # noqa: PLC0415
 
     shared = _edits(edits or [])
     named = [FaceEdits(face=who, edits=_edits(own)) for who, own in map(parse_face, faces or [])]
     if not all(face.edits or shared for face in named or [FaceEdits()]):
         raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
-    request = EditRequest(edits=shared, faces=named, **fields)  # type: ignore[arg-type]
+    if shared and named and all(face.edits for face in named):
+        raise typer.BadParameter("--edit is of no use: every --face has edits of its own. Leave one of the two out.")
+    request = validated(EditRequest, edits=shared, faces=named, **fields)
     check_request(request)
     return request
 

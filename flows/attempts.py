@@ -5,6 +5,7 @@ import threading
 
 from prefect.runtime import deployment, flow_run
 
+from flows.run_log import leave_out_traces
 from flows.signals import end_now
 from stitchedit.errors import StitchEditError
 
@@ -24,6 +25,7 @@ def begin() -> None:
     Raises:
         TooManyCrashesError: it was begun more than RUNS times.
     """
+    leave_out_traces()
     if (flow_run.run_count or 0) > RUNS:
         raise TooManyCrashesError(
             f"It crashed {RUNS} times. Look at the worker's log (memory?), then submit it again: what is done stays."

@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,6 +58,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+NO_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
 
 EDIT_EXAMPLES = """
 [bold]Examples[/bold]
@@ -221,6 +225,9 @@ def main() -> None:
         sys.exit(2 if isinstance(error, InputError | VideoError) else 1)
     except OSError as error:
         _tell_error(f"{error}. {_way_out(error)}")
+        sys.exit(2 if error.errno in NO_NAME else 1)
+    except Exception as error:
+        _tell_error(f"{type(error).__name__}: {error}. This is a fault of stitchedit. {_kept_traceback()}")
         sys.exit(1)
 
 
@@ -228,7 +235,19 @@ def _tell_error(text: str) -> None:
     Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
+def _kept_traceback() -> str:
+    """Write the traceback of the error in hand to a file, and say which."""
+    try:
+        with NamedTemporaryFile("w", prefix="stitchedit-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+    except OSError:
+        return "Please report it with the command that you ran."
+    return f"Please report it with {file.name} and the command that you ran."
+
+
 def _way_out(error: OSError) -> str:
+    if error.errno in NO_NAME:
+        return "No file can be called so. Give another name."
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return (
             "What is finished stays. Make room (`stitchedit store` shows what uses it, `stitchedit prune` frees it), "

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
+from flows.arguments import finite
 from flows.work_pools import PoolType, make_pools
 from stitchedit.errors import InputError
+from storage.errors import StorageError
 
 if TYPE_CHECKING:  # it takes seconds
     from prefect.client.orchestration import SyncPrefectClient
@@ -40,7 +43,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     runs: Annotated[int | None, typer.Option(min=1, help="At once in pool gpu; gpus + 1 unless given.")] = None,
     clips_at_once: Annotated[int | None, typer.Option(min=1, help="Of a catalog; as --runs unless given.")] = None,
     time_limit: Annotated[
-        float | None, typer.Option(min=1, help="s; a clip of a catalog that takes longer is stopped.")
+        float | None, typer.Option(min=1, callback=finite, help="s; a clip of a catalog that takes longer is stopped.")
     ] = None,
     notify: Annotated[
         str | None,
@@ -55,9 +58,11 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     image: Annotated[str | None, typer.Option(help="Of deploy/Dockerfile, for containers and jobs.")] = None,
 ) -> None:
     """Make work pools, limits, deployments and automations on the server of PREFECT_API_URL, or update them."""
+    about = check_catalog(catalog, store)
+    check(pool_type, image, gpus)
+    check_cron(cron)
     from prefect.client.orchestration import get_client  # noqa: PLC0415
 
-    check(pool_type, image, gpus)
     runs = runs or (gpus if pool_type == "kubernetes" else gpus + 1)  # one is decoded while another computes
     night = {"clips_at_once": clips_at_once or runs, "time_limit_s": time_limit}
     places = {
@@ -67,6 +72,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
         "STITCHEDIT_CRON": cron,
     }
     console = Console()
+    console.print(escape(about), soft_wrap=True)
     with get_client(sync_client=True) as client:
         for told in (
             *make_pools(client, {"cpu": 4, "gpu": runs}, pool_type, image),
@@ -96,6 +102,39 @@ def check(pool_type: PoolType, image: str | None, gpus: int) -> None:
         raise InputError("A pool of containers has one GPU. For more: --pool-type process and a worker for each.")
     if not (DEPLOY / "prefect.yaml").exists():
         raise InputError(f"There is no {DEPLOY / 'prefect.yaml'}. Deploy from a clone of the repository.")
+
+
+def check_catalog(catalog: Path, store: str) -> str:
+    """Refuse a catalog that no night could run, if it lies here: workers may have another disk.
+
+    Raises:
+        InputError: it is wrong somewhere, or the store is no place for one.
+    """
+    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - takes a second
+    from flows.request_checks import check_store_name  # noqa: PLC0415
+
+    check_store_name(store)
+    if not catalog.exists():
+        return f"{catalog}: not on this machine, so it is checked when a night begins"
+    try:
+        count = len(open_catalog(catalog).clips)
+    except StorageError as error:  # a bucket whose keys the workers have
+        return f"{catalog}: its clips cannot be listed from here ({error})"
+    return f"{catalog}: {count} clips"
+
+
+def check_cron(cron: str) -> None:
+    """Refuse what is no schedule, before anything of the server is changed.
+
+    Raises:
+        InputError: Prefect cannot read it.
+    """
+    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError as error:
+        raise InputError(f"--cron {cron!r} is no schedule. Give five fields, as '0 1 * * *' for 1:00 UTC.") from error
 
 
 def make_limits(client: "SyncPrefectClient", names: list[str]) -> list[str]:

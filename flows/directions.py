@@ -13,6 +13,7 @@ import typer
 from rich.progress import TaskID
 
 from configs.load import load_options
+from flows.arguments import finite
 from flows.edits import known_edits, measured_effects
 from flows.train_directions import Progress, make_directions
 from flows.training_log import bar
@@ -31,7 +32,9 @@ app = typer.Typer(help="Directions: fit your own, and see what all of them do.",
 COLUMNS = ("seed", "score")
 DRAWN = 256  # px of the pictures that people score
 LITTLE_LEFT = 0.3  # of a direction's length; when keeping others constant leaves less, little of it is its own
-Truncation = Annotated[float, typer.Option(help="0 = the mean face, 1 = all faces. The same for `fit`.")]
+Truncation = Annotated[
+    float, typer.Option(callback=finite, help="0 = the mean face, 1 = all faces. The same for `fit`.")
+]
 
 SAMPLES_EXAMPLES = """
 [bold]Example[/bold]
@@ -186,6 +189,8 @@ def sheet(
     truncation: Truncation = DirectionOptions.measured_truncation,
 ) -> None:
     """Draw every packaged direction from one end of its useful range to the other."""
+    if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
+        raise InputError(f"--seeds {seeds!r} are not whole numbers with commas between, such as 14,15.")
     generator = networks.generator("cpu")
     codes = [code_of_seed(generator, int(seed), truncation) for seed in seeds.split(",")]
     rows = []

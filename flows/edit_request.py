@@ -1,6 +1,5 @@
 """What a caller asks for. Checked when it is submitted, so that a mistake is told before anything runs."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,40 +9,41 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from configs.load import load_config
 from configs.schema import RunConfig
+from flows.request_checks import (
+    check_clip,
+    check_device,
+    check_device_name,
+    check_landmarks,
+    check_photo,
+    check_store,
+    known_directions,
+)
 from stitchedit.errors import InputError, UnknownNameError
-from stitchedit.options.align import AlignOptions
+from stitchedit.options.align import SIZES, AlignOptions
 from stitchedit.options.edit import EditOptions, describe
 from stitchedit.persons import PHOTO, check_choice
 from storage.artifact import Source
 from storage.remote_clips import SCHEME
-from storage.state_dict import load_tensors
 from storage.store import Store, open_store
 from storage.video import VideoInfo, probe
 from storage.video_check import check_encoding
+from storage.video_length import check_reaches
 from storage.video_output import check_output, output_suffix
-from tasks.pretrained import pretrained
 
 
 class Edit(BaseModel):
     """One direction and how far to go along it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    direction: str = Field(examples=["smile"])
+    direction: str = Field(pattern=r"^[\w-]+$", examples=["smile"])
     strength: float = Field(examples=[2.5])
-
-    @field_validator("strength")
-    @classmethod
-    def _is_finite(cls, strength: float) -> float:
-        if not math.isfinite(strength):
-            raise ValueError(f"strength must be a finite number, got {strength}")
-        return strength
 
 
 class FaceEdits(BaseModel):
     """One person of the clip and what becomes of the face."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     face: str = Field(default="largest", examples=["left", "1", "anna.jpg"])  # see `align.face`, or a photo's path
     edits: list[Edit] = []  # the request's own unless given
@@ -71,7 +71,7 @@ class Target:
 class EditRequest(BaseModel):
     """One clip, its edits and where the result goes."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     video: Path
     origin: str | None = None  # s3://bucket/key that `video` is a copy of; it is brought when it is not there or older
@@ -104,8 +104,11 @@ class EditRequest(BaseModel):
         """Preset, options and the request's own fields as one checked configuration, with the edits of all faces."""
         own = {"decode.start": self.start, "decode.end": self.end}
         fields = [f"{name}={value}" for name, value in own.items() if value is not None]
-        every = [edit for edits in (self.edits, *(face.edits for face in self.faces)) for edit in edits]
-        edits = [f"edit.strengths.{name}={strength!r}" for name, strength in strengths(every).items()]
+        largest: dict[str, float] = {}  # of anybody: two persons' smiles are no stronger than each of them
+        for face in self.faces or [FaceEdits()]:
+            for name, strength in strengths(face.edits or self.edits).items():
+                largest[name] = max(strength, largest.get(name, strength), key=abs)
+        edits = [f"edit.strengths.{name}={strength!r}" for name, strength in largest.items()]
         return load_config(self.preset, [*self.options, *fields, *edits])
 
     def targets(self) -> list[Target]:
@@ -162,16 +165,23 @@ def strengths(edits: Iterable[Edit]) -> dict[str, float]:
 
 
 def check_request(request: EditRequest) -> Path:
-    """Where the result of `request` will go, after everything that can be checked in a second was.
+    """Where the result of `request` will go, after everything was checked that can be known before decoding.
+
+    The one place for it: `edit`, `plan`, each clip of a catalog, and a run that was submitted come here first. What
+    needs no clip is checked first, then what needs a look at it.
 
     Raises:
-        InputError: an unknown preset, option, direction or face, a value out of range, or a file that is not what it
-            should be.
+        InputError: an unknown preset, option, direction, face or device, a value out of range, or a file that is not
+            what it should be.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
     check_words(request)
-    Source.of(request.video)
+    check_device(request.device)
+    check_landmarks(request.config().landmarks.backend)
+    check_store(request.store, request.scratch)
+    check_clip(request.video)
     info = probe(request.video)
+    check_reaches(request.video, info, request.config().decode.start or 0)
     output = request.output_path(info)
     check_output(request.video, output)
     check_encoding(request.video, info, output.suffix, request.config().encode)
@@ -179,24 +189,36 @@ def check_request(request: EditRequest) -> Path:
 
 
 def check_words(request: EditRequest) -> None:
-    """Check all of `request` that can be checked without the clip.
+    """Check all of `request` that can be checked without the clip, on any machine.
 
     Raises:
-        InputError: an unknown preset, option, direction or face, or a value out of range.
+        InputError: an unknown preset, option, direction or face, a value out of range, or a photo or file of
+            directions that is none.
     """
     config = request.config()
-    known = set(load_tensors(pretrained()["directions"].locate()))
-    if config.edit.directions:
-        from tasks.networks import own_directions  # noqa: PLC0415 - imports torch
-
-        known |= set(own_directions(Path(config.edit.directions)))
+    unused = next((option for option in request.options if option.startswith("edit.strengths")), None)
+    if unused is not None:
+        raise InputError(f"Option {unused!r} is of no use: edits are given by name, as --edit smile=+2.")
+    check_device_name(request.device)
+    if config.invert.work_size not in SIZES:
+        listed = ", ".join(map(str, SIZES))
+        raise InputError(f"invert.work_size must be one of {listed} px, got {config.invert.work_size}.")
+    known = known_directions(config.edit.directions)
     for name in config.edit.strengths:
         if name not in known:
             raise UnknownNameError("direction", name, known)
+    _check_faces(request, config)
+
+
+def _check_faces(request: EditRequest, config: RunConfig) -> None:
+    named = [face.face for face in request.faces]
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"--face {twice} is given {named.count(twice)} times. Name each person once, with all edits.")
+    if PHOTO in named or (not named and config.align.face == PHOTO):
+        raise InputError("Face 'photo' needs the photo: give its path, as in --face anna.jpg.")
     for face in request.faces:
         if face.photo is None:
             check_choice(face.face)
-        elif not face.photo.is_file():
-            raise InputError(f"There is no photo {face.photo} for --face. Give its path, or a number or place.")
-    if request.start is not None and request.end is not None and request.end <= request.start:
-        raise InputError(f"The range ends ({request.end:g} s) before it starts ({request.start:g} s).")
+        else:
+            check_photo(face.photo)

@@ -11,7 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import show_edit
 from flows.attempts import begin
-from flows.edit_request import EditRequest, check_request
+from flows.edit_request import EditRequest, check_request, check_words
 from flows.export import destination, export_result
 from flows.run_log import shown
 from storage.artifact import Source
@@ -80,6 +80,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
 def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
     begin()
+    check_words(request)  # before gigabytes are brought
     if request.origin:
         fetch(request.origin, request.video)
     output, source, store = check_request(request), Source.of(request.video), request.open_store()

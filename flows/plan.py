@@ -52,12 +52,24 @@ class Plan:
     stages: list[StagePlan]
 
     @property
-    def seconds(self) -> float:
-        return sum(stage.seconds or 0 for stage in self.stages)
+    def unknown(self) -> list[str]:
+        """Stages that would run and of whose cost nothing is recorded."""
+        return [stage.stage for stage in self.stages if stage.state != "cached" and stage.seconds is None]
 
     @property
-    def bytes(self) -> int:
-        return sum(stage.bytes or 0 for stage in self.stages)
+    def seconds(self) -> float | None:
+        """Of all stages that would run; None where nothing is recorded of any of them."""
+        return self._total([stage.seconds for stage in self.stages if stage.state != "cached"])
+
+    @property
+    def bytes(self) -> float | None:
+        """Likewise."""
+        return self._total([stage.bytes for stage in self.stages if stage.state != "cached"])
+
+    @staticmethod
+    def _total(costs: Sequence[float | None]) -> float | None:
+        known = [cost for cost in costs if cost is not None]
+        return None if costs and not known else sum(known)
 
     @property
     def seconds_saved(self) -> float:
@@ -286,5 +298,5 @@ def _bytes(manifest: Mapping[str, Any]) -> int:
 def as_json(plan: Plan) -> str:
     """What `--json` prints."""
     totals = {"seconds": plan.seconds, "bytes": plan.bytes, "seconds_saved": plan.seconds_saved}
-    facts = {"clip": plan.clip, "output": plan.output, **totals}
+    facts = {"clip": plan.clip, "output": plan.output, **totals, "unknown": plan.unknown}
     return json.dumps({**facts, "stages": [vars(stage) for stage in plan.stages]}, indent=1)

@@ -75,13 +75,13 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
 
         plan_catalog(clip, store, scratch, device, as_json)
         return
-    from flows.plan import as_json as to_json  # noqa: PLC0415 - takes seconds
-    from flows.plan import plan_edit  # noqa: PLC0415
-
     request = edit_request(
         edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
         store=store, scratch=scratch, device=device,
     )  # fmt: skip
+    from flows.plan import as_json as to_json  # noqa: PLC0415 - imports Prefect: after all was checked
+    from flows.plan import plan_edit  # noqa: PLC0415
+
     made = plan_edit(request, verify=verify)
     if as_json:
         print(to_json(made))
@@ -117,10 +117,17 @@ def _show(made: "Plan", console: Console) -> None:
         time = _duration(stage.seconds) if stage.state != "cached" else ""
         table.add_row(stage.stage, state, "\n".join(reasons), time, _size(stage.bytes))
     console.print(table)
-    unknown = [stage.stage for stage in made.stages if stage.state != "cached" and stage.seconds is None]
-    more = f", and {', '.join(unknown)}, of which nothing is recorded yet" if unknown else ""
-    console.print(f"to run: about {_duration(made.seconds) or '0 s'} and {_size(made.bytes)}{more}")
-    console.print(f"cached: saves about {_duration(made.seconds_saved) or '0 s'}")
+    console.print(f"to run: {_costs(made)}")
+    cached = any(stage.state == "cached" for stage in made.stages)
+    console.print(f"cached: saves about {_duration(made.seconds_saved)}" if cached else "cached: nothing")
+
+
+def _costs(made: "Plan") -> str:
+    """Time and size of what would run, as far as earlier results in the store tell."""
+    if made.seconds is None:
+        return f"time and size unknown: no result of {', '.join(made.unknown)} is in this store yet"
+    more = f", and {', '.join(made.unknown)}, of which nothing is recorded yet" if made.unknown else ""
+    return f"about {_duration(made.seconds)} and {_size(made.bytes)}{more}"
 
 
 def _progress(stage: "StagePlan") -> str:
@@ -165,7 +172,7 @@ def _add_leaves(branch: Tree, title: str, values: Mapping[str, Any]) -> None:
 
 def _duration(seconds: float | None) -> str:
     if seconds is None:
-        return "?"
+        return "unknown"
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60)} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"

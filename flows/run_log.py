@@ -10,7 +10,11 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from flows.artifacts import ProgressBars
+from stitchedit.errors import StitchEditError
 from storage.artifact import Artifact
+from storage.errors import StorageError
+
+TOLD = (StitchEditError, StorageError)  # errors whose message says it all
 
 
 class RunLog(logging.Handler):
@@ -49,6 +53,18 @@ class RunLog(logging.Handler):
             return self._faces[str(key)]
         made = [value.key for value in given.values() if isinstance(value, Artifact) and value.stage == "align"]
         return next((self._faces[key] for key in made if key in self._faces), None)
+
+
+def leave_out_traces() -> None:
+    """Have Prefect's log of a run tell errors of ours in a line, without a traceback."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_trace)  # the same one again is not added
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], TOLD):
+        record.exc_info = None
+    return True
 
 
 def written(value: object) -> str:

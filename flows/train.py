@@ -20,6 +20,7 @@ from torch import Tensor
 
 from configs.load import load_options
 from flows.directions import train_directions
+from flows.request_checks import check_device
 from flows.training_log import TrainingLog, bar
 from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
@@ -96,6 +97,7 @@ def encoder(
 
         stitchedit train encoder out/better.safetensors --from stitchedit/weights/encoder.safetensors
     """
+    check_device(device)
     keep_freed_memory()
     plan = load_options("encoder", EncoderTraining, options or [])
     samples = drawn_samples(work / "encoder-samples", plan.samples, plan.drawn_size, plan.processes, device)
@@ -132,6 +134,7 @@ def heads(
 
         stitchedit train heads out/longer.safetensors heads.steps=2000 --from out/heads.safetensors
     """
+    check_device(device)
     keep_freed_memory()
     plan = load_options("heads", HeadTraining, options or [])
     samples = drawn_samples(work / "head-samples", plan.samples, HALF, plan.processes, device)
@@ -169,6 +172,7 @@ def occlusion(
 
         stitchedit train occlusion out/better.safetensors --from stitchedit/weights/occlusion.safetensors
     """
+    check_device(device)
     keep_freed_memory()
     plan = load_options("occlusion", OcclusionPlan, options or [])
     samples = drawn_samples(work / "occlusion-samples", plan.samples, plan.drawn_size, plan.processes, device)

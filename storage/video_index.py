@@ -25,6 +25,10 @@ class DecodeOptions:
     end: float | None = None  # s from the first frame; None = to the end
 
     def __post_init__(self) -> None:
+        if self.start is not None and self.start < 0:
+            raise ValueError(f"decode.start must be 0 s or more, got {self.start:g} s")
+        if self.end is not None and self.end <= 0:
+            raise ValueError(f"decode.end must be > 0 s, got {self.end:g} s")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError(f"decode.end ({self.end:g} s) must lie after decode.start ({self.start:g} s)")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stitchedit.errors import InputError
 from stitchedit.landmarks import FaceFinder, LandmarkNetworks
 from stitchedit.memory import keep_freed_memory
 from stitchedit.nets.encoder import Encoder, load_encoder
@@ -16,8 +15,8 @@ from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net
 from stitchedit.options.landmarks import LandmarkOptions
-from storage.errors import DamagedError
 from storage.state_dict import load_tensors
+from tasks.own_directions import read_own_directions
 from tasks.pretrained import pretrained
 
 GENERATOR = (
@@ -109,17 +108,4 @@ def own_directions(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         InputError: it is no such file, or gives a packaged direction's name to another one.
     """
-    packaged = directions()
-    shape = next(iter(packaged.values())).shape
-    try:
-        tensors = load_tensors(path)
-    except (DamagedError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a file of directions (edit.directions).") from error
-    for name, values in tensors.items():
-        if values.shape != shape:
-            raise InputError(
-                f"{path}: {name!r} is {values.shape}, and a direction is {tuple(shape)}, layer by channel."
-            )
-        if name in packaged:
-            raise InputError(f"{path}: {name!r} is the name of a packaged direction. Fit yours under another name.")
-    return {name: torch.from_numpy(values) for name, values in tensors.items()}
+    return {name: torch.from_numpy(values) for name, values in read_own_directions(path).items()}

@@ -17,6 +17,7 @@ from flows.signals import stop_on_signal
 if TYPE_CHECKING:  # they take seconds
     from flows.catalog.outcomes import Outcome
     from flows.catalog.reading import OpenCatalog
+    from flows.catalog.request import CatalogRequest
     from storage.store import Store
 
 RUN_EXAMPLES = """
@@ -62,21 +63,17 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
 ) -> None:
     """Edit every clip of a catalog that is new or changed. One that fails stops no other; exit code 1 says so."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - takes seconds
-    from storage.store import open_store  # noqa: PLC0415
+    from flows.catalog.request import check_catalog_request  # noqa: PLC0415 - takes a second
 
-    kept = open_store(store, scratch)
-    opened, console = open_catalog(catalog, scratch, kept), Console(stderr=as_json)
-    from flows.catalog.children import cancel_this_run  # noqa: PLC0415
+    fields = {"clips_at_once": clips_at_once, "time_limit_s": time_limit, "deployment": deployment, "tags": tags or []}
+    request = _request(catalog, store, scratch, device, **fields)
+    check_catalog_request(request)
+    opened, kept, console = _open(request), request.open_store(), Console(stderr=as_json)
+    from flows.catalog.children import cancel_this_run  # noqa: PLC0415 - imports Prefect: after all was checked
     from flows.catalog.edit_catalog import edit_catalog  # noqa: PLC0415
     from flows.catalog.jobs import wanted_clips  # noqa: PLC0415
-    from flows.catalog.request import CatalogRequest  # noqa: PLC0415
     from flows.display import RunDisplay  # noqa: PLC0415
 
-    request = CatalogRequest(
-        catalog=opened.path, store=store, scratch=scratch, device=device, clips_at_once=clips_at_once,
-        time_limit_s=time_limit, deployment=deployment, tags=tags or [],
-    )  # fmt: skip
     with RunDisplay(console):
         stop_on_signal(console, cancel_this_run)
         state = edit_catalog(request, return_state=True)
@@ -132,19 +129,24 @@ def schema() -> None:
 
 def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, as_json: bool) -> None:
     """What `run` would do with every clip, and what that would cost."""
-    from flows.catalog.jobs import Job, prepared  # noqa: PLC0415
+    from flows.catalog.request import check_catalog_request  # noqa: PLC0415 - takes a second
+
+    request = _request(catalog, store, scratch, device)
+    check_catalog_request(request)
+    opened = _open(request)
+    from flows.catalog.jobs import Job, prepared  # noqa: PLC0415 - imports Prefect: after all was checked
     from flows.display import STAGES  # noqa: PLC0415
 
-    opened, request = _opened(catalog, store, scratch, device)
     kept, rows = request.open_store(), []
     for clip in opened.clips:
         job = prepared(clip, opened, request, kept)
-        row: dict[str, Any] = {"clip": str(clip.source), "stages": [], "seconds": 0.0, "saved": 0.0}
+        row: dict[str, Any] = {"clip": str(clip.source), "stages": [], "seconds": 0.0, "saved": 0.0, "unknown": []}
         if isinstance(job, Job):
             assert job.plan is not None
             to_run = [stage.stage for stage in job.plan.stages if stage.state != "cached"]
             state = "changed" if job.before else "new"
-            row |= {"stages": to_run, "seconds": job.plan.seconds, "saved": job.plan.seconds_saved}
+            costs = {"seconds": job.plan.seconds, "saved": job.plan.seconds_saved, "unknown": job.plan.unknown}
+            row |= {"stages": to_run, **costs}
         else:
             state = f"cannot be edited: {job.error}" if job.error else "unchanged"
         rows.append(row | {"state": state})
@@ -154,18 +156,33 @@ def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, a
     table = Table("clip", "state", "stages to run", "about", "saved", title=opened.name)
     for row in rows:
         state = f"[{COLORS.get(row['state'], 'red')}]{escape(row['state'])}[/]"
-        costs = (f"{row['seconds']:.0f} s", f"{row['saved']:.0f} s")
+        more = " and more" if row["unknown"] else ""
+        seconds = "unknown" if row["seconds"] is None else f"{row['seconds']:.0f} s{more}"
         stages = "all" if len(set(row["stages"])) == len(STAGES) else ", ".join(row["stages"])
-        table.add_row(escape(Path(row["clip"]).name), state, stages, *costs)
+        table.add_row(escape(Path(row["clip"]).name), state, stages, seconds, f"{row['saved']:.0f} s")
     Console().print(table)
 
 
-def _opened(catalog: Path, store: str, scratch: Path | None, device: str) -> tuple["OpenCatalog", Any]:
-    from flows.catalog.reading import open_catalog  # noqa: PLC0415
-    from flows.catalog.request import CatalogRequest  # noqa: PLC0415
+def _opened(catalog: Path, store: str, scratch: Path | None, device: str) -> tuple["OpenCatalog", "CatalogRequest"]:
+    from flows.request_checks import check_device_name  # noqa: PLC0415
 
-    request = CatalogRequest(catalog=catalog.absolute(), store=store, scratch=scratch, device=device)
-    return open_catalog(catalog, scratch, request.open_store()), request
+    check_device_name(device)
+    request = _request(catalog, store, scratch, device)
+    return _open(request), request
+
+
+def _request(catalog: Path, store: str, scratch: Path | None, device: str, **fields: Any) -> "CatalogRequest":
+    from flows.catalog.request import CatalogRequest  # noqa: PLC0415 - takes a second
+    from flows.request_checks import validated  # noqa: PLC0415
+
+    path = os.path.normpath(catalog.absolute())
+    return validated(CatalogRequest, catalog=path, store=store, scratch=scratch, device=device, **fields)
+
+
+def _open(request: "CatalogRequest") -> "OpenCatalog":
+    from flows.catalog.reading import open_catalog  # noqa: PLC0415 - takes a second
+
+    return open_catalog(request.catalog, request.scratch, request.open_store())
 
 
 def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outcome"]:

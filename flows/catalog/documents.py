@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from configs.plain_yaml import PlainLoader
 from stitchedit.errors import InputError
 from stitchedit.options.edit import parse_edit
 
@@ -47,25 +47,13 @@ def read_document(path: Path) -> Document:
     """
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path.name} is not a catalog: its name ends in none of {', '.join(READERS)}.")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path} is not a file. Give the path of a catalog: a text file in UTF-8.")
     try:
         text = path.read_text(encoding="utf-8-sig")  # Excel begins a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give the path of a text file in UTF-8.") from error
     return READERS[path.suffix.lower()](path, text)
-
-
-class PlainLoader(yaml.SafeLoader):
-    """YAML without dates, which are text until they are checked, and without `on` and `no` for true and false."""
-
-
-PlainLoader.yaml_implicit_resolvers = {
-    first: [
-        (tag, re.compile("true|false", re.IGNORECASE) if tag == "tag:yaml.org,2002:bool" else pattern)
-        for tag, pattern in found
-        if tag != "tag:yaml.org,2002:timestamp"
-    ]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _read_yaml(path: Path, text: str) -> Document:

@@ -31,7 +31,7 @@ from flows.catalog.jobs import Job, first_line, in_order, nothing_yet, prepared,
 from flows.catalog.made import made_by
 from flows.catalog.outcomes import CRASHED, LOST, Outcome, outcome_id, read_outcome, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
-from flows.catalog.request import CatalogRequest
+from flows.catalog.request import CatalogRequest, check_catalog_request
 from flows.catalog.summary import counts_of, summary_markdown, summary_table, write_summary
 from storage.store import Store
 from tasks.progress import Progress, tell
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 def edit_catalog(request: CatalogRequest) -> State[Any]:
     """Edit the clips of a catalog that are new or changed. What is in the store is not computed again."""
     begin()
+    check_catalog_request(request)
     store = request.open_store()
     opened = open_catalog(request.catalog, request.scratch, store)
     night = Night(opened, request, store)

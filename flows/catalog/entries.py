@@ -17,7 +17,7 @@ Strengths = Annotated[dict[str, float], Field(examples=[{"smile": 2, "age": -3}]
 class Consent(BaseModel):
     """Who agreed to be edited, when, and where that is written down."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     by: Words = Field(examples=["Anna Example"])
     on: date
@@ -34,7 +34,7 @@ class Consent(BaseModel):
 class Recipe(BaseModel):
     """What is done with a clip."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     edits: Strengths = {}
     faces: dict[str, Strengths] = Field(default={}, examples=[{"left": {"smile": 2}, "anna.jpg": {}}])
@@ -67,7 +67,7 @@ class Entry(Recipe):
 class Catalog(BaseModel):
     """Clips and what is done with each. `defaults` holds for every clip that does not say otherwise."""
 
-    model_config = ConfigDict(extra="forbid", title="stitchedit catalog")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, title="stitchedit catalog")
 
     catalog: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Its name.", examples=["nightly"])
     consent_required: bool = Field(

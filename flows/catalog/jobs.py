@@ -13,7 +13,7 @@ from flows.catalog.clips import CatalogClip
 from flows.catalog.outcomes import LOST, MADE, REJECTED, Outcome, hold_folder, outcome_id, read_outcome, recipe_of
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
-from flows.edit_request import EditRequest, check_request
+from flows.edit_request import EditRequest
 from flows.edit_video import edit_stages
 from flows.plan import Plan, plan_edit
 from stitchedit.errors import StitchEditError
@@ -63,13 +63,13 @@ def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
             job, unreadable = _job(clip, opened, request, store)
         if unreadable:
             return replace(nothing_yet(job), error=unreadable)
-        checked = _placeable(job.request)
-        check_request(checked)
-        plan = plan_edit(checked)
+        here = {"device": "auto"} if request.deployment else {}  # its workers have the device
+        plan = plan_edit(_placeable(job.request).model_copy(update=here))
     except ERRORS as error:
         return replace(nothing_yet(job), error=first_line(str(error)))
-    known = all(stage.seconds is not None for stage in plan.stages if stage.state != "cached")
-    cost = plan.seconds if known else max(plan.seconds, float(clip.source.stat().st_size))
+    cost = plan.seconds or 0.0
+    if plan.unknown:
+        cost = max(cost, float(clip.source.stat().st_size))
     return replace(job, cost=cost, plan=plan)
 
 

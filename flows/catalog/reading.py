@@ -17,9 +17,13 @@ from flows.catalog.documents import CatalogError, Place, read_document
 from flows.catalog.entries import Catalog, Entry, Recipe, request_of
 from flows.catalog.outcomes import recorded_files
 from flows.edit_request import EditRequest, check_words
+from flows.request_checks import told_problem
 from stitchedit.errors import StitchEditError
+from storage.errors import StorageError
 from storage.remote_clips import SCHEME
 from storage.store import Store
+from storage.video import probe
+from storage.video_length import check_reaches
 from storage.video_output import FORMATS
 
 
@@ -60,7 +64,8 @@ def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = 
         catalog = Catalog.model_validate(_with_defaults(document.words))
     except ValidationError as error:
         problems = [
-            (document.line(problem["loc"]), f"{_name(problem['loc'])}: {problem['msg']}") for problem in error.errors()
+            (document.line(problem["loc"]), f"{_name(problem['loc'])}: {told_problem(problem)}")
+            for problem in error.errors()
         ]
         raise CatalogError(path, [*document.problems, *problems]) from error
     problems, clips = [*document.problems], []
@@ -116,11 +121,26 @@ def _wrong_words(entry: Entry, request: EditRequest) -> Iterator[str]:
         check_words(request)
     except (StitchEditError, ValueError) as error:
         yield f"{entry.source}: {_first(error)}"
+    yield from _too_short(entry, request)
     assert request.output is not None
     if entry.output.startswith(SCHEME):
         yield f"{entry.source}: output {entry.output!r} is no file. Give a folder, and copy results from there."
     elif request.output.suffix.lower() not in FORMATS:
         yield f"{entry.source}: output {entry.output!r} has to end in {{suffix}} or one of {', '.join(FORMATS)}."
+
+
+def _too_short(entry: Entry, request: EditRequest) -> Iterator[str]:
+    """A named file that ends before the range begins. One that cannot be read is reported when it is its turn."""
+    if not entry.start or not request.video.is_file():
+        return
+    try:
+        info = probe(request.video)
+    except (StorageError, OSError):
+        return
+    try:
+        check_reaches(request.video, info, entry.start)
+    except StorageError as error:
+        yield f"{entry.source}: {error}"
 
 
 def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
@@ -155,5 +175,5 @@ def _name(place: Place) -> str:
 
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors())
+        return "; ".join(told_problem(problem) for problem in error.errors())
     return str(error)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from flows.request_checks import check_device, check_device_name, check_store
 from storage.store import Store, open_store
 
 
@@ -16,7 +17,7 @@ def _absolute(store: object) -> str:
 class CatalogRequest(BaseModel):
     """What a caller asks for."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 
     catalog: Path = Field(examples=["/clips/nightly.yaml"])  # absolute, if a worker is to find it
     store: Annotated[str, BeforeValidator(_absolute)] = ".stitchedit"  # a folder, or s3://bucket/prefix
@@ -26,8 +27,23 @@ class CatalogRequest(BaseModel):
     slots: int = Field(default=1, ge=1)  # stages on the device at once, of all runs on this machine
     time_limit_s: float | None = Field(default=None, gt=0)  # for a clip; one that takes longer is stopped
     attempts: int = Field(default=2, ge=1)  # of a clip whose run crashed; a clip that fails is not tried again
-    deployment: str | None = Field(default=None, examples=["edit-video/on-demand"])  # its workers; else processes here
+    deployment: str | None = Field(
+        default=None, pattern=r"^[^/]+/[^/]+$", examples=["edit-video/on-demand"]
+    )  # its workers; else processes here
     tags: list[str] = []  # clips that have one of these; all unless given
 
     def open_store(self) -> Store:
         return open_store(self.store, self.scratch)
+
+
+def check_catalog_request(request: CatalogRequest) -> None:
+    """Check what holds for every clip, before a catalog is read. What its entries say, `open_catalog` checks.
+
+    Raises:
+        InputError: a device that the runs' machine does not have, or a store that cannot be.
+    """
+    if request.deployment:  # its workers have the device
+        check_device_name(request.device)
+    else:
+        check_device(request.device)
+    check_store(request.store, request.scratch)

@@ -5,6 +5,9 @@ from typing import ClassVar
 
 from stitchedit.persons import check_choice
 
+SIZES = (128, 256, 512, 1024)  # px; what the packaged generator makes
+LONGEST_SIGMA = 60.0  # s; a Gaussian of hours is a mistake, and its kernel would fill the memory
+
 
 @dataclass(frozen=True)
 class AlignOptions:
@@ -20,8 +23,14 @@ class AlignOptions:
 
     def __post_init__(self) -> None:
         check_choice(self.face)
-        if self.center_sigma < 0 or self.axes_sigma < 0:
-            raise ValueError(f"align sigmas must be >= 0 s, got {self.center_sigma} and {self.axes_sigma}")
+        for name in ("center_sigma", "axes_sigma"):
+            if not 0 <= getattr(self, name) <= LONGEST_SIGMA:
+                raise ValueError(f"align.{name} must be in [0, {LONGEST_SIGMA:g}] s, got {getattr(self, name):g}")
+        if self.size not in (0, *SIZES):
+            listed = ", ".join(map(str, SIZES))
+            raise ValueError(f"align.size must be 0 (by the face's size in the frame), {listed} px, got {self.size}")
+        if not 1 <= self.smallest_size <= SIZES[-1]:
+            raise ValueError(f"align.smallest_size must be in [1, {SIZES[-1]}] px, got {self.smallest_size}")
         if self.side <= 0:
             raise ValueError(f"align.side must be > 0, got {self.side}")
         if self.max_shrink <= 0:

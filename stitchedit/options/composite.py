@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+SIDE = 512  # px, of the masks
+LONGEST_SIGMA = 60.0  # s; see stitchedit/options/align.py
+
 
 @dataclass(frozen=True)
 class Seam:
@@ -31,11 +34,11 @@ class CompositeOptions:
         if self.detail < 0:
             raise ValueError(f"composite.detail must be >= 0 levels, got {self.detail}")
         for name in ("smooth_s", "steady_s"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"composite.{name} must be >= 0 s, got {getattr(self, name):g}")
+            if not 0 <= getattr(self, name) <= LONGEST_SIGMA:
+                raise ValueError(f"composite.{name} must be in [0, {LONGEST_SIGMA:g}] s, got {getattr(self, name):g}")
         for name in ("feather", "inset", "edge", "edge_fade"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"composite.{name} must be >= 0 px, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= SIDE:
+                raise ValueError(f"composite.{name} must be in [0, {SIDE}] px, got {getattr(self, name)}")
 
     @property
     def seam(self) -> Seam:

@@ -8,6 +8,8 @@ from typing import ClassVar, Self
 
 from stitchedit.errors import InputError
 
+ROWS = 16  # of a W+ code
+
 
 @dataclass(frozen=True)
 class EditOptions:
@@ -22,6 +24,8 @@ class EditOptions:
     directions: str | None = None  # file of your own directions, made by `stitchedit directions fit`
 
     def __post_init__(self) -> None:
+        if not self.max_strength > 0:
+            raise InputError(f"edit.max_strength must be > 0, got {self.max_strength:g}.")
         for name, strength in self.strengths.items():
             if not abs(strength) <= self.max_strength:  # also NaN
                 raise InputError(
@@ -36,6 +40,19 @@ class EditOptions:
                 if name not in self.strengths:
                     raise InputError(f"edit.{option}.{name} is of no use: there is no edit {name!r}.")
                 parse(text)
+        for name in {*self.ramps, *self.shots}:
+            self._check_peak(name)
+
+    def _check_peak(self, name: str) -> None:
+        """Refuse shares that take a strength beyond what is allowed."""
+        ramp = max(abs(share) for _, share in parse_ramp(self.ramps[name])) if name in self.ramps else 1.0
+        shots = parse_shots(self.shots[name]).values() if name in self.shots else ()
+        peak = abs(self.strengths[name]) * ramp * max([1.0, *map(abs, shots)])
+        if peak > self.max_strength:
+            raise InputError(
+                f"The shares of {name!r} (edit.ramps, edit.shots) take its strength to {peak:g}; it must lie within "
+                f"±{self.max_strength:g} (edit.max_strength). Give shares up to 1, or a lower strength."
+            )
 
     @property
     def colors_lips(self) -> bool:
@@ -92,6 +109,8 @@ def parse_layers(text: str) -> range:
     match = re.fullmatch(r"(\d+)-(\d+)", text.strip())
     if match is None or int(match[1]) > int(match[2]):
         raise InputError(f"Layers {text!r} are not FIRST-LAST, such as 4-9.")
+    if int(match[2]) >= ROWS:
+        raise InputError(f"Layers {text.strip()} do not exist: a code has rows 0 to {ROWS - 1}.")
     return range(int(match[1]), int(match[2]) + 1)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 STARTS = ("encoder", "mean")
+LARGEST_SEED = 2**63 - 1  # that PyTorch takes
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ class InvertOptions:
     def __post_init__(self) -> None:
         if self.start not in STARTS:
             raise ValueError(f"invert.start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if self.work_size < 1:
+            raise ValueError(f"invert.work_size must be a size that the generator makes, got {self.work_size} px")
+        if not self.learning_rate > 0:
+            raise ValueError(f"invert.learning_rate must be > 0, got {self.learning_rate:g}")
+        for name in ("refine_steps", "color_steps", "refine_passes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"invert.{name} must be >= 0, got {getattr(self, name)}")
+        for name in ("mse_weight", "lpips_weight", "layer_weight", "frame_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"invert.{name} must be >= 0, got {getattr(self, name):g}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"invert.seed must be in [0, {LARGEST_SEED}], got {self.seed}")
         for name in ("batch", "segment", "keyframes", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"invert.{name} must be >= 1, got {getattr(self, name)}")

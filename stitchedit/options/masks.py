@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+SIDE = 512  # px, of the masks
+
 
 @dataclass(frozen=True)
 class MaskOptions:
@@ -13,5 +15,6 @@ class MaskOptions:
     whole_border: bool = False  # match everything around the face, not only `outer` px of it
 
     def __post_init__(self) -> None:
-        if self.inner < 0 or self.outer < 0:
-            raise ValueError(f"masks.inner and masks.outer must be >= 0, got {self.inner} and {self.outer}")
+        for name in ("inner", "outer"):
+            if not 0 <= getattr(self, name) <= SIDE:
+                raise ValueError(f"masks.{name} must be in [0, {SIDE}] px, got {getattr(self, name)}")

@@ -21,8 +21,6 @@ class OcclusionOptions:
                 f"occlude.likely and occlude.certain must be between 0 and 1 and in this order, "
                 f"got {self.likely:g} and {self.certain:g}"
             )
-        if min(self.smallest, self.grow, self.smooth_s) < 0:
-            raise ValueError(
-                "occlude.smallest, occlude.grow and occlude.smooth_s must be >= 0, "
-                f"got {self.smallest:g}, {self.grow:g} and {self.smooth_s:g}"
-            )
+        for name, most, unit in (("smallest", 1, "of the crop"), ("grow", 64, "px of 64"), ("smooth_s", 60, "s")):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"occlude.{name} must be in [0, {most}] {unit}, got {getattr(self, name):g}")

@@ -32,6 +32,8 @@ class MeasureOptions:
                     f"measure.{name}_review and measure.{name}_fail must be 0 or more and in this order, "
                     f"got {review:g} and {fail:g}"
                 )
+        if not self.strength_review >= 0:
+            raise ValueError(f"measure.strength_review must be 0 or more, got {self.strength_review:g}")
         for name in ("scored_faces", "worst"):
             if getattr(self, name) < 1:
                 raise ValueError(f"measure.{name} must be at least 1, got {getattr(self, name)}")

@@ -31,8 +31,11 @@ class StitchOptions:
                 "stitch.settle_steps must be >= 0 and stitch.settle_faces >= 1, "
                 f"got {self.settle_steps} and {self.settle_faces}"
             )
+        for name in ("content_weight", "stop_below"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"stitch.{name} must be >= 0, got {getattr(self, name):g}")
         for name in ("learning_rate", "follow_rate"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"stitch.{name} must be > 0, got {getattr(self, name)}")
 
     @property

@@ -16,7 +16,7 @@ class TrackOptions:
 
     def __post_init__(self) -> None:
         for name in ("max_gap_s", "min_length_s"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"tracks.{name} must not be negative, got {getattr(self, name):g} s")
         for name in ("min_iou", "same_person"):
             if not 0 < getattr(self, name) <= 1:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from stitchedit.options.invert import LARGEST_SEED
+
 
 @dataclass(frozen=True)
 class TuneOptions:
@@ -27,5 +29,11 @@ class TuneOptions:
         for name in ("passes", "keyframes", "batch", "checkpoint_every", "locality_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"tune.{name} must be >= 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"tune.learning_rate must be > 0, got {self.learning_rate}")
+        for name in ("learning_rate", "locality_distance"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"tune.{name} must be > 0, got {getattr(self, name):g}")
+        for name in ("warm_up", "patience", "mse_weight", "lpips_weight", "locality_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"tune.{name} must be >= 0, got {getattr(self, name):g}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"tune.seed must be in [0, {LARGEST_SEED}], got {self.seed}")

@@ -172,7 +172,7 @@ def test_an_output_folder_that_may_not_be_written_to(clip):
         video, locked = Path(folder) / "clip.mp4", Path(folder) / "locked"
         shutil.copyfile(clip, video)
         locked.mkdir()
-        for path, mode in ((locked, 0o555), (Path(folder), 0o755), (video, 0o644)):
+        for path, mode in ((locked, 0o555), (Path(folder), 0o777), (video, 0o644)):
             path.chmod(mode)
         words = ["edit", video, "--edit", "smile=2", "--store", Path(folder) / "store", "-o", locked / "out.mp4"]
         command = [sys.executable, "-c", NOT_ROOT, *map(str, words)]

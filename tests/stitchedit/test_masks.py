@@ -115,7 +115,7 @@ def test_without_feather_and_edge_alpha_is_the_full_mask(labels: np.ndarray) -> 
 
 
 def test_options_name_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"masks\.inner and masks\.outer must be >= 0, got 0 and -1"):
+    with pytest.raises(ValueError, match=r"masks\.outer must be in \[0, 512\] px, got -1"):
         MaskOptions(outer=-1)
 
 

@@ -1,0 +1,46 @@
+"""YAML for options, presets and catalogs: a value is read as it looks."""
+
+import re
+from typing import Any
+
+import yaml
+
+SCALARS = {  # how a value of each type is written, and its first characters
+    "bool": (r"(?i:true|false)", "tTfF"),
+    "null": (r"~|(?i:null)|", "~nN\0"),
+    "int": (r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
+        r"|[0-9][0-9_]*[eE][-+]?[0-9]+|\.(?i:inf))|\.(?i:nan)",
+        "-+.0123456789",
+    ),
+    "merge": (r"<<", "<"),
+}
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML 1.1 without its surprises.
+
+    PyYAML reads `1:30` as 90 (base 60), `010` as 8, `2026-10-01` as a date, and `on` and `no` as true and false. Here
+    all of them are text, for whoever takes the value to judge.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own form
+
+
+for _type, (_pattern, _first) in SCALARS.items():
+    PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_type}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
+
+
+def read_yaml(text: str) -> Any:
+    """The value that `text` says.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, has aliases (a few of them can stand for gigabytes), or is nested too deeply.
+    """
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, PlainLoader)):
+            raise yaml.YAMLError("it has aliases, as *NAME, which are not taken here")
+        return yaml.load(text, PlainLoader)
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
