@@ -81,7 +81,7 @@ def _coding(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
     if before.sample_aspect != after.sample_aspect and {before.sample_aspect, after.sample_aspect} != {None, (1, 1)}:
         yield f"The sample aspect ratio {before.sample_aspect} became {after.sample_aspect}."
     if before.display_matrix != after.display_matrix:
-        yield f"The display matrix {before.display_matrix or 'none'} was not kept: it is {after.display_matrix or 'none'}."
+        yield f"The display matrix {before.display_matrix} was not kept: the result has {after.display_matrix}."
     for name, words in COLORS.items():
         told, kept = getattr(before, name), getattr(after, name)
         if name == "color_matrix" and is_rgb(av.VideoFormat(before.pixel_format, 64, 64)):
