@@ -248,7 +248,7 @@ def _chapters(source: Inventory, result: Inventory) -> Iterator[str]:
 def _tags(whose: str, before: Mapping[str, str], after: Mapping[str, str], suffix: str) -> Iterator[str]:
     lost = [key for key, value in before.items() if not _same(value, after.get(key, ""))]
     if lost:
-        yield f"{whose} tags {_listed(sorted(lost))} were left out: {suffix} cannot hold them."
+        yield f"{whose} tags {_listed(sorted(lost))} were not kept as they are: {suffix} cannot hold them."
 
 
 def _same(before: str, after: str) -> bool:
