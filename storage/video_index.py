@@ -82,6 +82,7 @@ def index_frames(
     rows: list[tuple[int, int, bool]] = []
     skipped = 0
     for frame, context in _watched_frames(path, info, health):
+        shapes.begin(context)
         pts, duration = clock.time_of(frame)
         seconds = float((pts - clock.first) * info.tick)
         health.saw_frame(float((pts + duration) * info.tick))

@@ -38,6 +38,10 @@ class ShapeWatch:
     _first: str = ""  # frame that is scaled
     _shape: float | None = None  # width by height, as shown, at first
 
+    def begin(self, context: VideoCodecContext) -> None:
+        """Remember the shape of the file's first frame, by which it was described; later calls do nothing."""
+        self._shape = self._shape or _shape_of(context)
+
     def saw(self, frame: av.VideoFrame, context: VideoCodecContext, number: int, seconds: float) -> None:
         """Take one more frame that was asked for.
 
@@ -47,8 +51,9 @@ class ShapeWatch:
         Raises:
             UnreadableVideoError: it is to be shown in another shape than the first.
         """
+        self.begin(context)
+        assert self._shape is not None
         shape = _shape_of(context)
-        self._shape = self._shape or shape
         if abs(shape / self._shape - 1) > SAME_SHAPE:
             raise UnreadableVideoError(
                 f"{self.name}: the image is {self._shape:.3f} times as wide as high at first, {shape:.3f} times from "
@@ -70,4 +75,4 @@ class ShapeWatch:
 
 def _shape_of(context: VideoCodecContext) -> float:
     aspect = context.sample_aspect_ratio
-    return context.width / context.height * (float(aspect) if aspect and aspect > 0 else 1.0)
+    return max(1, context.width) / max(1, context.height) * (float(aspect) if aspect and aspect > 0 else 1.0)

@@ -36,9 +36,9 @@ def recording(path: Path, *parts: tuple[tuple[int, int], Fraction]) -> Path:
     return path
 
 
-def opened(path: Path, end_s: float | None = None) -> Clip:
+def opened(path: Path, start_s: float | None = None, end_s: float | None = None) -> Clip:
     info = probe(path)
-    return Clip(path, info, index_frames(path, info, end_s=end_s))
+    return Clip(path, info, index_frames(path, info, start_s, end_s))
 
 
 @pytest.mark.parametrize("second", [(160, 90), (640, 360)])
@@ -89,4 +89,6 @@ def test_another_shape_is_refused_with_the_time_and_a_way_out(
 
     end_s = float(str(refused.value).partition("--end ")[2].partition(")")[0])
     assert 0 < end_s <= FRAMES / 25
-    assert len(opened(path, end_s).index) == round(25 * end_s)
+    assert len(opened(path, end_s=end_s).index) == round(25 * end_s)
+    with pytest.raises(UnreadableVideoError, match=r"about frame 0 \(0\.480 s\)"):  # what follows is no better
+        opened(path, start_s=0.48)
