@@ -158,7 +158,7 @@ CATALOG_COMMANDS = {  # words after the catalog, and what is told of them
     ("deploy", "--catalog", "good.yaml", "--store", "http://x"): ("--store http://x", "s3://bucket/prefix"),
     ("deploy", "--catalog", "good.yaml", "--store", "x", "--time-limit", "nan"): (
         "--time-limit",
-        "nan is not in the range",
+        "greater than or equal to 1",
     ),
 }
 
