@@ -111,7 +111,7 @@ def test_times_and_shares_are_not_read_in_base_60(tmp_path: Path) -> None:
         ("edit.max_strength=0", r"edit\.max_strength must be > 0, got 0"),
         ("decode.start=-0.1", r"decode\.start must be 0 s or more, got -0\.1 s"),
         ("decode.end=0", r"decode\.end must be > 0 s, got 0 s"),
-        ("encode.codec=nope", r"encode\.codec 'nope' is not built in"),
+        ("encode.codec=nope", r"encode\.codec 'nope' is no video encoder"),
     ],
 )
 def test_a_mistake_is_told_with_the_way_out(override: str, message: str) -> None:
