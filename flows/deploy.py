@@ -11,7 +11,6 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from flows.arguments import finite
 from flows.work_pools import PoolType, make_pools
 from stitchedit.errors import InputError
 from storage.errors import StorageError
@@ -43,7 +42,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     runs: Annotated[int | None, typer.Option(min=1, help="At once in pool gpu; gpus + 1 unless given.")] = None,
     clips_at_once: Annotated[int | None, typer.Option(min=1, help="Of a catalog; as --runs unless given.")] = None,
     time_limit: Annotated[
-        float | None, typer.Option(min=1, callback=finite, help="s; a clip of a catalog that takes longer is stopped.")
+        float | None, typer.Option(min=1, help="s; a clip of a catalog that takes longer is stopped.")
     ] = None,
     notify: Annotated[
         str | None,

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -45,6 +46,44 @@ def test_strengths_are_given_by_name() -> None:
     }
 
 
+NUMBERS = [
+    f"{stage}.{option}"
+    for stage, options in get_type_hints(RunConfig).items()
+    for option, kind in get_type_hints(options).items()
+    if kind in {int, float, float | None}
+]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", ".nan", ".inf", "-.inf", "1e999"])
+@pytest.mark.parametrize("option", [*NUMBERS, "edit.strengths.smile"])
+def test_no_option_takes_what_is_not_finite(option: str, value: str) -> None:
+    with pytest.raises(InputError, match=rf"(?i){option.replace('.', '[.]')}.*(nan|inf|'1e999')"):
+        load_config("default", [f"{option}={value}"])
+
+
+def test_every_number_is_among_those() -> None:
+    assert {"align.side", "decode.end", "encode.crf", "tracks.min_iou", "measure.worst", "shots.cut"} <= set(NUMBERS)
+    assert len(NUMBERS) > 70
+
+
+def test_no_option_of_training_takes_what_is_not_finite() -> None:
+    with pytest.raises(InputError, match=r"ridge\[1\] is inf"):
+        load_options("directions", DirectionOptions, ["ridge=[1.0,.inf]"])
+    with pytest.raises(InputError, match=r"fit\.smile\.strength is nan"):
+        load_options("directions", DirectionOptions, ["fit.smile.strength=.nan"])
+
+
+def test_times_and_shares_are_not_read_in_base_60(tmp_path: Path) -> None:
+    words = ["edit.strengths.smile=1", "edit.ramps.smile=1:0.5", "edit.shots.smile=1:0"]
+    edit = load_config("default", words).edit
+    assert (edit.ramps, edit.shots) == ({"smile": "1:0.5"}, {"smile": "1:0"})
+
+    path = tmp_path / "mine.yaml"
+    path.write_text("measured: 1:30\n")
+    with pytest.raises(InputError, match=r"measured: Value '1:30'"):
+        load_options(path, DirectionOptions)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -56,7 +95,23 @@ def test_strengths_are_given_by_name() -> None:
         ("stitch.steps=some", r"Options are listed by `stitchedit options`\."),
         ("stitch.steps=-1", r"stitch\.steps must be >= 0"),
         ("align.side=0", r"align\.side must be > 0"),
-        ("encode.codec=nope", r"encode\.codec 'nope' is not built in"),
+        ("align.size=300", r"align\.size must be 0 .*128, 256, 512, 1024 px, got 300"),
+        ("align.smallest_size=0", r"align\.smallest_size must be in \[1, 1024\] px, got 0"),
+        ("align.center_sigma=61", r"align\.center_sigma must be in \[0, 60\] s, got 61"),
+        ("composite.edge=513", r"composite\.edge must be in \[0, 512\] px, got 513"),
+        ("occlude.grow=65", r"occlude\.grow must be in \[0, 64\] px of 64, got 65"),
+        ("invert.color_steps=-1", r"invert\.color_steps must be >= 0, got -1"),
+        ("invert.learning_rate=0", r"invert\.learning_rate must be > 0, got 0"),
+        ("invert.mse_weight=-1", r"invert\.mse_weight must be >= 0, got -1"),
+        ("tune.patience=-1", r"tune\.patience must be >= 0, got -1"),
+        ("tune.locality_distance=0", r"tune\.locality_distance must be > 0, got 0"),
+        ("tune.seed=-1", r"tune\.seed must be in \[0, 9223372036854775807\], got -1"),
+        ("stitch.content_weight=-1", r"stitch\.content_weight must be >= 0, got -1"),
+        ("measure.strength_review=-1", r"measure\.strength_review must be 0 or more, got -1"),
+        ("edit.max_strength=0", r"edit\.max_strength must be > 0, got 0"),
+        ("decode.start=-0.1", r"decode\.start must be 0 s or more, got -0\.1 s"),
+        ("decode.end=0", r"decode\.end must be > 0 s, got 0 s"),
+        ("encode.codec=nope", r"encode\.codec 'nope' is no video encoder"),
     ],
 )
 def test_a_mistake_is_told_with_the_way_out(override: str, message: str) -> None:

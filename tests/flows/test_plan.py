@@ -198,6 +198,37 @@ def test_the_commands_show_it(copied, capfd, monkeypatch):
     assert "mobile_stylegan_synthesis" in lineage["recipe"]["networks"]
 
 
+def test_what_a_clip_never_seen_will_cost_is_unknown(copied, tmp_path, capfd, monkeypatch):
+    request = changed(copied, store=str(tmp_path / "empty"))
+    plan = plan_edit(request)
+    assert (plan.seconds, plan.bytes, plan.seconds_saved) == (None, None, 0)
+    assert plan.unknown == list(STAGES)
+
+    words = ["plan", request.video, *request.options, "--edit", "smile=+2", "--store", request.store]
+    told = run_cli(capfd, monkeypatch, *words)
+    assert "to run: time and size unknown: no result of decode, detect, " in " ".join(told.split())
+    assert "0 s" not in told
+    found = json.loads(run_cli(capfd, monkeypatch, *words, "--json"))
+    assert (found["seconds"], found["bytes"], found["unknown"]) == (None, None, list(STAGES))
+
+    catalog = tmp_path / "n.yaml"
+    catalog.write_text(
+        f"catalog: n\nconsent_required: false\nclips: [{{source: '{request.video}', edits: {{smile: 2}}}}]\n"
+    )
+    told = run_cli(capfd, monkeypatch, "plan", catalog, "--store", request.store)
+    assert "unknown" in told
+    (row,) = json.loads(run_cli(capfd, monkeypatch, "plan", catalog, "--store", request.store, "--json"))
+    assert (row["seconds"], row["unknown"]) == (None, list(STAGES))
+
+
+def test_what_is_known_of_some_stages_is_told_with_those_that_are_not(copied):
+    shutil.rmtree(copied.store.folder / "report")
+    plan = plan_edit(with_option(copied, "stitch.steps=1"))
+
+    assert plan.unknown == ["report"]
+    assert plan.seconds == sum(stage.seconds or 0 for stage in plan.stages if stage.state != "cached") > 0
+
+
 def test_an_unknown_or_ambiguous_artifact_is_told(copied, capfd, monkeypatch):
     for words, told in ((["why", "stich"], "There is no 'stich'"), (["why", "stitch/zz"], "There is no 'stitch/zz'")):
         monkeypatch.setattr("sys.argv", ["stitchedit", *words, "--store", copied.request.store])

@@ -133,7 +133,7 @@ MISTAKES = [
 WRONG_CATALOGS = {  # what comes after `source: clip.mp4`, and what is told with its line
     "edits: {smile: .nan}": ("n.yaml:5", "edits.smile", "finite number, got nan"),
     "edits: {smile: 1:30}": ("n.yaml:5", "edits.smile", "valid number", "'1:30'"),
-    "{edits: {smile: 1}, start: .inf}": ("n.yaml:", "start", "finite number, got inf"),
+    "edits: {smile: 1}\n    start: .inf": ("n.yaml:6", "start", "finite number, got inf"),
     "edits: {smile: 1}\n    start: 9": ("n.yaml:4", "last frame is at 0.900 s", "9 s"),
     "edits: {smile: 1}\n    end: -1": ("n.yaml:4", "decode.end must be > 0 s", "-1 s"),
     "edits: {smile: 1}\n    options: [align.size=300]": ("n.yaml:4", "align.size", "300"),
@@ -156,7 +156,10 @@ CATALOG_COMMANDS = {  # words after the catalog, and what is told of them
     ("run", "pipe.yaml"): ("pipe.yaml is not a file",),
     ("deploy", "--catalog", "n8.yaml", "--store", "store"): ("n8.yaml:4", "Did you mean 'draft'?"),
     ("deploy", "--catalog", "good.yaml", "--store", "http://x"): ("--store http://x", "s3://bucket/prefix"),
-    ("deploy", "--catalog", "good.yaml", "--store", "x", "--time-limit", "nan"): ("nan is not a finite number",),
+    ("deploy", "--catalog", "good.yaml", "--store", "x", "--time-limit", "nan"): (
+        "--time-limit",
+        "greater than or equal to 1",
+    ),
 }
 
 
@@ -184,12 +187,7 @@ def folder(tmp_path_factory):
     save_file({"frown": np.zeros((2, 3), np.float32)}, path / "small.safetensors")
     (path / "good.yaml").write_text(f"{HEAD}edits: {{smile: 1}}\n")
     for index, words in enumerate(WRONG_CATALOGS):
-        text = (
-            HEAD + words
-            if words[0] != "{"
-            else HEAD.replace("source: clip.mp4\n    ", words[:1]) + ("source: clip.mp4, " + words[1:])
-        )
-        (path / f"n{index}.yaml").write_text(text + "\n")
+        (path / f"n{index}.yaml").write_text(f"{HEAD}{words}\n")
     return path
 
 
