@@ -9,6 +9,7 @@ from uuid import UUID
 
 import cv2
 import httpx
+import numpy as np
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
@@ -18,8 +19,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.export import exported_files
+from flows.output_files import exported_files
 from storage.artifact import Artifact
+from storage.files import encodable
 from tasks.report_page import SUMMARY, data_uri
 from tasks.verdict import MEASURES
 
@@ -47,7 +49,9 @@ def show_edit(title: str, report: Artifact, measures: list[Artifact], written: P
 def link_page(page: Path, key: str) -> None:
     """Link a page that lies on this machine."""
     page = page.absolute()
-    create_link_artifact(page.as_uri(), key=key, link_text=page.name, description="Where this machine has it.")
+    create_link_artifact(
+        page.as_uri(), key=key, link_text=encodable(page.name), description="Where this machine has it."
+    )
 
 
 def numbers_table(measures: list[Artifact]) -> list[dict[str, Any]]:
@@ -64,7 +68,8 @@ def numbers_table(measures: list[Artifact]) -> list[dict[str, Any]]:
 
 def picture_uri(path: Path, width: int) -> str | None:
     """A picture, made smaller, as a data URI; None where there is none that can be read."""
-    picture = cv2.imread(str(path)) if path.exists() else None
+    coded = np.frombuffer(path.read_bytes() if path.exists() else b"", np.uint8)  # OpenCV takes UTF-8 names only
+    picture = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None
     if picture is None:
         return None
     height = round(picture.shape[0] * width / picture.shape[1])

@@ -1,6 +1,7 @@
 """The command `stitchedit`. Prefect is imported only where a flow runs: it takes seconds."""
 
 import errno
+import io
 import json
 import os
 import sys
@@ -46,7 +47,7 @@ from flows.plan_command import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
 from flows.signals import stop_on_signal
 from flows.store_commands import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
 from stitchedit.errors import InputError, StitchEditError
-from storage.errors import StorageError, VideoError
+from storage.errors import StorageError, StoreAddressError, VideoError
 
 if TYPE_CHECKING:  # it takes seconds too
     from flows.edit_request import EditRequest
@@ -218,11 +219,16 @@ def directions(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line: exit code 0 = done, 1 = failed, 2 = asked for something that cannot be."""
     prepare_process()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # names of files that are not UTF-8, or terminals that are not
     try:
         app()
     except (StitchEditError, StorageError, PermissionError) as error:
         _tell_error(str(error))
-        sys.exit(2 if isinstance(error, InputError | VideoError) else 1)
+        sys.exit(2 if isinstance(error, InputError | VideoError | StoreAddressError) else 1)
     except OSError as error:
         _tell_error(f"{error}. {_way_out(error)}")
         sys.exit(2 if error.errno in NO_NAME else 1)

@@ -28,13 +28,14 @@ DEPLOY_EXAMPLES = """
 
   stitchedit deploy --catalog /clips/nightly.yaml --store s3://bucket/edits --gpus 4 --cron "30 22 * * *"
 
-  stitchedit deploy --catalog /clips/nightly.yaml --store /clips/store --notify https://chat.example/hooks/abc
+  STITCHEDIT_NOTIFY=https://chat.example/hooks/abc stitchedit deploy --catalog /clips/nightly.yaml --store /clips/store
 
   stitchedit deploy --catalog /clips/nightly.yaml --store s3://edits/store --pool-type kubernetes --image reg/stitchedit
 """
 
 
 def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
+    context: typer.Context,
     catalog: Annotated[Path, typer.Option(help="What edit-catalog/nightly edits, as its worker finds it.")],
     store: Annotated[str, typer.Option(help="Where results are kept, as workers find it.", envvar="STITCHEDIT_STORE")],
     cron: Annotated[str, typer.Option(help="When edit-catalog/nightly starts, UTC.")] = "0 1 * * *",
@@ -47,7 +48,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     notify: Annotated[
         str | None,
         typer.Option(
-            help="Webhook that takes {'text': …}, as chats do: told when a catalog lost clips.",
+            help="Webhook that takes {'text': …}, told when a catalog lost clips. Secret: by the variable only.",
             envvar="STITCHEDIT_NOTIFY",
         ),
     ] = None,
@@ -62,6 +63,12 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     check_cron(cron)
     from prefect.client.orchestration import get_client  # noqa: PLC0415
 
+    source = context.get_parameter_source("notify")
+    if source is not None and source.name == "COMMANDLINE":
+        raise InputError(
+            "--notify on the command line is seen by everybody in the list of processes. Set STITCHEDIT_NOTIFY to the "
+            "address instead, and leave --notify out."
+        )
     runs = runs or (gpus if pool_type == "kubernetes" else gpus + 1)  # one is decoded while another computes
     night = {"clips_at_once": clips_at_once or runs, "time_limit_s": time_limit}
     places = {
@@ -149,13 +156,15 @@ def make_deployments(places: dict[str, str]) -> list[str]:
     Raises:
         InputError: Prefect refuses one.
     """
+    from storage.safe_text import redacted  # noqa: PLC0415 - takes a second
+
     words = ["--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml"]
     done = subprocess.run(
         [sys.executable, "-m", "prefect", *words],
         cwd=DEPLOY.parent, env=os.environ | places, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise InputError(f"`prefect deploy` failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise InputError(f"`prefect deploy` failed:\n{redacted(done.stdout + done.stderr)[-2000:]}")
     made = yaml.safe_load((DEPLOY / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     return [f"deployment {one['name']}: {one['description']}" for one in made]
 

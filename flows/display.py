@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from flows.paths import to_json
+
 STAGES = (
     "decode", "detect", "align", "occlude", "invert", "tune",
     "edit", "stitch", "composite", "encode", "measure", "report",
@@ -111,7 +113,7 @@ class RunDisplay(logging.Handler):
         """What `--json` prints."""
         stages = {stage: vars(result) for stage, result in self.results.items()}
         return {
-            "output": str(written),
+            "output": to_json(written),
             "prefect_start_s": self.first_stage,
             "seconds": self.seconds,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

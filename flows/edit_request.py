@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from configs.load import load_config
 from configs.schema import RunConfig
+from flows.output_files import check_output_files, named_output
+from flows.paths import AnyPath, AnyText
 from flows.request_checks import (
     check_clip,
     check_device,
@@ -23,12 +25,14 @@ from stitchedit.options.align import SIZES, AlignOptions
 from stitchedit.options.edit import EditOptions, describe
 from stitchedit.persons import PHOTO, check_choice
 from storage.artifact import Source
+from storage.errors import StoreAddressError
+from storage.files import encodable
 from storage.remote_clips import SCHEME
-from storage.store import Store, open_store
+from storage.store import Store, check_address, open_store
 from storage.video import VideoInfo, probe
 from storage.video_check import check_encoding
 from storage.video_length import check_reaches
-from storage.video_output import check_output, output_suffix
+from storage.video_output import check_folder, check_output, output_suffix
 
 
 class Edit(BaseModel):
@@ -45,7 +49,7 @@ class FaceEdits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    face: str = Field(default="largest", examples=["left", "1", "anna.jpg"])  # see `align.face`, or a photo's path
+    face: AnyText = Field(default="largest", examples=["left", "1", "anna.jpg"])  # see `align.face`, or a photo's path
     edits: list[Edit] = []  # the request's own unless given
 
     @property
@@ -73,19 +77,28 @@ class EditRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    video: Path
-    origin: str | None = None  # s3://bucket/key that `video` is a copy of; it is brought when it is not there or older
+    video: AnyPath
+    origin: AnyText | None = None  # s3://bucket/key that `video` is a copy of; brought when it is not there or older
     edits: list[Edit] = []
     faces: list[FaceEdits] = []  # who is edited, all in one pass; whom `align.face` says unless given
-    output: Path | None = None  # beside the clip and named for the edit, unless given
-    store: Annotated[str, BeforeValidator(str)] = ".stitchedit"  # a folder, or s3://bucket/prefix
-    scratch: Path | None = None  # where a bucket's files are kept on this machine; ~/.cache/stitchedit unless given
+    output: AnyPath | None = None  # beside the clip and named for the edit, unless given
+    store: Annotated[AnyText, BeforeValidator(str)] = ".stitchedit"  # a folder, or s3://bucket/prefix
+    scratch: AnyPath | None = None  # where a bucket's files are kept on this machine; ~/.cache/stitchedit unless given
     preset: str = "default"
-    options: list[str] = []  # stage.option=value
+    options: list[AnyText] = []  # stage.option=value
     start: float | None = None  # s
     end: float | None = None  # s
     device: str = "auto"  # or cpu, cuda, cuda:1
-    hold: Path | None = None  # folder that a result judged `fail` goes to instead, for somebody to look at
+    hold: AnyPath | None = None  # folder that a result judged `fail` goes to instead, for somebody to look at
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_place(cls, store: str) -> str:
+        try:
+            check_address(store)
+        except StoreAddressError as error:
+            raise ValueError(str(error)) from error
+        return store
 
     @field_validator("origin")
     @classmethod
@@ -139,7 +152,7 @@ class EditRequest(BaseModel):
         """A line for the edit as a whole, then one for each face, for people to read."""
         faces = [(face.name, face.edits or self.edits) for face in self.faces] or [("face", self.edits)]
         lines = [f"{name}: {describe(strengths(edits)).replace('_', ', ')}" for name, edits in faces]
-        return "\n".join([f"{', '.join(lines)} (preset {self.preset})", *lines])
+        return encodable("\n".join([f"{', '.join(lines)} (preset {self.preset})", *lines]))
 
     def open_store(self) -> Store:
         """Where artifacts are kept."""
@@ -152,8 +165,20 @@ class EditRequest(BaseModel):
 
     def output_path(self, info: VideoInfo) -> Path:
         """Where the result goes."""
-        edited = f"{self.video.stem}_{self.describe()}{output_suffix(info)}"
-        return self.output or self.video.with_name(edited)
+        return self.output or named_output(self.video, self.describe(), output_suffix(info))
+
+    def check_outputs(self, output: Path) -> None:
+        """Refuse an `output`, or the held one, of which a file would be lost or cannot be written.
+
+        Raises:
+            UnwritableOutputError: which file it is, and the way out.
+        """
+        photos, directions = [face.photo for face in self.faces], self.config().edit.directions
+        read = [self.video, *(photo for photo in photos if photo), *([Path(directions)] if directions else [])]
+        held = [self.hold / output.name] if self.hold else []
+        for place in held:
+            check_folder(place.parent)
+        check_output_files(self.open_store(), read, [output, *held])
 
 
 def strengths(edits: Iterable[Edit]) -> dict[str, float]:
@@ -184,6 +209,7 @@ def check_request(request: EditRequest) -> Path:
     check_reaches(request.video, info, request.config().decode.start or 0)
     output = request.output_path(info)
     check_output(request.video, output)
+    request.check_outputs(output)
     check_encoding(request.video, info, output.suffix, request.config().encode)
     return output
 

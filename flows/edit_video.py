@@ -16,7 +16,8 @@ from flows.export import destination, export_result
 from flows.run_log import shown
 from storage.artifact import Source
 from storage.errors import DamagedError
-from storage.remote_clips import fetch
+from storage.files import encodable
+from storage.remote_clips import check_copy, fetch
 from storage.runs import RunRecord, recorded
 from storage.store import Store
 from tasks.decode import decode_video
@@ -82,11 +83,12 @@ def edit_video(request: EditRequest) -> Path:
     begin()
     check_words(request)  # before gigabytes are brought
     if request.origin:
+        check_copy(request.origin, request.video)
         fetch(request.origin, request.video)
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
     with (
-        shown(source.path.name),
+        shown(encodable(source.path.name)),
         recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run,
     ):
         return _repaired(lambda: _run_and_export(store, run, request, source, output))
@@ -97,9 +99,9 @@ def _run_and_export(store: Store, run: RunRecord, request: EditRequest, source: 
     report = stages.report.result()
     measures = [measured.result() for measured in stages.measures]
     target = destination(store, measures, output, request.hold)
-    written = export_result(store, stages.video.result(), report, target)
-    show_edit(f"{source.path.name}: {request.describe()}", report, measures, written)
-    return written
+    run.wrote(export_result(store, stages.video.result(), report, target))
+    show_edit(encodable(f"{source.path.name}: {request.describe()}"), report, measures, target)
+    return target
 
 
 def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Stages:

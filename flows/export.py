@@ -1,12 +1,13 @@
 """From the store to where the user wants it."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.output_files import exported_files
 from stitchedit.quality import worst_of
-from storage.artifact import Artifact, sync
+from storage.artifact import Artifact
 from storage.errors import DamagedError
+from storage.outputs import Outputs, Written
 from storage.store import Store
 from tasks.verdict import read_verdict
 
@@ -22,21 +23,14 @@ def destination(store: Store, measures: Sequence[Artifact], output: Path, hold: 
     return hold / output.name
 
 
-def exported_files(output: Path) -> dict[str, Path]:
-    """What an edit leaves beside its result, the result too."""
-    return {
-        "video": output,
-        "preview": output.with_name(f"{output.stem}_preview.mp4"),
-        "sheet": output.with_name(f"{output.stem}_sheet.png"),
-        "report": output.with_name(f"{output.stem}_report.html"),
-    }
+def export_result(store: Store, video: Artifact, report: Artifact, output: Path) -> list[Written]:
+    """Copy video, preview, contact sheet and report to where `output` says; what was written, the video first.
 
-
-def export_result(store: Store, video: Artifact, report: Artifact, output: Path) -> Path:
-    """Copy video, preview, contact sheet and report to where `output` says. A file is there as a whole or not at all.
+    A file is there as a whole or not at all, and only over what an earlier run wrote.
 
     Raises:
         DamagedError: a file in the store is not what was put there.
+        UnwritableOutputError: somebody put another file there while the run lasted.
     """
     try:
         for artifact in (video, report):
@@ -45,14 +39,11 @@ def export_result(store: Store, video: Artifact, report: Artifact, output: Path)
         if error.path is not None:
             store.report_damage(error.path)
         raise
-    made = (video.path / f"video{output.suffix}", video.path / "preview.mp4", video.path / "sheet.png")
-    targets = exported_files(output).values()
-    for path, target in zip((*made, report.path / "report.html"), targets, strict=True):
-        unfinished = target.with_name(f".{target.name}.part")
-        try:
-            shutil.copyfile(path, unfinished)
-            sync(unfinished)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return output
+    names = [(video, f"video{output.suffix}"), (video, "preview.mp4"), (video, "sheet.png"), (report, "report.html")]
+    targets, outputs = exported_files(output).values(), Outputs(store)
+    with outputs.writing(output):
+        outputs.check(targets)
+        return [
+            outputs.put(artifact.path / name, target, store.manifest(artifact)["files"][name]["sha256"])
+            for (artifact, name), target in zip(names, targets, strict=True)
+        ]

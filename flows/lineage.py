@@ -57,8 +57,11 @@ def find_artifact(store: Store, words: str) -> tuple[str, str]:
     )
 
 
-def trace(store: Store, stage: str, key: str) -> Lineage:
+def trace(store: Store, stage: str, key: str, below: frozenset[tuple[str, str]] = frozenset()) -> Lineage:
     """The lineage of a finished artifact, down to the files that users brought.
+
+    Args:
+        below: artifacts that are made of it; one that says to be made of itself is not followed further.
 
     Raises:
         InputError: there is no such artifact.
@@ -70,10 +73,12 @@ def trace(store: Store, stage: str, key: str) -> Lineage:
     for name, origin in manifest["lineage"].get("inputs", {}).items():
         if "file" in origin:
             inputs[name] = f"{origin['file']} (SHA-256 {manifest['recipe']['inputs'][name]})"
+        elif (origin["stage"], origin["key"]) in {*below, (stage, key)}:
+            inputs[name] = f"{origin['stage']}/{origin['key']}, which cannot be: it is made of this one"
         elif store.read_manifest(origin["stage"], origin["key"]) is None:
             inputs[name] = f"{origin['stage']}/{origin['key']}, no longer in the store"
         else:
-            inputs[name] = trace(store, origin["stage"], origin["key"])
+            inputs[name] = trace(store, origin["stage"], origin["key"], below | {(stage, key)})
     return Lineage(stage, key, manifest, inputs)
 
 

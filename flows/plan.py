@@ -10,16 +10,17 @@ from typing import Any
 
 from flows.edit_request import EditRequest, check_request
 from flows.edit_video import edit_stages
+from flows.paths import to_json
 from flows.recipe_changes import Change, changes, nearest
 from storage.artifact import Artifact, Recipe, Source
 from storage.errors import StorageError
 from storage.frame_array import FrameArray
 from storage.lease import died, holder
+from storage.manifest import is_whole
 from storage.runs import runs
 from storage.state_dict import read_metadata
 from storage.store import Store
 from storage.video import probe
-from storage.workspace import is_whole
 from tasks.code import code_digests
 
 RATES = 5  # earlier results of a stage that an estimate is the median of
@@ -85,7 +86,7 @@ def plan_edit(request: EditRequest, *, verify: bool = False) -> Plan:
     output, source = check_request(request), Source.of(request.video)
     planner = Planner(request.open_store(), source, _frames(request), verify)
     edit_stages(planner, request, source, output)
-    return Plan(str(source.path), str(output), planner.stages)
+    return Plan(to_json(source.path), to_json(output), planner.stages)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Planner:
         if not self.verify:
             return []
         self.store.place.fetch_anew(artifact, manifest["files"])
-        return [name for name, listed in manifest["files"].items() if not is_whole(artifact.path / name, listed)]
+        return [name for name, listed in manifest["files"].items() if not is_whole(artifact.path, name, listed)]
 
     def _damaged(self, recipe: Recipe, manifest: Mapping[str, Any], bad: list[str], condition: str | None) -> StagePlan:
         total = len(manifest["files"])

@@ -13,8 +13,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from stitchedit.errors import InputError, WeightsError
-from storage.errors import UnreadableVideoError
+from storage.bucket_objects import check_keys
+from storage.errors import StoreAddressError, UnreadableVideoError
 from storage.remote_clips import SCHEME
+from storage.safe_text import redacted
+from storage.store import check_address
 from tasks.own_directions import packaged_directions, read_own_directions
 from tasks.photo import read_photo
 
@@ -40,7 +43,7 @@ def validated(model: type[Model], **fields: object) -> Model:
 def told_problem(problem: Mapping[str, Any]) -> str:
     """What pydantic finds wrong with a field, and the value if it is short."""
     text, given = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
-    return f"{text}, got {given!r:.60}" if isinstance(given, str | int | float) else text
+    return f"{text}, got {redacted(repr(given)):.60}" if isinstance(given, str | int | float) else text
 
 
 def check_device_name(device: str) -> None:
@@ -128,24 +131,27 @@ def check_store(url: str, scratch: Path | None) -> None:
 
     Raises:
         InputError: the store or its scratch is a file, may not be written to, or is an address of another kind.
+        StoreAddressError: the keys of a bucket are missing.
     """
     check_store_name(url)
     if not url.startswith(SCHEME):
         check_folder(Path(url), "--store")
-    elif scratch is not None:
+        return
+    if scratch is not None:
         check_folder(scratch, "--scratch")
+    check_keys()
 
 
 def check_store_name(url: str) -> None:
     """Refuse what names neither a folder nor a place in a bucket.
 
     Raises:
-        InputError: an address of another kind, or one without a bucket.
+        InputError: nothing, an address of another kind, or one without a bucket or with a password.
     """
-    if not url.startswith(SCHEME) and re.match(r"[A-Za-z][\w+.-]*:/", url):
-        raise InputError(f"--store {url} is no place for a store. Give a folder, or s3://bucket/prefix.")
-    if url.startswith(SCHEME) and not url.removeprefix(SCHEME).strip("/"):
-        raise InputError(f"--store {url} names no bucket. Write s3://bucket/prefix.")
+    try:
+        check_address(url)
+    except StoreAddressError as error:
+        raise InputError(str(error)) from error
 
 
 def check_folder(folder: Path, flag: str) -> None:

@@ -13,6 +13,7 @@ from flows.artifacts import ProgressBars
 from stitchedit.errors import StitchEditError
 from storage.artifact import Artifact
 from storage.errors import StorageError
+from storage.files import encodable
 
 TOLD = (StitchEditError, StorageError)  # errors whose message says it all
 
@@ -38,7 +39,8 @@ class RunLog(logging.Handler):
         if face:
             words = {"clip": self.clip, "face": face, **words}
         try:
-            get_run_logger().info(" ".join(f"{name}={written(value)}" for name, value in words.items()))
+            line = " ".join(f"{name}={written(value)}" for name, value in words.items())
+            get_run_logger().info(encodable(line))
         except MissingContextError:  # a thread of its own, of no run
             return
 

@@ -175,8 +175,9 @@ def parse_size(text: str) -> int:
 
 
 def opened_store(url: str, scratch: Path | None) -> "Store":
-    from storage.store import open_store  # noqa: PLC0415 - Zarr and object storage take a second
+    from storage.store import check_address, open_store  # noqa: PLC0415 - Zarr and object storage take a second
 
+    check_address(url)
     if not url.startswith("s3://") and not Path(url).is_dir():
         raise InputError(f"There is no store at {Path(url).absolute()}. Give its folder, or s3://..., with --store.")
     return open_store(url, scratch)

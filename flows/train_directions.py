@@ -23,7 +23,7 @@ from stitchedit.train.directions import (
     summarize_effects,
 )
 from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture
-from storage.artifact import write_json
+from storage.files import write_json
 from storage.state_dict import save_tensors
 from tasks import networks
 from tasks.appearance import scorer

@@ -15,6 +15,9 @@ from difflib import get_close_matches
 class StitchEditError(Exception):
     """Base of every error raised on purpose in this package."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())  # file names may not be UTF-8
+
 
 class InputError(StitchEditError):
     """The clip or the request cannot be processed as given."""

@@ -21,8 +21,8 @@ from typing import BinaryIO
 import numpy as np
 
 from storage.array_layout import METADATA, file_name
-from storage.artifact import sync, write_whole
 from storage.errors import DamagedError
+from storage.files import remove_parts, sync, write_whole
 from storage.shards import Place, write_shard
 
 logger = logging.getLogger(__name__)
@@ -174,6 +174,7 @@ class Units:
     def _sweep(self) -> None:
         """Remove every file that holds nothing finished."""
         done = [int(unit) for unit in np.flatnonzero(self.done())]
+        remove_parts(self.journal)
         _keep_only(self.path, {METADATA, *(self.shard_of(unit).name for unit in done)})
         if self.under_way():
             _keep_only(self.loose, set(map(str, done)))

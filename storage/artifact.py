@@ -6,7 +6,6 @@ tasks hand each other; its digest is what the result turned out to be.
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -16,7 +15,9 @@ from typing import Any
 
 from storage.errors import SourceChangedError, UnreadableVideoError
 
-RESERVED = frozenset({"leases", "runs", "staging"})  # folders of the store itself, so no stage may be called that
+RESERVED = frozenset(
+    {"catalogs", "leases", "outputs", "runs", "staging"}
+)  # folders of the store itself, so no stage may be called that
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,14 @@ class Source:
         Raises:
             UnreadableVideoError: there is no file, or nothing in it.
         """
-        if path.is_dir():
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except (OSError, UnicodeEncodeError) as error:  # the name is too long or no name, a folder may not be read
+            reason = getattr(error, "strerror", None) or "no file can be called so"
+            raise UnreadableVideoError(f"{path} cannot be opened ({reason}). Check its name.") from error
+        if is_folder:
             raise UnreadableVideoError(f"{path} is a folder. Name one video file in it.")
-        if not path.exists():
+        if not exists:
             raise UnreadableVideoError(f"There is no file {path.absolute()}. Check the name of the video.")
         if path.stat().st_size == 0:
             raise UnreadableVideoError(f"{path} is empty (0 bytes). Copy or download the video again.")
@@ -123,31 +129,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Wait until the bytes of a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file so that, whatever happens, it is there as a whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")  # a leading dot: the store drops what a kill leaves behind
-    with unfinished.open("wb") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    sync(path.parent)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as readable JSON; the file is there as a whole or not at all."""
-    write_whole(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
 
 
 def _looks(path: Path) -> tuple[int, int]:

@@ -9,7 +9,6 @@ that another machine can take an unfinished artifact over.
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,9 +19,10 @@ from typing import Any
 
 from storage.artifact import Artifact
 from storage.bucket_objects import BucketObjects
-from storage.lease import Lease
+from storage.files import remove_tree
+from storage.lease import Lease, facts_of
+from storage.manifest import MANIFEST, Files, is_artifact, is_whole, parse_copies, parse_manifest, plain_file
 from storage.mirror import Mirror, restore
-from storage.workspace import MANIFEST, Files, is_whole
 
 UNDER_WAY = "under-way"
 STAGING = "staging"
@@ -53,26 +53,24 @@ class Bucket:
     def fetch(self, artifact: Artifact, files: Files) -> None:
         """Bring the files of an artifact here that are not here yet; those that the bucket has lost stay away."""
         here = self.folder / artifact.stage / artifact.key
-        absent = [name for name, listed in files.items() if not _has_size(here / name, listed["size"])]
+        absent = [name for name, listed in files.items() if not _has_size(here, name, listed["size"])]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(lambda name: self._download(f"{artifact.stage}/{artifact.key}/{name}", here / name), absent))
 
     def fetch_anew(self, artifact: Artifact, files: Files) -> None:
         """Bring every file of an artifact here, whatever is here already."""
         here = self.folder / artifact.stage / artifact.key
-        if here.exists():
-            shutil.rmtree(here)
+        remove_tree(here)
         self.fetch(artifact, files)
 
     def under_way(self, stage: str, key: str) -> Path | None:
         """A local folder with the journals of what somebody left or works on."""
         stored = self.objects.read(f"leases/{stage}-{key}.json")
-        index = json.loads(stored.value).get("files", {}) if stored else {}
+        index = _copies(facts_of(stored.value), stage, key) if stored else {}
         if not index:
             return None
         peek = self.folder / "peek" / f"{stage}-{key}"
-        if peek.exists():
-            shutil.rmtree(peek)
+        remove_tree(peek)
         restore(self.objects, peek, {name: entry for name, entry in index.items() if name.endswith(".done")})
         peek.mkdir(parents=True, exist_ok=True)
         return peek
@@ -82,16 +80,16 @@ class Bucket:
         """A folder to work in, with what an earlier holder of the lease left, on this machine or on another."""
         own = self.folder / STAGING / f"{stage}-{key}.{lease.owner}"
         own.parent.mkdir(parents=True, exist_ok=True)
-        index: dict[str, Any] = lease.facts.get("files") or left.get("files") or {}
+        index = _copies(lease.facts if lease.facts.get("files") else left, stage, key)
         for folder in sorted((self.folder / STAGING).glob(f"{stage}-{key}.*")):
             if folder == own:
                 continue
             if folder.name.endswith(f".{left.get('by')}") and not own.exists():
                 folder.rename(own)  # at least as far as what went up
             else:
-                shutil.rmtree(folder)
+                remove_tree(folder)
         if not own.exists() and not restore(self.objects, own, index):
-            shutil.rmtree(own)
+            remove_tree(own)
             index = {}
         own.mkdir(exist_ok=True)
         lease.renew(by=lease.owner, files=index)
@@ -114,8 +112,7 @@ class Bucket:
         blob = json.dumps(manifest, indent=1, sort_keys=True).encode()
         self.objects.create(f"{prefix}/{MANIFEST}", blob)
         here = self.folder / stage / key
-        if here.exists():
-            shutil.rmtree(here)
+        remove_tree(here)
         here.parent.mkdir(parents=True, exist_ok=True)
         workspace.rename(here)
         self._remove_all(f"{UNDER_WAY}/{stage}-{key}/")
@@ -124,19 +121,19 @@ class Bucket:
         """Make a workspace again of a finished artifact, for its damaged files to be made anew."""
         manifest = self.objects.read(f"{stage}/{key}/{MANIFEST}")
         assert manifest is not None
-        files: Files = json.loads(manifest.value)["files"]
+        files: Files = parse_manifest(manifest.value, stage, key)["files"]
         own = self.folder / STAGING / f"{stage}-{key}.{lease.owner}"
         self.fetch_anew(Artifact(self.folder, stage, key, ""), files)
         own.parent.mkdir(parents=True, exist_ok=True)
         (self.folder / stage / key).rename(own)
         (own / MANIFEST).write_bytes(manifest.value)
         for name, listed in files.items():
-            if not is_whole(own / name, listed):
+            if not is_whole(own, name, listed):
                 self.objects.remove(f"{stage}/{key}/{name}")  # `publish` uploads what is not there
         at = f"{UNDER_WAY}/{stage}-{key}/{lease.owner}/{MANIFEST}"
         self.objects.write(at, manifest.value)
         index = {name: {**listed, "at": f"{stage}/{key}/{name}"} for name, listed in files.items()}
-        index = {name: entry for name, entry in index.items() if is_whole(own / name, entry)}
+        index = {name: entry for name, entry in index.items() if is_whole(own, name, entry)}
         index[MANIFEST] = {"at": at, "size": len(manifest.value), "sha256": sha256(manifest.value).hexdigest()}
         lease.renew(by=lease.owner, files=index)
         self.objects.remove(f"{stage}/{key}/{MANIFEST}")
@@ -150,20 +147,20 @@ class Bucket:
     def finished(self) -> list[tuple[str, str]]:
         """Stage and key of everything that has a manifest."""
         parts = [listed.name.split("/") for listed in self.objects.names("")]
-        return [(stage, key) for stage, key, *name in (part for part in parts if len(part) == 3) if name == [MANIFEST]]
+        found = [(part[0], part[1]) for part in parts if len(part) == 3 and part[2] == MANIFEST]
+        return [(stage, key) for stage, key in found if is_artifact(stage, key)]
 
     def remove(self, stage: str, key: str) -> None:
         """Remove a finished artifact; nothing happens when there is none."""
         self.objects.remove(f"{stage}/{key}/{MANIFEST}")  # first, so that a kill leaves nothing that looks finished
         self._remove_all(f"{stage}/{key}/")
         here = self.folder / stage / key
-        if here.exists():
-            shutil.rmtree(here)
+        remove_tree(here)
 
     def remove_under_way(self, stage: str, key: str) -> int:
         """Remove what was left of an unfinished artifact, whose lease the caller holds; bytes freed in the bucket."""
         for folder in (self.folder / STAGING).glob(f"{stage}-{key}.*"):
-            shutil.rmtree(folder)
+            remove_tree(folder)
         return self._remove_all(f"{UNDER_WAY}/{stage}-{key}/")
 
     def all_under_way(self) -> list[tuple[str, str, int]]:
@@ -171,6 +168,8 @@ class Bucket:
         sizes: dict[tuple[str, str], int] = {}
         for listed in self.objects.names(f"{UNDER_WAY}/"):
             stage, _, key = listed.name.split("/")[1].rpartition("-")
+            if not is_artifact(stage, key):
+                continue
             sizes[stage, key] = sizes.get((stage, key), 0) + listed.size
         return [(stage, key, size) for (stage, key), size in sorted(sizes.items())]
 
@@ -184,5 +183,11 @@ class Bucket:
         return sum(listed.size for listed in found)
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _copies(facts: Mapping[str, Any], stage: str, key: str) -> dict[str, dict[str, Any]]:
+    """The objects that a lease names as copies of a workspace's files; they lie nowhere else than such copies do."""
+    return parse_copies(facts.get("files") or {}, (f"{UNDER_WAY}/{stage}-{key}/", f"{stage}/{key}/"))
+
+
+def _has_size(folder: Path, name: str, size: int) -> bool:
+    facts = plain_file(folder, name)
+    return facts is not None and facts.st_size == size

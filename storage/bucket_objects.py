@@ -1,7 +1,7 @@
 """Objects in S3-compatible storage, through obstore. Address and keys come from the usual AWS_* variables."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,9 +21,18 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from storage.errors import StorageError, UnreachableStoreError
+from storage.errors import StorageError, StoreAddressError, UnreachableStoreError
+from storage.files import replacing
 from storage.objects import Listed, Stored
+from storage.safe_text import redacted
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+OTHER_KEYS = {  # each says where keys come from: of a pod, of a container, of the machine
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_METADATA_ENDPOINT",
+}
 PATIENCE = timedelta(seconds=8)  # of one call, retries and all; tasks try again after that
 
 
@@ -81,17 +90,9 @@ class BucketObjects:
     def download(self, name: str, path: Path) -> None:
         """A whole file, or none when there is no such object."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        with self._told():
-            try:
-                result = obstore.get(self._client, name)
-                with part.open("wb") as file:
-                    for block in result.stream(min_chunk_size=8 * 2**20):
-                        file.write(block)
-            except (NotFoundError, FileNotFoundError):
-                part.unlink(missing_ok=True)
-                return
-        part.replace(path)
+        with self._told(), suppress(NotFoundError, FileNotFoundError), replacing(path) as file:
+            for block in obstore.get(self._client, name).stream(min_chunk_size=8 * 2**20):
+                file.write(block)
 
     def _conditional(self, name: str, value: bytes, mode: Any) -> str | None:
         with self._told():
@@ -104,6 +105,7 @@ class BucketObjects:
 
     @property
     def _client(self) -> S3Store:
+        check_keys()
         return _connect(self.url, os.environ.get("AWS_ENDPOINT_URL", ""))
 
     @contextmanager
@@ -123,11 +125,27 @@ class BucketObjects:
             ) from error
 
 
+def check_keys(environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse at once to look for keys that nobody gave: a machine's own are asked for over the network, with waiting.
+
+    Raises:
+        StoreAddressError: there are none in `environment`.
+    """
+    given = {name for name, value in environment.items() if value}
+    if given & OTHER_KEYS or environment.get("AWS_SKIP_SIGNATURE", "").lower() in {"true", "1", "yes", "on"}:
+        return
+    missing = [name for name in KEYS if name not in given]
+    if missing:
+        raise StoreAddressError(
+            f"The keys of the object storage are missing: {' and '.join(missing)} not set. Set them, or "
+            "AWS_SKIP_SIGNATURE=true for a bucket that needs none; on a machine with a role of its own, set "
+            "AWS_METADATA_ENDPOINT to the address that gives its keys."
+        )
+
+
 @cache
 def _connect(url: str, endpoint: str) -> S3Store:
     place = urlsplit(url)
-    if not place.netloc:
-        raise StorageError(f"{url!r} names no bucket. Write s3://bucket/prefix.")
     return S3Store(
         place.netloc,
         prefix=place.path.strip("/") or None,
@@ -137,5 +155,5 @@ def _connect(url: str, endpoint: str) -> S3Store:
 
 
 def _first_line(error: Exception) -> str:
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    line = redacted(str(error)).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return line if line.endswith(".") else f"{line}."

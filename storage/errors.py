@@ -7,6 +7,7 @@ StorageError
 ├── SourceChangedError          the user's file is no longer the one that the work began with
 ├── LeaseLostError              another process makes this artifact now                 (may pass)
 ├── UnreachableStoreError       object storage does not answer, or answers with an error (may pass)
+├── StoreAddressError           a store cannot be where the address says, or its keys are missing
 ├── PretrainedError             a network file is missing, or is not the one this version was made for
 └── VideoError
     ├── UnreadableVideoError    the source cannot be decoded
@@ -17,9 +18,14 @@ A full disk or a missing permission stays an `OSError`. What may pass, tasks try
 
 from pathlib import Path
 
+from storage.files import encodable
+
 
 class StorageError(Exception):
-    """Base of every error raised on purpose in this package."""
+    """Base of every error raised on purpose in this package. Its text reaches Prefect: it has no lone surrogates."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(encodable(message))
 
 
 class IncompleteError(StorageError):
@@ -48,6 +54,10 @@ class LeaseLostError(StorageError):
 
 class UnreachableStoreError(StorageError):
     """Object storage does not answer, or answers with an error."""
+
+
+class StoreAddressError(StorageError):
+    """A store cannot be where the address says, or its keys are missing."""
 
 
 class PretrainedError(StorageError):

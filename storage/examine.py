@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact, file_sha256
+from storage.manifest import MANIFEST, parse_manifest, plain_file
 from storage.store import Store
-from storage.workspace import MANIFEST, content_digest
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,17 @@ class Examined:
 
 def examine(store: Store, artifact: Artifact) -> Iterator[Examined]:
     """Every file of an artifact. None that is pruned, or made again, while it is read."""
-    manifest = store.read_manifest(artifact.stage, artifact.key)
-    if manifest is None:
-        if store.place.objects.read(f"{artifact.stage}/{artifact.key}/{MANIFEST}"):
-            yield Examined(artifact, MANIFEST, 0, "it cannot be read, so nobody knows what the files should be")
+    stored = store.place.objects.read(f"{artifact.stage}/{artifact.key}/{MANIFEST}")
+    if stored is None:
         return
-    files = manifest["files"]
-    if content_digest(files) != manifest["digest"]:
-        yield Examined(artifact, MANIFEST, 0, "it is not what was written: its digest is another one")
+    try:
+        files = parse_manifest(stored.value, artifact.stage, artifact.key)["files"]
+    except ValueError as error:
+        yield Examined(artifact, MANIFEST, 0, str(error))
         return
     store.place.fetch_anew(artifact, files)
     for name, listed in files.items():
-        fault = _fault(store.folder / artifact.stage / artifact.key / name, listed)
+        fault = _fault(store.folder, f"{artifact.stage}/{artifact.key}/{name}", listed)
         if fault and (store.read_manifest(artifact.stage, artifact.key) or {}).get("files") != files:
             return
         yield Examined(artifact, name, listed["size"], fault)
@@ -47,10 +46,10 @@ def note_damage(store: Store, examined: Examined) -> None:
         store.report_damage(store.folder / examined.artifact.stage / examined.artifact.key / examined.file)
 
 
-def _fault(path: Path, listed: Mapping[str, Any]) -> str | None:
-    if not path.is_file():
-        return "missing"
-    size = path.stat().st_size
-    if size != listed["size"]:
-        return f"{size} bytes, should be {listed['size']}"
-    return None if file_sha256(path) == listed["sha256"] else "its bytes changed"
+def _fault(folder: Path, name: str, listed: Mapping[str, Any]) -> str | None:
+    facts = plain_file(folder, name)
+    if facts is None:
+        return "a link, which is not followed" if (folder / name).is_symlink() else "missing"
+    if facts.st_size != listed["size"]:
+        return f"{facts.st_size} bytes, should be {listed['size']}"
+    return None if file_sha256(folder / name) == listed["sha256"] else "its bytes changed"

@@ -4,17 +4,18 @@
 <root>/staging/<stage>-<key>.<owner>/   one being made; stays when its process dies, and is gone on with
 """
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import RESERVED, Artifact, sync, write_json
+from storage.artifact import Artifact
+from storage.files import remove_tree, sync, write_json
 from storage.lease import Lease
+from storage.manifest import MANIFEST, Files, is_artifact, plain_file
 from storage.objects import FolderObjects, files_below
-from storage.workspace import MANIFEST, STARTED, Files
+from storage.workspace import STARTED
 
 STAGING = "staging"
 
@@ -39,8 +40,8 @@ class Folder:
 
     def missing(self, stage: str, key: str, files: Files) -> list[str]:
         """Which of `files` (name -> size) are not there in full length."""
-        folder = self.root / stage / key
-        return [name for name, listed in files.items() if _size(folder / name) != listed["size"]]
+        found = {name: plain_file(self.root, f"{stage}/{key}/{name}") for name in files}
+        return [name for name, facts in found.items() if facts is None or facts.st_size != files[name]["size"]]
 
     def fetch(self, artifact: Artifact, files: Files) -> None:
         """Nothing: files in a folder can be opened where they are."""
@@ -62,7 +63,7 @@ class Folder:
         *strays, last = [None, *self._workspaces(stage, key)]
         for stray in strays:
             if stray is not None:
-                shutil.rmtree(stray)
+                remove_tree(stray)
         own.parent.mkdir(parents=True, exist_ok=True)
         if last is None:
             own.mkdir()
@@ -90,22 +91,21 @@ class Folder:
 
     def finished(self) -> list[tuple[str, str]]:
         """Stage and key of everything that has a manifest."""
-        found = [path.parent for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
-        return [(path.parent.name, path.name) for path in found if path.parent.name not in RESERVED]
+        found = [(path.parent.parent.name, path.parent.name) for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
+        return [name for name in found if is_artifact(*name) and plain_file(self.root, "/".join([*name, MANIFEST]))]
 
     def remove(self, stage: str, key: str) -> None:
         """Remove a finished artifact; nothing happens when there is none."""
         folder = self.root / stage / key
         self.objects.remove(f"{stage}/{key}/{MANIFEST}")  # first, so that a kill leaves nothing that looks finished
-        if folder.exists():
-            shutil.rmtree(folder)
+        remove_tree(folder)
 
     def remove_under_way(self, stage: str, key: str) -> int:
         """Remove what was left of an unfinished artifact, whose lease the caller holds; bytes freed."""
         freed = 0
         for folder in self._workspaces(stage, key):
             freed += sum(size for _, size, _ in files_below(folder))
-            shutil.rmtree(folder)
+            remove_tree(folder)
         return freed
 
     def all_under_way(self) -> list[tuple[str, str, int]]:
@@ -113,17 +113,11 @@ class Folder:
         found = []
         for path in sorted((self.root / STAGING).glob("*-*.*")):
             stage, _, key = path.name.partition(".")[0].rpartition("-")
-            found.append((stage, key, sum(size for _, size, _ in files_below(path))))
+            if is_artifact(stage, key):
+                found.append((stage, key, sum(size for _, size, _ in files_below(path))))
         return found
 
     def _workspaces(self, stage: str, key: str) -> list[Path]:
         """Workspaces of one artifact, that which was begun properly last."""
         found = sorted((self.root / STAGING).glob(f"{stage}-{key}.*"))
         return sorted(found, key=lambda path: (path / STARTED).exists())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return -1

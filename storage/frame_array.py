@@ -16,8 +16,8 @@ import zarr
 
 from storage.array_layout import METADATA, UNIT, Kind, encode_unit, is_whole, lay_out, open_unit, quiet
 from storage.array_units import Units, journal_of, loose_of
-from storage.artifact import sync, write_whole
 from storage.errors import DamagedError, IncompleteError, MismatchError
+from storage.files import remove_tree, sync, write_whole
 
 __all__ = ["FrameArray", "Kind", "damaged_files", "reopen_damaged", "unfinished_arrays"]
 
@@ -225,8 +225,8 @@ def _begin(path: Path, like: np.ndarray, rows: int, chunk: int, kind: Kind) -> N
     write_whole(journal_of(path), b"0" * -(-rows // chunk))
     draft = path.with_name(f".{path.name}.new")
     for left in (path, draft, loose_of(path)):
-        if left.exists():
-            shutil.rmtree(left)
+        remove_tree(left)
+    draft.mkdir()  # not followed if it is a link, which is an error
     lay_out(draft, like, rows, chunk, kind)
     sync(draft / METADATA)
     sync(draft)

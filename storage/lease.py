@@ -109,7 +109,7 @@ def held(
 def holder(objects: Objects, name: str) -> dict[str, Any] | None:
     """What a lease says, if somebody holds it, alive or not. None when it is free."""
     stored = objects.read(name)
-    said: dict[str, Any] = _decode(stored.value) if stored else {}
+    said: dict[str, Any] = facts_of(stored.value) if stored else {}
     return said if said.get("owner") else None
 
 
@@ -128,7 +128,7 @@ def _take(lease: Lease, patience: Patience, is_done: Callable[[], bool]) -> Mapp
     seen, since, told = "", time.monotonic(), False
     while not is_done():
         stored = lease.objects.read(lease.name)
-        said = _decode(stored.value) if stored else {}
+        said = facts_of(stored.value) if stored else {}
         if stored is None:
             tag = lease.objects.create(lease.name, lease._value())
         elif not said.get("owner") or died(said) or (stored.tag == seen and time.monotonic() - since > patience.expiry):
@@ -197,9 +197,10 @@ def _encode(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
 
 
-def _decode(value: bytes) -> dict[str, Any]:
+def facts_of(value: bytes) -> dict[str, Any]:
+    """What a lease says; nothing, if it cannot be read."""
     try:
         said = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

@@ -111,7 +111,9 @@ class Mirror:
 
 def kept_files(workspace: Path) -> list[Path]:
     """Files of a workspace that are not just being written."""
-    return sorted(p for p in workspace.rglob("*") if p.is_file() and not p.name.endswith(UNFINISHED))
+    return sorted(
+        p for p in workspace.rglob("*") if p.is_file() and not p.is_symlink() and not p.name.endswith(UNFINISHED)
+    )
 
 
 def restore(objects: BucketObjects, workspace: Path, index: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 What a store says of itself (manifests, leases, records of runs) is kept in such objects, in a folder or in a bucket.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from storage.artifact import write_whole
 from storage.errors import StorageError
+from storage.files import write_whole
 
 GUARD = ".guard"
 
@@ -71,14 +72,18 @@ class FolderObjects:
 
     def read(self, name: str) -> Stored | None:
         try:
-            value = (self.root / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:  # the last: it is a link
+                return None
+            raise
+        with os.fdopen(descriptor, "rb") as file:
+            value = file.read()
         return Stored(value, _tag(value))
 
     def create(self, name: str, value: bytes) -> str | None:
         with self._guarded():
-            if (self.root / name).exists():
+            if os.path.lexists(self._path(name)):
                 return None
             return self._put(name, value)
 
@@ -93,17 +98,26 @@ class FolderObjects:
 
     def remove(self, name: str) -> None:
         with self._guarded():
-            (self.root / name).unlink(missing_ok=True)
+            self._path(name).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> list[Listed]:
         found = sorted(entry for entry in files_below(self.root / prefix) if not entry[0].name.startswith("."))
         return [Listed(path.relative_to(self.root).as_posix(), size, modified) for path, size, modified in found]
 
     def _put(self, name: str, value: bytes) -> str:
-        path = self.root / name
+        path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, value)
         return _tag(value)
+
+    def _path(self, name: str) -> Path:
+        """Where a value lies: below the root, and not behind a link, which would lead out of it."""
+        path = self.root
+        for part in name.split("/"):
+            if part in {"", ".", ".."} or (path != self.root and path.is_symlink()):
+                raise StorageError(f"{path / part} is not below {self.root} for sure. Remove that name, or the link.")
+            path /= part
+        return path
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -113,18 +127,19 @@ class FolderObjects:
             raise StorageError(
                 f"The store cannot be made at {self.root} ({error.strerror}). Give another folder with --store."
             ) from error
-        with (self.root / GUARD).open("a") as file:  # never deleted: who waits on a deleted file holds no lock
+        guard = os.open(self.root / GUARD, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        with os.fdopen(guard, "w") as file:  # never deleted: who waits on a deleted file holds no lock
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def files_below(folder: Path) -> Iterator[tuple[Path, int, float]]:
     """Path, bytes and time of change of every file; one that others remove meanwhile is left out."""
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder) if not folder.is_symlink() else ():
         for name in names:
             path = Path(parent, name)
             try:
-                facts = path.stat()
+                facts = path.lstat()
             except FileNotFoundError:
                 continue
             yield path, facts.st_size, facts.st_mtime

@@ -7,7 +7,8 @@ from glob import has_magic
 from pathlib import Path, PurePosixPath
 
 from storage.bucket_objects import BucketObjects
-from storage.errors import UnreadableVideoError
+from storage.errors import UnreadableVideoError, UnwritableOutputError
+from storage.files import appearing, fitted_name
 
 SCHEME = "s3://"
 
@@ -27,8 +28,7 @@ class RemoteClip:
 
     def copy_in(self, scratch: Path | None) -> Path:
         """Where its copy lies on this machine; `fetch` brings it."""
-        bucket, key = _parted(self.url)
-        return (scratch or Path.home() / ".cache" / "stitchedit") / "sources" / bucket.removeprefix(SCHEME) / key
+        return (scratch or Path.home() / ".cache" / "stitchedit") / _place(self.url)
 
 
 def remote_clips(url: str) -> list[RemoteClip]:
@@ -66,19 +66,44 @@ def fetch(url: str, copy: Path) -> None:
     if copy.exists() and (copy.stat().st_size, copy.stat().st_mtime_ns) == clip.file:
         return
     bucket, key = _parted(url)
-    arriving = copy.with_name(f".{copy.name}.{os.getpid()}.arriving")
-    try:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with appearing(copy) as arriving:
         BucketObjects(bucket).download(key, arriving)
+        if arriving.stat().st_size != clip.size:
+            raise UnreadableVideoError(
+                f"{url} changed while it was brought here. Run again when the upload is complete."
+            )
         os.utime(arriving, ns=(clip.file[1], clip.file[1]))
-        arriving.replace(copy)
-    finally:
-        arriving.unlink(missing_ok=True)
+
+
+def check_copy(url: str, copy: Path) -> None:
+    """Refuse to bring an object over a file that lies elsewhere than copies do: it is somebody's own.
+
+    Raises:
+        UnwritableOutputError: such a file is at `copy`.
+    """
+    if os.path.lexists(copy) and not copy.absolute().as_posix().endswith(f"/{_place(url)}"):
+        raise UnwritableOutputError(
+            f"{copy}: there already, and no copy of {url}. Name another path for the copy, or move the file away."
+        )
 
 
 def _parted(url: str) -> tuple[str, str]:
     """`s3://bucket` and the key. Keys may hold `?` and `#`, which an address as browsers know it may not."""
     bucket, _, key = url.removeprefix(SCHEME).partition("/")
     return SCHEME + bucket, key
+
+
+def _place(url: str) -> str:
+    """Where the copy of an object lies, below a scratch folder; never outside of it, whatever the key is."""
+    bucket, key = _parted(url)
+    parts = [part if part not in {"", ".", ".."} else f"%{part.replace('.', '%2E')}" for part in key.split("/")]
+    return "/".join(["sources", bucket.removeprefix(SCHEME), *(fitted_name(*_split(part)) for part in parts)])
+
+
+def _split(name: str) -> tuple[str, str]:
+    path = PurePosixPath(name)
+    return path.stem, path.suffix
 
 
 def _before_magic(pattern: str) -> list[str]:

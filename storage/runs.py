@@ -6,16 +6,18 @@ leases/run-<name>.json    held as long as the run lives
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from storage.artifact import Artifact
+from storage.files import encodable
 from storage.lease import held
+from storage.outputs import Written
 from storage.store import Store
 
 FOLDER = "runs"
@@ -38,6 +40,7 @@ class Run:
     state: str = "running"  # completed or failed; one that stays "running" without a lease was killed
     error: str | None = None
     flow_run: str | None = None  # Prefect's name of it
+    written: list[dict[str, Any]] = field(default_factory=list)  # files for people: see storage/outputs.py
 
 
 @contextmanager
@@ -47,7 +50,9 @@ def recorded(  # noqa: PLR0913, PLR0917 - what a record holds
     """Keep a record of the run as long as the block lasts, and say how it ended."""
     now = datetime.now(UTC)
     name = f"{now:%Y%m%dT%H%M%S.%f}-{uuid4().hex[:6]}"
-    run = Run(name, clip, source, edit, request, now.isoformat(timespec="seconds"), flow_run=flow_run)
+    run = Run(
+        name, encodable(clip), source, encodable(edit), request, now.isoformat(timespec="seconds"), flow_run=flow_run
+    )
     with held(store.place.objects, f"leases/run-{name}.json", store.patience, {"run": name}) as taken:
         assert taken is not None
         record = RunRecord(store, run)
@@ -77,6 +82,11 @@ class RunRecord:
         name = artifact.stage, artifact.key
         if name not in self.run.artifacts:
             self.run.artifacts.append(name)
+        self.write()
+
+    def wrote(self, files: Iterable[Written]) -> None:
+        """Note the files that the run wrote outside of the store."""
+        self.run.written = [asdict(file) for file in files]
         self.write()
 
     def write(self) -> None:
@@ -112,5 +122,5 @@ def read_run(store: Store, name: str) -> Run | None:
         reached = known.get("artifacts", [])  # an earlier version kept one of each stage, by its name
         known["artifacts"] = list(reached.items()) if isinstance(reached, dict) else [(s, k) for s, k in reached]
         return Run(**known)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None

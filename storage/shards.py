@@ -17,7 +17,7 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 
-from storage.artifact import sync
+from storage.files import replacing
 
 CHECKSUM_BYTES = 4
 ABSENT = np.uint64(2**64 - 1)
@@ -65,18 +65,13 @@ class Place:
 
 def write_shard(path: Path, chunks: Iterable[bytes | None]) -> None:
     """Write encoded chunks as one shard file, safely on disk; it is there as a whole or not at all."""
-    draft = path.with_name(f".{path.name}.part")
     index, end = [], 0
-    with draft.open("wb") as file:
+    with replacing(path) as file:
         for chunk in chunks:
             index.append((end, len(chunk)) if chunk is not None else (ABSENT, ABSENT))
             end += file.write(chunk or b"")
         places = np.array(index, "<u8").tobytes()
         file.write(places + checksum(places))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync(path.parent)
 
 
 def checksum(content: bytes) -> bytes:

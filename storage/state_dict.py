@@ -8,8 +8,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from storage.artifact import write_whole
 from storage.errors import DamagedError
+from storage.files import write_whole
 
 LENGTH = 8  # bytes of the number that says how long the header is; the header is padded to multiples of it
 

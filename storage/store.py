@@ -9,32 +9,22 @@ All of it lies in a folder or in a bucket of S3-compatible object storage: see `
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage.array_layout import METADATA
 from storage.artifact import Artifact, Recipe, file_sha256
 from storage.bucket import Bucket
-from storage.errors import DamagedError, MismatchError
+from storage.errors import DamagedError, MismatchError, StoreAddressError
 from storage.folder import Folder
 from storage.lease import Lease, Patience, held
+from storage.manifest import MANIFEST, Files, content_digest, is_artifact, is_whole, parse_manifest, plain_file
 from storage.objects import Objects
-from storage.workspace import (
-    MANIFEST,
-    STARTED,
-    Attempt,
-    Files,
-    Workspace,
-    arrays_of,
-    content_digest,
-    finish,
-    is_whole,
-    keep_whole,
-    versions,
-)
+from storage.safe_text import redacted
+from storage.workspace import STARTED, Attempt, Workspace, drop_links, finish, keep_whole, versions
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +54,17 @@ class Place(Protocol):
     def all_under_way(self) -> list[tuple[str, str, int]]: ...
 
 
+_Seen = tuple[int, int, int, str]
+"""Inode, size, time of change in ns and SHA-256 of a file."""
+
+
 @dataclass(frozen=True)
 class Store:
     """Finished artifacts by recipe, which any number of processes on any number of machines may share."""
 
     place: Place
     patience: Patience = field(default_factory=Patience)
+    _seen: dict[str, _Seen] = field(default_factory=dict, compare=False, repr=False)  # files found whole, by path
 
     @classmethod
     def at(cls, root: Path) -> "Store":
@@ -129,7 +124,8 @@ class Store:
                 logger.warning("%s %s is damaged; what is whole of it is kept", stage, key)
                 self.place.reopen(stage, key, lease)
             with self.place.workspace(stage, key, lease, left) as path:
-                resumed = (path / STARTED).exists() or keep_whole(path)
+                drop_links(path)
+                resumed = (path / STARTED).exists() or keep_whole(path, stage, key)
                 workspace, attempt = Workspace(path, resumed), Attempt(path)
                 try:
                     fill(workspace)
@@ -141,11 +137,10 @@ class Store:
             return made
 
     def read_manifest(self, stage: str, key: str) -> dict[str, Any] | None:
-        """What is known of a finished artifact, or None when there is none."""
-        stored = self.place.objects.read(f"{stage}/{key}/{MANIFEST}")
+        """What is known of a finished artifact; None when there is none, or none that can be believed."""
+        stored = self.place.objects.read(f"{stage}/{key}/{MANIFEST}") if is_artifact(stage, key) else None
         try:
-            manifest = json.loads(stored.value) if stored else None
-            return manifest if manifest and {"recipe", "digest", "files", "lineage"} <= set(manifest) else None
+            return parse_manifest(stored.value, stage, key) if stored else None
         except ValueError:
             return None
 
@@ -164,19 +159,25 @@ class Store:
         return manifest
 
     def fetch(self, artifact: Artifact) -> None:
-        """See to it that an artifact's files are on this machine, and that those without checksums inside are whole.
+        """See to it that an artifact's files are on this machine, and are those that the ticket is for.
 
-        Arrays are checked where they are read, chunk by chunk.
+        A file is hashed once, as long as its size, time and inode stay the same.
 
         Raises:
             DamagedError: a file is missing or changed; its `path` says which.
+            MismatchError: the artifact was made anew with other content since the ticket was given out.
         """
         files = self.manifest(artifact)["files"]
+        self._expect(artifact, files)
         self.place.fetch(artifact, files)
-        arrays = arrays_of(files)
         for name, listed in files.items():
-            if name.rpartition("/")[0] not in arrays or name.endswith(METADATA):
-                _check(self._path(artifact) / name, listed, artifact.stage)
+            facts = plain_file(self.folder, f"{artifact.stage}/{artifact.key}/{name}")
+            path = self._path(artifact) / name
+            seen = facts and (facts.st_ino, facts.st_size, facts.st_mtime_ns, listed["sha256"])
+            if seen is None or self._seen.get(str(path)) != seen:
+                self._check(artifact, name, listed)
+                assert seen is not None
+                self._seen[str(path)] = seen
 
     def verify(self, artifact: Artifact) -> None:
         """Hash every file again.
@@ -188,12 +189,8 @@ class Store:
         files = self.manifest(artifact)["files"]
         self.place.fetch_anew(artifact, files)
         for name, listed in files.items():
-            _check(self._path(artifact) / name, listed, artifact.stage)
-        if content_digest(files) != artifact.digest:
-            raise MismatchError(
-                f"{artifact.path} holds {content_digest(files)}, the ticket says {artifact.digest}: "
-                "it was made anew with other content. Run again from the start of the flow."
-            )
+            self._check(artifact, name, listed)
+        self._expect(artifact, files)
 
     def report_damage(self, path: Path) -> Artifact | None:
         """Note that a file is damaged, so that the next run makes again what it lost; the artifact it belongs to.
@@ -210,7 +207,7 @@ class Store:
         if stored is None or manifest is None or name not in manifest["files"]:
             return None
         self.place.refresh(stage, key, name)
-        if not is_whole(path, manifest["files"][name]):
+        if not is_whole(self.folder, f"{stage}/{key}/{name}", manifest["files"][name]):
             manifest["damaged"] = sorted({*manifest.get("damaged", []), name})
             self.place.objects.replace(
                 objects_name, json.dumps(manifest, indent=1, sort_keys=True).encode(), stored.tag
@@ -234,6 +231,24 @@ class Store:
         """Bytes of an artifact's files."""
         return sum(listed["size"] for listed in self.manifest(artifact)["files"].values())
 
+    def _check(self, artifact: Artifact, name: str, listed: Mapping[str, Any]) -> None:
+        path = self._path(artifact) / name
+        is_there = plain_file(self.folder, f"{artifact.stage}/{artifact.key}/{name}")
+        found = file_sha256(path) if is_there else "no file"
+        if found != listed["sha256"]:
+            raise DamagedError(
+                f"{path} is damaged: expected SHA-256 {listed['sha256']}, found {found}. "
+                f"Run again: what is damaged of {artifact.stage} is made anew.",
+                path,
+            )
+
+    def _expect(self, artifact: Artifact, files: Files) -> None:
+        if content_digest(files) != artifact.digest:
+            raise MismatchError(
+                f"{artifact.path} holds {content_digest(files)}, the ticket says {artifact.digest}: "
+                "it was made anew with other content. Run again from the start of the flow."
+            )
+
     def _ticket(self, stage: str, key: str, manifest: Mapping[str, Any]) -> Artifact:
         return Artifact(self.folder, stage, key, manifest["digest"])
 
@@ -251,17 +266,38 @@ class Store:
 
 
 def open_store(url: str, scratch: Path | None = None) -> Store:
-    """The store in a folder, or at s3://bucket/prefix with its files brought to `scratch` when they are needed."""
+    """The store in a folder, or at s3://bucket/prefix with its files brought to `scratch` when they are needed.
+
+    Raises:
+        StoreAddressError: `url` is no address of a store.
+    """
+    check_address(url)
     if not url.startswith("s3://"):
         return Store.at(Path(url))
     return Store(Bucket(url.rstrip("/"), scratch or Path.home() / ".cache" / "stitchedit"))
 
 
-def _check(path: Path, listed: Mapping[str, Any], stage: str) -> None:
-    found = file_sha256(path) if path.is_file() else "no file"
-    if found != listed["sha256"]:
-        raise DamagedError(
-            f"{path} is damaged: expected SHA-256 {listed['sha256']}, found {found}. "
-            f"Run again: what is damaged of {stage} is made anew.",
-            path,
+def check_address(url: str) -> None:
+    """Refuse what is no address of a store.
+
+    Raises:
+        StoreAddressError: it is empty, of an unknown kind, names no bucket, or holds a password.
+    """
+    scheme, separator, rest = url.partition("://" if url.startswith("s3://") else ":/")
+    if not url.strip():
+        raise StoreAddressError("--store is empty. Give a folder, or s3://bucket/prefix.")
+    if "\0" in url:
+        raise StoreAddressError(f"--store {url!r} holds a zero byte. Give a folder, or s3://bucket/prefix.")
+    if separator and scheme != "s3" and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        raise StoreAddressError(
+            f"--store {redacted(url)} is no place for a store. Give a folder, or s3://bucket/prefix."
         )
+    if scheme == "s3" and separator:
+        bucket = rest.partition("/")[0]
+        if "@" in bucket or ":" in bucket:
+            raise StoreAddressError(
+                "--store holds a name or a password (before @), which would be in logs and records. Write "
+                "s3://bucket/prefix, and put the keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
+        if not bucket or set(bucket) & set("?#"):
+            raise StoreAddressError(f"--store {url} names no bucket. Write s3://bucket/prefix.")

@@ -9,14 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage.artifact import RESERVED
+from storage.manifest import MANIFEST, is_artifact
 from storage.runs import Run, runs
 from storage.store import Store
-from storage.workspace import MANIFEST
 
 CONNECTIONS = 8
-STAGE = re.compile(r"[a-z][a-z0-9_]*")
-KEY = re.compile(r"[0-9a-f]{16}")
 
 Name = tuple[str, str]
 """Stage and key."""
@@ -128,11 +125,9 @@ def _sizes(store: Store, stages: Iterable[str]) -> dict[Name, int]:
     """Bytes of everything in the folders of `stages`, by stage and key; other people's files are left out."""
     sizes: dict[Name, int] = {}
     for stage in sorted(stages):
-        if not STAGE.fullmatch(stage) or stage in RESERVED:
-            continue
         for listed in store.place.objects.names(f"{stage}/"):
             _, key, *parts = listed.name.split("/")
-            if parts and KEY.fullmatch(key):
+            if parts and is_artifact(stage, key):
                 size = 0 if parts == [MANIFEST] else listed.size
                 sizes[stage, key] = sizes.get((stage, key), 0) + size
     return sizes

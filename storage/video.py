@@ -23,6 +23,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
 from storage.errors import UnreadableVideoError
+from storage.files import ffmpeg_name
 from storage.video_packets import frames_of
 from storage.video_view import MAX_ASPECT, Orientation, View, read_display_matrix
 
@@ -150,7 +151,7 @@ def open_video(path: Path) -> Iterator[InputContainer]:
         raise UnreadableVideoError(f"{path}: no such file. Check the name and the folder.")
     try:
         codecs.register_error(TAG_ERRORS, _as_latin_1)
-        container = av.open(str(path), metadata_errors=TAG_ERRORS)
+        container = av.open(ffmpeg_name(path), metadata_errors=TAG_ERRORS)
     except PermissionError:
         raise
     except (av.FFmpegError, ValueError) as error:

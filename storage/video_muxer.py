@@ -14,6 +14,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from storage.errors import UnwritableOutputError
+from storage.files import ffmpeg_name
 from storage.video import VideoInfo
 from storage.video_encoder import Encoder
 from storage.video_output import FORMATS
@@ -52,7 +53,7 @@ def open_result(
         settings |= _matroska_settings(source)
     else:
         settings |= _mov_settings(encoder.info, source, span, isinstance(file, Path))
-    target = str(file) if isinstance(file, Path) else file
+    target = ffmpeg_name(file) if isinstance(file, Path) else file
     with av.open(target, "w", format=FORMATS[suffix], container_options=settings) as container:
         video = _add_video((source, container), output, encoder)
         video.metadata.update(span.tags(_video_tags(source, encoder), encoder.info))

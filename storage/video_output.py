@@ -1,11 +1,11 @@
-"""Where a video may be written, and how it appears there: at once and whole."""
+"""Where a video may be written."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from storage.errors import UnwritableOutputError
+from storage.files import NAME_BYTES, PATH_BYTES, name_bytes
 from storage.video import VideoInfo
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -23,8 +23,9 @@ def check_output(source: Path, output: Path) -> None:
     """Refuse an output that cannot be, before any work is done.
 
     Raises:
-        UnwritableOutputError: its suffix, its folder or its being the source forbids it.
+        UnwritableOutputError: its suffix, its name, its folder or its being the source forbids it.
     """
+    check_names([output])
     if output.suffix.lower() not in FORMATS:
         raise UnwritableOutputError(
             f"{output.name}: cannot write {output.suffix or 'a file without a suffix'}. "
@@ -41,22 +42,50 @@ def check_output(source: Path, output: Path) -> None:
         raise UnwritableOutputError(f"{output}: is the source itself. Give the result another name.")
 
 
-@contextmanager
-def appearing(output: Path) -> Iterator[Path]:
-    """A name in the same folder to write to; on success it becomes `output`, else it is removed."""
-    part = output.with_name(f".{output.stem}.{os.getpid()}.part{output.suffix}")
-    try:
-        yield part
-        _to_disk(part)
-        part.replace(output)
-        _to_disk(output.parent)
-    finally:
-        part.unlink(missing_ok=True)
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is none, or that could not be made.
+
+    Raises:
+        UnwritableOutputError: what is in the way.
+    """
+    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "no permission to write there" if there.is_dir() else "it is no folder"
+        raise UnwritableOutputError(
+            f"{folder}: cannot hold a result, because of {there}: {reason}. Name another folder."
+        )
 
 
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def check_names(outputs: Iterable[Path]) -> None:
+    """Refuse names that the file system of their folder cannot hold.
+
+    Raises:
+        UnwritableOutputError: a name, or a path as a whole, is too long or cannot name a file.
+    """
+    for output in outputs:
+        try:
+            lengths = [name_bytes(part) for part in output.absolute().parts]
+        except UnicodeEncodeError as error:
+            raise UnwritableOutputError(f"{output}: no file can be called so. Give another name.") from error
+        if "\0" in str(output):
+            raise UnwritableOutputError(f"{str(output)!r}: a name cannot hold a zero byte. Give another name.")
+        most, most_in_all = _limits(output)
+        if max(lengths) > most:
+            raise UnwritableOutputError(
+                f"{output.name}: the name has {max(lengths)} bytes, and the disk takes {most}. Give a shorter one."
+            )
+        if name_bytes(str(output.absolute())) >= most_in_all:
+            raise UnwritableOutputError(
+                f"{output.name}: its path has {name_bytes(str(output.absolute()))} bytes, and the system takes "
+                f"{most_in_all - 1}. Choose another folder."
+            )
+
+
+def _limits(output: Path) -> tuple[int, int]:
+    """Bytes of a name and of a path, in the nearest folder of `output` that is there."""
+    for folder in output.absolute().parents:
+        try:
+            return os.pathconf(folder, "PC_NAME_MAX"), os.pathconf(folder, "PC_PATH_MAX")
+        except OSError:  # it is not there yet, or its own name is too long
+            continue
+    return NAME_BYTES, PATH_BYTES

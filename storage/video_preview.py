@@ -11,10 +11,11 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from storage.errors import UnreadableVideoError
+from storage.files import appearing, ffmpeg_name
 from storage.video import VideoInfo, open_video, probe, rgb, video_stream
 from storage.video_encoder import THREADS, x264_instructions
 from storage.video_index import Clip, read_frames
-from storage.video_output import FORMATS, appearing, check_output
+from storage.video_output import FORMATS, check_output
 from storage.video_packets import frames_of
 
 LABEL_PX = 28  # height of the strip above the pictures
@@ -48,7 +49,7 @@ def write_side_by_side(
     size = _panel_size(clip.info, panels.width // 2)
     with ExitStack() as stack:
         part = stack.enter_context(appearing(output))
-        target = stack.enter_context(av.open(str(part), "w", format=FORMATS[output.suffix.lower()]))
+        target = stack.enter_context(av.open(ffmpeg_name(part), "w", format=FORMATS[output.suffix.lower()]))
         video = _add_video(target, clip.info, size)
         container = stack.enter_context(open_video(edited))
         results = stack.enter_context(closing(frames_of(container, video_stream(container, right_info))))

@@ -22,8 +22,8 @@ import numpy as np
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 from av.video.codeccontext import VideoCodecContext
 
-from storage.artifact import sync
 from storage.errors import DamagedError, UnwritableOutputError
+from storage.files import sync
 from storage.state_dict import load_tensors, read_metadata, save_tensors
 from storage.video_encoder import THREADS, Encoder
 from storage.video_index import Clip, read_frames

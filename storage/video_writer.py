@@ -12,6 +12,7 @@ from av.codec import Codec
 from av.container import InputContainer
 
 from storage.errors import UnreadableVideoError, UnwritableOutputError
+from storage.files import appearing
 from storage.video import VideoInfo, open_video
 from storage.video_copies import PacketCopies
 from storage.video_differences import differences
@@ -27,7 +28,7 @@ from storage.video_inventory import (
 )
 from storage.video_light import LightLevels, side_data
 from storage.video_muxer import open_result
-from storage.video_output import appearing, check_output
+from storage.video_output import check_output
 from storage.video_segments import EditFrame, Segments
 from storage.video_span import Span
 
@@ -131,7 +132,7 @@ def _folder(scratch: Path | None, output: Path) -> Iterator[Path]:
     if scratch is not None:
         yield scratch
         return
-    with TemporaryDirectory(prefix=f".{output.stem}.", dir=output.parent) as folder:
+    with TemporaryDirectory(prefix=".segments-", dir=output.parent) as folder:
         yield Path(folder)
 
 

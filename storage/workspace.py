@@ -3,27 +3,22 @@
 import json
 import logging
 import platform
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from storage import frame_array
-from storage.array_layout import METADATA
-from storage.artifact import canonical_json, file_sha256, sync, write_json
+from storage.artifact import file_sha256
 from storage.errors import IncompleteError
+from storage.files import remove_tree, sync, write_json
+from storage.manifest import MANIFEST, Files, arrays_of, is_whole, parse_manifest
 
-MANIFEST = "manifest.json"
 STARTED = ".started"
 ATTEMPTS = ".attempts.json"
-
-Files = Mapping[str, Mapping[str, Any]]
-"""Name -> `size` in bytes and `sha256`, as a manifest lists them."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +97,9 @@ def finish(workspace: Path) -> dict[str, dict[str, Any]]:
             "The task has to write all that `pending()` gives before it returns."
         )
     _drop_scratch(workspace)
+    links = drop_links(workspace)
+    if links:
+        raise IncompleteError(f"{links[0]} in {workspace} was a link, which no result may be. Run again.")
     files = {}
     for path in sorted(path for path in workspace.rglob("*") if path.is_file()):
         sync(path)
@@ -114,7 +112,7 @@ def finish(workspace: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def keep_whole(workspace: Path) -> bool:
+def keep_whole(workspace: Path, stage: str, key: str) -> bool:
     """Leave what is whole of an artifact that was finished once; whether it is such a one.
 
     Arrays lose only the rows that are damaged. The manifest goes last: a kill half way, and it is done again.
@@ -122,9 +120,15 @@ def keep_whole(workspace: Path) -> bool:
     manifest = workspace / MANIFEST
     if not manifest.exists():
         return False
-    known = json.loads(manifest.read_bytes())
+    try:
+        known = parse_manifest(manifest.read_bytes(), stage, key)
+    except ValueError as error:
+        logger.warning("All of %s is recomputed: of its manifest, %s", workspace.name, error)
+        for path in workspace.iterdir():
+            remove_tree(path) if path.is_dir() else path.unlink()
+        return False
     files: Files = known["files"]
-    bad = {name for name, listed in files.items() if not is_whole(workspace / name, listed)}
+    bad = {name for name, listed in files.items() if not is_whole(workspace, name, listed)}
     arrays = arrays_of(files)
     for array in sorted(arrays):
         if any(name.startswith(f"{array}/") for name in bad):
@@ -139,26 +143,17 @@ def keep_whole(workspace: Path) -> bool:
     return True
 
 
-def arrays_of(files: Files) -> set[str]:
-    """Names of the arrays among `files`."""
-    return {name.rpartition("/")[0] for name in files if name.endswith(f"/{METADATA}")}
-
-
-def is_whole(path: Path, listed: Mapping[str, Any]) -> bool:
-    """Whether a file has the listed size and SHA-256."""
-    return path.is_file() and path.stat().st_size == listed["size"] and file_sha256(path) == listed["sha256"]
-
-
-def content_digest(files: Files) -> str:
-    """SHA-256 over names and hashes only: no time, host or path enters it."""
-    return sha256(
-        canonical_json(sorted((name, listed["sha256"]) for name, listed in files.items())).encode()
-    ).hexdigest()
+def drop_links(workspace: Path) -> list[str]:
+    """Remove links, which lead to what is not the store's; their names. Stages write none."""
+    links = [path for path in workspace.rglob("*") if path.is_symlink()]
+    for path in links:
+        path.unlink()
+    return [path.relative_to(workspace).as_posix() for path in links]
 
 
 def _drop_scratch(workspace: Path) -> None:
     for path in list(workspace.rglob(".*")):
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             path.unlink(missing_ok=True)  # gone already when its folder was scratch too

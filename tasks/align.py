@@ -13,8 +13,9 @@ from stitchedit.nets.face_parsing import parse_faces
 from stitchedit.options.align import AlignOptions
 from stitchedit.persons import choose_person
 from stitchedit.warp import crop_face
-from storage.artifact import Artifact, Source, write_json
+from storage.artifact import Artifact, Source
 from storage.errors import DamagedError
+from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.store import Store
 from storage.workspace import Workspace

@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from storage.artifact import Artifact, Source, write_json
+from storage.artifact import Artifact, Source
+from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.video import VideoInfo
 from storage.video_index import Clip, FrameIndex, read_frames

@@ -13,7 +13,8 @@ from stitchedit.options.composite import CompositeOptions
 from stitchedit.options.masks import MaskOptions
 from stitchedit.steady import Redrawing, neighbors, smoothed_rows, steadied_drawings
 from stitchedit.warp import Box, patch_box, patch_size, warp_back
-from storage.artifact import Artifact, Source, write_json
+from storage.artifact import Artifact, Source
+from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.workspace import Workspace
 from tasks.chunks import face_pictures, pending_in_any, write_pending

@@ -8,7 +8,8 @@ from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.tracks import TrackOptions
 from stitchedit.persons import Person
 from stitchedit.tracks import Tracker, Tracks
-from storage.artifact import Artifact, Source, write_json
+from storage.artifact import Artifact, Source
+from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.workspace import Workspace
 from tasks import networks

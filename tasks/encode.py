@@ -11,7 +11,8 @@ import numpy as np
 
 from stitchedit.planes import paste_patch
 from stitchedit.sheet import contact_sheet
-from storage.artifact import Artifact, Source, write_json, write_whole
+from storage.artifact import Artifact, Source
+from storage.files import write_json, write_whole
 from storage.frame_array import FrameArray
 from storage.video import rgb
 from storage.video_index import Clip

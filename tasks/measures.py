@@ -14,7 +14,7 @@ from stitchedit.options.edit import EditOptions
 from stitchedit.options.quality import MeasureOptions
 from stitchedit.plots import Panel, plot_over_time
 from stitchedit.quality import Verdict, judge, worst_of
-from storage.artifact import write_json, write_whole
+from storage.files import write_json, write_whole
 from tasks.pretrained import pretrained
 from tasks.progress import tell
 from tasks.stage import QUALITY

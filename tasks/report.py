@@ -12,7 +12,9 @@ import numpy as np
 from stitchedit.arrays import Frame
 from stitchedit.quality import VERDICTS
 from stitchedit.warp import Quad
-from storage.artifact import Artifact, Source, write_whole
+from storage.artifact import Artifact, Source
+from storage.files import encodable, write_whole
+from storage.store import Store
 from storage.video import rgb
 from storage.video_index import Clip
 from storage.workspace import Workspace
@@ -72,7 +74,7 @@ def write_report(
                     old, new, change = map(data_uri, (*parts, magnified_difference(*parts)))
                     sheets[index].append(Pair(f"frame {number}", old, new, change, face["why"]))
     report = Report(
-        clip=source.path.name,
+        clip=encodable(source.path.name),
         edit=edit,
         verdict=max((one["verdict"] for one in measured), key=VERDICTS.index),
         frames=frames,
@@ -144,11 +146,14 @@ def _lineage(artifacts: Sequence[Artifact]) -> Iterator[tuple[str, str, str, str
     """Stage, key, seconds and host of all that `artifacts` were made of, the first first, as far as known."""
     seen: dict[tuple[str, str], tuple[str, str, str, str]] = {}
 
+    visited: set[tuple[str, str]] = set()  # before its inputs: a manifest may name itself
+
     def visit(store: Path, stage: str, key: str) -> None:
-        path = store / stage / key / "manifest.json"
-        if (stage, key) in seen or not path.exists():
+        manifest = Store.at(store).read_manifest(stage, key)
+        if (stage, key) in visited or manifest is None:
             return
-        lineage = json.loads(path.read_text())["lineage"]
+        visited.add((stage, key))
+        lineage = manifest["lineage"]
         for origin in lineage.get("inputs", {}).values():
             if "key" in origin:
                 visit(store, origin["stage"], origin["key"])
@@ -164,8 +169,9 @@ def _settings(artifacts: Sequence[Artifact]) -> list[tuple[str, str]]:
     """Every option of every stage behind `artifacts`, once."""
     told: dict[str, str] = {}
     for stage_name, key, *_ in _lineage(artifacts):
-        path = artifacts[0].store / stage_name / key / "manifest.json"
-        for argument, options in json.loads(path.read_text())["recipe"]["options"].items():
+        manifest = Store.at(artifacts[0].store).read_manifest(stage_name, key)
+        assert manifest is not None  # or `_lineage` would not have told of it
+        for argument, options in manifest["recipe"]["options"].items():
             named = options if isinstance(options, dict) else {"": options}
             for option, value in named.items():
                 if option != "revision":

@@ -22,6 +22,7 @@ from stitchedit.errors import StitchEditError
 from stitchedit.memory import release_freed_memory
 from storage.artifact import Artifact, Recipe, Source
 from storage.errors import DamagedError, LeaseLostError, StorageError, UnreachableStoreError
+from storage.files import encodable
 from storage.store import Store
 from storage.workspace import Workspace
 from tasks.code import code_digest, code_digests, own_code
@@ -121,7 +122,7 @@ def _fill(
     homes = {name: _home(store, artifact) for name, artifact in artifacts.items()}
     frames = [homes[name].manifest(artifact)["lineage"].get("frames", 0) for name, artifact in artifacts.items()]
     origins = {name: {"stage": artifact.stage, "key": artifact.key} for name, artifact in artifacts.items()}
-    origins |= {name: {"file": str(source.path)} for name, source in sources.items()}
+    origins |= {name: {"file": encodable(source.path)} for name, source in sources.items()}
     out.facts.update(inputs=origins, frames=max(frames, default=0), code=code_digests(function))
     try:
         for name, artifact in artifacts.items():

@@ -12,7 +12,8 @@ from stitchedit.nets.generator import Generator
 from stitchedit.options.masks import MaskOptions
 from stitchedit.options.stitch import StitchOptions
 from stitchedit.stitch import SeamTarget, Stitched, fresh_copy, settle, stitch_face
-from storage.artifact import Artifact, write_json
+from storage.artifact import Artifact
+from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, save_tensors
 from storage.workspace import Workspace

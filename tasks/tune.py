@@ -13,7 +13,8 @@ from stitchedit.nets.generator import Generator
 from stitchedit.options.tune import TuneOptions
 from stitchedit.stitch import fresh_copy
 from stitchedit.tune import Pivots, tune_generator
-from storage.artifact import Artifact, write_json
+from storage.artifact import Artifact
+from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.state_dict import load_tensors, read_metadata, save_tensors
 from storage.workspace import Workspace

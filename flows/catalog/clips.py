@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.catalog.entries import Entry, request_of
 from flows.catalog.outcomes import HOLD
 from flows.edit_request import EditRequest
-from flows.export import exported_files
+from flows.output_files import exported_files
 from stitchedit.errors import StitchEditError
 from storage.remote_clips import SCHEME, RemoteClip, remote_clips
 from storage.video_output import FORMATS

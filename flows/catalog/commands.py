@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +101,8 @@ def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None
     from flows.catalog.summary import write_summary  # noqa: PLC0415
 
     opened, request = _opened(catalog, store, scratch, device)
-    print(write_summary(opened, _outcomes(opened, request.open_store(), request)))
+    kept = request.open_store()
+    print(write_summary(opened, _outcomes(opened, kept, request), kept))
 
 
 def approve(  # noqa: PLR0913, PLR0917 - the flags of a command
@@ -194,7 +195,9 @@ def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outc
 
 def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as_json: bool) -> None:
     if as_json:
-        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+        from flows.catalog.outcomes import to_words  # noqa: PLC0415
+
+        print(json.dumps(list(map(to_words, outcomes)), indent=1))
         return
     table = Table("clip", "result", "state", "why", "s", title=opened.name)
     for outcome in outcomes:
@@ -224,7 +227,7 @@ def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | No
     if outcome.state not in MADE:
         raise InputError(f"{name} is {outcome.state}: there is no result to be {what}. Run the catalog first.")
     there = outcome.place.exists()
-    decided = decide(outcome, what, by or os.environ.get("USER", "somebody"))
+    decided = decide(store, outcome, what, by or os.environ.get("USER", "somebody"))
     write_outcome(store, opened.name, decided)
     gone = "" if there else "; its files are gone, and the next run writes them"
     print(f"{Path(outcome.source).name}: {outcome.state} before, {decided.state} now, {decided.place}{gone}")

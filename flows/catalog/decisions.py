@@ -1,19 +1,24 @@
 """What somebody decided of a result, and what of that holds when the clip is edited again."""
 
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.catalog.outcomes import HELD, MADE, PUBLISHED, REJECTED, Outcome, recipe_digest
 from flows.edit_request import EditRequest
-from flows.export import exported_files
+from flows.output_files import exported_files
+from storage.outputs import Outputs
+from storage.store import Store
 
 APPROVED = "approved"
 
 
-def decide(outcome: Outcome, what: str, by: str) -> Outcome:
-    """`outcome` approved or rejected, and its files where that belongs."""
+def decide(store: Store, outcome: Outcome, what: str, by: str) -> Outcome:
+    """`outcome` approved or rejected, and its files where that belongs.
+
+    Raises:
+        UnwritableOutputError: something that no run wrote is there. Nothing is moved then.
+    """
     decision = {
         "what": what,
         "by": by,
@@ -23,7 +28,7 @@ def decide(outcome: Outcome, what: str, by: str) -> Outcome:
         "recipe": recipe_digest(outcome.request),
     }
     decided = replace(outcome, state=PUBLISHED if what == APPROVED else REJECTED, decision=decision)
-    _move(outcome.place, decided.place)
+    _move(store, outcome.place, decided.place)
     return decided
 
 
@@ -36,7 +41,7 @@ def to_send(request: EditRequest, before: Outcome | None) -> EditRequest:
     return request.model_copy(update={"output": request.hold / request.output.name})
 
 
-def settled(outcome: Outcome, sent: EditRequest) -> Outcome:
+def settled(store: Store, outcome: Outcome, sent: EditRequest) -> Outcome:
     """The outcome of a run with what was decided of the clip before, and its files where that belongs.
 
     A decision is on a video: it holds while the same one is made, whatever made it. If another one is made of the same
@@ -45,11 +50,14 @@ def settled(outcome: Outcome, sent: EditRequest) -> Outcome:
 
     Args:
         sent: what the run was asked for; see `to_send`.
+
+    Raises:
+        UnwritableOutputError: something that no run wrote is where the files belong. Nothing is moved then.
     """
     assert sent.output is not None
     lies = outcome.place if str(sent.output) == outcome.output else sent.output
     decided = _with_decision(outcome)
-    _move(lies, decided.place)
+    _move(store, lies, decided.place)
     return decided
 
 
@@ -72,8 +80,5 @@ def _is_about(decision: dict[str, str], outcome: Outcome) -> bool:
     return all(not digest or decision.get(name, digest) in {"", digest} for name, digest in now.items())
 
 
-def _move(source: Path, target: Path) -> None:
-    for old, new in zip(exported_files(source).values(), exported_files(target).values(), strict=True):
-        if old != new and old.exists():
-            new.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(old, new)  # the two may lie on different disks
+def _move(store: Store, source: Path, target: Path) -> None:
+    Outputs(store).move(dict(zip(exported_files(source).values(), exported_files(target).values(), strict=True)))

@@ -29,10 +29,11 @@ from flows.catalog.clips import CatalogClip
 from flows.catalog.decisions import settled, to_send
 from flows.catalog.jobs import Job, first_line, in_order, nothing_yet, prepared, run_name, wanted_clips
 from flows.catalog.made import made_by
-from flows.catalog.outcomes import CRASHED, LOST, Outcome, outcome_id, read_outcome, write_outcome
+from flows.catalog.outcomes import CRASHED, FAILED, LOST, Outcome, outcome_id, read_outcome, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest, check_catalog_request
 from flows.catalog.summary import counts_of, summary_markdown, summary_table, write_summary
+from storage.errors import UnwritableOutputError
 from storage.store import Store
 from tasks.progress import Progress, tell
 
@@ -57,7 +58,7 @@ def edit_catalog(request: CatalogRequest) -> State[Any]:
         else:
             client.upsert_global_concurrency_limit_by_name(slot, request.slots)
         outcomes = night.run(children)
-    page = write_summary(opened, outcomes)
+    page = write_summary(opened, outcomes, store)
     show_catalog(opened, outcomes, page)
     counts = counts_of(outcomes)
     clips = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no clip is there"
@@ -69,7 +70,9 @@ def edit_catalog(request: CatalogRequest) -> State[Any]:
 def show_catalog(opened: OpenCatalog, outcomes: list[Outcome], page: Path) -> None:
     """Make `catalog-summary`, `catalog-clips` and `catalog-page` for this run, if the server is there."""
     try:
-        create_markdown_artifact(summary_markdown(opened, outcomes), key="catalog-summary", description=opened.name)
+        create_markdown_artifact(
+            summary_markdown(opened, outcomes, page), key="catalog-summary", description=opened.name
+        )
         create_table_artifact(summary_table(outcomes), key="catalog-clips", description=opened.name)
         link_page(page, "catalog-page")
     except httpx.HTTPError as error:
@@ -176,5 +179,8 @@ class Night:
             attempts=job.attempts,
         )
         if state.is_completed():
-            return settled(made_by(self.store, outcome), job.sent)
+            try:
+                return settled(self.store, made_by(self.store, outcome), job.sent)
+            except UnwritableOutputError as error:  # somebody put a file there while the run lasted
+                return replace(outcome, state=FAILED, error=first_line(str(error)))
         return replace(outcome, state=outcome_state(state), error=first_line(state.message))

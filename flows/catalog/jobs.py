@@ -19,6 +19,7 @@ from flows.plan import Plan, plan_edit
 from stitchedit.errors import StitchEditError
 from storage.artifact import Source
 from storage.errors import StorageError
+from storage.files import encodable
 from storage.remote_clips import fetch
 from storage.store import Store
 from storage.video import probe
@@ -65,6 +66,8 @@ def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
             return replace(nothing_yet(job), error=unreadable)
         here = {"device": "auto"} if request.deployment else {}  # its workers have the device
         plan = plan_edit(_placeable(job.request).model_copy(update=here))
+        assert job.request.output is not None
+        job.request.check_outputs(job.request.output)
     except ERRORS as error:
         return replace(nothing_yet(job), error=first_line(str(error)))
     cost = plan.seconds or 0.0
@@ -85,7 +88,7 @@ def _placeable(request: EditRequest) -> EditRequest:
     if output.parent.exists():
         return request
     there = next(folder for folder in output.parents if folder.exists())
-    return request.model_copy(update={"output": there / f".{output.name}"})
+    return request.model_copy(update={"output": there / f".{outcome_id(request)}{output.suffix}"})
 
 
 def standing(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Outcome:
@@ -182,7 +185,7 @@ def nothing_yet(job: Job) -> Outcome:
 def run_name(opened: OpenCatalog, job: Job) -> str:
     """What its run is called: `night-take1_smile+2-1a2b3c`, as two folders may have a take1."""
     assert job.request.output is not None
-    return f"{opened.name}-{job.request.output.stem}-{outcome_id(job.request)[:6]}"
+    return encodable(f"{opened.name}-{job.request.output.stem}-{outcome_id(job.request)[:6]}")
 
 
 def first_line(text: str | None) -> str:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.edit_request import EditRequest
-from flows.export import exported_files
+from flows.output_files import exported_files
+from flows.paths import from_json, to_json
 from storage.store import Store
 
 FOLDER = "catalogs"
 HOLD = "held"  # folder beside the catalog for results judged `fail`
 CONNECTIONS = 8
+PATHS = ("source", "output", "edit")  # fields that may hold parts of file names
 PLACES = frozenset({"store", "scratch", "device", "hold"})  # of a request: they decide nothing of its result
 
 PUBLISHED, REVIEW, HELD, REJECTED = "published", "review", "held", "rejected"
@@ -63,7 +65,11 @@ class Outcome:
     def place(self) -> Path:
         """Where the result lies now."""
         hold = self.request.get("hold")
-        return Path(hold) / Path(self.output).name if self.state in {HELD, REJECTED} and hold else Path(self.output)
+        return (
+            Path(str(from_json(hold))) / Path(self.output).name
+            if self.state in {HELD, REJECTED} and hold
+            else Path(self.output)
+        )
 
     @property
     def why(self) -> list[str]:
@@ -94,18 +100,23 @@ def hold_folder(folder: Path, output: Path) -> Path:
     place = Path(os.path.normpath(output.parent))
     if place.is_relative_to(folder):
         return folder / HOLD / place.relative_to(folder)
-    return folder / HOLD / sha256(str(place).encode()).hexdigest()[:6]
+    return folder / HOLD / sha256(os.fsencode(place)).hexdigest()[:6]
 
 
 def outcome_id(request: EditRequest) -> str:
     """A clip of a catalog is known by where its result goes."""
-    return sha256(str(request.output).encode()).hexdigest()[:16]
+    return sha256(os.fsencode(str(request.output))).hexdigest()[:16]
 
 
 def write_outcome(store: Store, catalog: str, outcome: Outcome) -> None:
     """Keep it, in place of what was kept before."""
-    words = json.dumps(asdict(outcome), indent=1, sort_keys=True, default=str)
+    words = json.dumps(to_words(outcome), indent=1, sort_keys=True, default=str)
     store.place.objects.write(_name(catalog, outcome.id), words.encode())
+
+
+def to_words(outcome: Outcome) -> dict[str, Any]:
+    """`outcome` as JSON values; what of its paths is not UTF-8 is encoded."""
+    return asdict(outcome) | {name: to_json(getattr(outcome, name)) for name in PATHS}
 
 
 def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
@@ -117,8 +128,9 @@ def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
             return None
         known = {one.name: words[one.name] for one in fields(Outcome) if one.name in words}
         stages = [StageTime(**stage) for stage in known.pop("stages", [])]
-        return Outcome(**{**known, "file": tuple(known["file"])}, stages=stages)
-    except (ValueError, TypeError, KeyError):
+        paths = {name: str(from_json(known[name])) for name in PATHS}
+        return Outcome(**{**known, **paths, "file": tuple(known["file"])}, stages=stages)
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

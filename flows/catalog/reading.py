@@ -17,6 +17,7 @@ from flows.catalog.documents import CatalogError, Place, read_document
 from flows.catalog.entries import Catalog, Entry, Recipe, request_of
 from flows.catalog.outcomes import recorded_files
 from flows.edit_request import EditRequest, check_words
+from flows.output_files import exported_files
 from flows.request_checks import told_problem
 from stitchedit.errors import StitchEditError
 from storage.errors import StorageError
@@ -154,12 +155,17 @@ def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
         assert output is not None
         if _is_own(clip, opened.folder):
             yield clip.line, f"{clip.source.name}: the result would be written over it. Give `output`, with {{edit}}."
-        other = first.setdefault(output, clip)
+        others = [first.setdefault(path, clip) for path in map(_plain, exported_files(output).values())]
+        other = next((one for one in others if one is not clip), clip)
         if other is not clip:
             yield (
                 clip.line,
                 f"{clip.source.name}: line {other.line} writes {output.stem} too. Give `output`, with {{stem}}.",
             )
+
+
+def _plain(path: Path) -> Path:
+    return Path(os.path.normpath(path))
 
 
 def _is_own(clip: CatalogClip, folder: Path) -> bool:

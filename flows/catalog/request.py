@@ -5,12 +5,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from flows.paths import AnyPath, AnyText
 from flows.request_checks import check_device, check_device_name, check_store
-from storage.store import Store, open_store
+from storage.errors import StoreAddressError
+from storage.store import Store, check_address, open_store
 
 
 def _absolute(store: object) -> str:
     """A folder wherever a worker runs; a bucket as it is."""
+    try:
+        check_address(str(store))
+    except StoreAddressError as error:
+        raise ValueError(str(error)) from error
     return str(store) if str(store).startswith("s3://") else str(Path(str(store)).absolute())
 
 
@@ -19,9 +25,9 @@ class CatalogRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 
-    catalog: Path = Field(examples=["/clips/nightly.yaml"])  # absolute, if a worker is to find it
-    store: Annotated[str, BeforeValidator(_absolute)] = ".stitchedit"  # a folder, or s3://bucket/prefix
-    scratch: Path | None = None
+    catalog: AnyPath = Field(examples=["/clips/nightly.yaml"])  # absolute, if a worker is to find it
+    store: Annotated[AnyText, BeforeValidator(_absolute)] = ".stitchedit"  # a folder, or s3://bucket/prefix
+    scratch: AnyPath | None = None
     device: str = "auto"
     clips_at_once: int = Field(default=2, ge=1)  # runs under way
     slots: int = Field(default=1, ge=1)  # stages on the device at once, of all runs on this machine

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from flows.catalog.made import ON_DEVICE, saved_seconds
 from flows.catalog.outcomes import MADE, Outcome
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.timeline import overlap_seconds, plot_timeline
-from flows.export import exported_files
-from storage.artifact import write_whole
+from flows.output_files import exported_files
+from storage.files import encodable, fitted_name
+from storage.outputs import Outputs
+from storage.store import Store
 
 THUMBNAIL = 360  # px, of a contact sheet's width
 
@@ -32,21 +35,23 @@ class Row:
 
     @property
     def name(self) -> str:
-        return Path(self.outcome.source).name
+        return encodable(Path(self.outcome.source).name)
 
     @property
     def why(self) -> list[str]:
         return self.outcome.why
 
 
-def page_path(opened: OpenCatalog) -> Path:
-    """Where the page lies."""
-    return opened.path.with_name(f"{opened.name}_summary.html")
+def page_path(opened: OpenCatalog, store: Store) -> Path:
+    """Where the page lies: under the next name, where a file that is not ours has the first."""
+    numbers = ("" if number == 1 else f"-{number}" for number in count(1))
+    names = (fitted_name(opened.name, f"_summary{number}.html") for number in numbers)
+    return next(page for name in names if not Outputs(store).foreign([page := opened.path.with_name(name)]))
 
 
-def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> Path:
+def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome], store: Store) -> Path:
     """Write the page beside the catalog; give where."""
-    page = page_path(opened)
+    page = page_path(opened, store)
     rows = [_row(outcome, page.parent) for outcome in outcomes]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -62,7 +67,7 @@ def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> Path:
         together=overlap_seconds(outcomes),
         timeline=plot_timeline(outcomes),
     )
-    write_whole(page, text.encode())
+    Outputs(store).write(page, text.encode("utf-8", "backslashreplace"))  # names of files may not be UTF-8
     return page
 
 
@@ -71,7 +76,7 @@ def counts_of(outcomes: Sequence[Outcome]) -> dict[str, int]:
     return dict(Counter(outcome.state for outcome in outcomes))
 
 
-def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> str:
+def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome], page: Path) -> str:
     """The same in short, for Prefect's page of the run."""
     lines = [f"**{opened.name}** · " + ", ".join(f"{count} {state}" for state, count in counts_of(outcomes).items())]
     lines += ["", *opened.notes] if opened.notes else []
@@ -80,17 +85,17 @@ def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome]) -> str:
         why = "; ".join(outcome.why).replace("|", "\\|")
         seconds = "–" if outcome.seconds is None else f"{outcome.seconds:.0f}"
         lines.append(f"| {Path(outcome.source).name} | {outcome.edit} | {outcome.state} | {why} | {seconds} |")
-    return "\n".join([*lines, "", f"Page: {page_path(opened)}"]) + "\n"
+    return encodable("\n".join([*lines, "", f"Page: {page}"]) + "\n")
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """A row for each clip, to be sorted and filtered by who reads it."""
     return [
         {
-            "clip": Path(outcome.source).name,
-            "edit": outcome.edit,
+            "clip": encodable(Path(outcome.source).name),
+            "edit": encodable(outcome.edit),
             "state": outcome.state,
-            "why": "; ".join(outcome.why),
+            "why": encodable("; ".join(outcome.why)),
             "seconds": outcome.seconds,
             "saved on the device, s": round(saved_seconds(outcome), 1),
         }

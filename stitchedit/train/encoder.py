@@ -17,6 +17,7 @@ from stitchedit.nets.face_parsing import FaceParser
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
 from stitchedit.train.augment import AugmentOptions, film
+from stitchedit.train.checkpoints import save_checkpoint
 from stitchedit.train.samples import Samples
 
 # Roots of the LPIPS at 256 px that the same step in one row of MobileStyleGAN's codes makes, mean of four faces. The
@@ -112,8 +113,7 @@ def train_encoder(
         losses = trainer()
         on_step(trainer.step, losses)
         if trainer.step % options.checkpoint_every == 0 or trainer.step == options.steps:
-            torch.save(trainer.state(), checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
+            save_checkpoint(checkpoint, trainer.state())
     return trainer.average
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.nets.mobile_stylegan import HEAD_BLOCK, MobileStyleGAN, haar, head_layer
+from stitchedit.train.checkpoints import save_checkpoint
 from stitchedit.train.samples import Samples
 
 
@@ -77,8 +78,7 @@ def fit_heads(
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
             state = {"heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
             state |= {"noise": noise.get_state(), "step": step + 1}
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
+            save_checkpoint(checkpoint, state)
     heads.requires_grad_(False)
 
 

@@ -16,6 +16,7 @@ from stitchedit.errors import OptimizationError
 from stitchedit.nets.face_parsing import FaceParser
 from stitchedit.nets.occlusion import OcclusionNet, visible_logits
 from stitchedit.train.augment import AugmentOptions, camera
+from stitchedit.train.checkpoints import save_checkpoint
 from stitchedit.train.encoder import folded_trunk, to_images
 from stitchedit.train.occluders import cover_face
 from stitchedit.train.samples import Samples
@@ -108,8 +109,7 @@ def train_occlusion_net(
         on_step(step, {name: value.item() for name, value in losses.items()})
         if step % options.checkpoint_every == 0 or step == options.steps:
             state = {"network": network.state_dict(), "average": average.state_dict()}
-            torch.save(state | {"optimizer": optimizer.state_dict(), "step": step}, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
+            save_checkpoint(checkpoint, state | {"optimizer": optimizer.state_dict(), "step": step})
     return average.eval()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
+from stitchedit.train.checkpoints import replacing
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,8 @@ def write_samples(
     pictures = open_memmap(path, "r+" if done else "w+", np.uint8, None if done else shape)
     for index, picture in enumerate(draw(codes[done:]), done):
         pictures[index] = picture
-        written = counter.with_suffix(".part")
-        written.write_text(str(index + 1))
-        written.replace(counter)
+        with replacing(counter) as file:
+            file.write(str(index + 1).encode())
         on_sample(index + 1, len(codes))
 
 

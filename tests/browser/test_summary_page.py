@@ -8,7 +8,8 @@ import pytest
 from flows.catalog.outcomes import Outcome, StageTime
 from flows.catalog.reading import open_catalog
 from flows.catalog.summary import write_summary
-from flows.export import exported_files
+from flows.output_files import exported_files
+from storage.store import Store
 
 
 def time_of(stage, cached, started, seconds):
@@ -32,7 +33,7 @@ def page(finished, open_page, tmp_path):
         Outcome("3", "<b>three.mp4", str(tmp_path / "no.mp4"), state="timed out", error="It took too long.", **shared),
     ]
     (tmp_path / "night.yaml").write_text(json.dumps({"catalog": "night", "clips": []}))
-    return open_page(write_summary(open_catalog(tmp_path / "night.yaml"), made))
+    return open_page(write_summary(open_catalog(tmp_path / "night.yaml"), made, Store.at(tmp_path / "store")))
 
 
 def test_it_shows_every_clip_with_its_frames_and_links_to_its_report(page):

@@ -16,7 +16,9 @@ from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest
 from flows.cli import app
 from flows.edit_request import EditRequest
-from flows.export import exported_files
+from flows.output_files import exported_files
+from storage.outputs import Outputs
+from storage.store import Store
 
 CATALOG = "catalog: night\nconsent_required: false\nclips: {}\n"
 
@@ -34,15 +36,15 @@ def known(opened: OpenCatalog, request: CatalogRequest, state: str, text: str = 
     for clip in opened.clips:
         one = replace(standing(clip, opened, request, store), state=state, video="v", clip="c")
         write_outcome(store, opened.name, one)
-        write_files(one.place, text or str(clip.source))
+        write_files(store, one.place, text or str(clip.source))
         made.append(one)
     return made
 
 
-def write_files(place: Path, text: str) -> None:
+def write_files(store: Store, place: Path, text: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     for path in exported_files(place).values():
-        path.write_text(text)
+        Outputs(store).write(path, text.encode())
 
 
 def command(folder: Path, *words: str) -> str:
@@ -113,7 +115,7 @@ def test_two_edits_of_one_clip_are_told_apart_by_their_results(tmp_path, clip):
 def test_a_rejected_clip_stays_rejected_without_its_files_on_another_device_and_by_another_path(one, tmp_path):
     opened, request = one
     (outcome,) = known(opened, request, HELD)
-    write_outcome(request.open_store(), opened.name, decide(outcome, "rejected", "anna"))
+    write_outcome(request.open_store(), opened.name, decide(request.open_store(), outcome, "rejected", "anna"))
     shutil.rmtree(tmp_path / "held")
     elsewhere = f"{tmp_path}/../{tmp_path.name}/store"
     other = request.model_copy(update={"device": "cuda:1", "store": elsewhere, "scratch": tmp_path / "scratch"})
@@ -125,32 +127,36 @@ def test_a_rejected_clip_stays_rejected_without_its_files_on_another_device_and_
 def test_a_decision_is_on_a_video_and_asked_for_again_when_another_one_is_made(one):
     opened, request = one
     (held,) = known(opened, request, HELD)
-    rejected = decide(held, "rejected", "anna")
+    rejected = decide(request.open_store(), held, "rejected", "anna")
     again = replace(held, state=REVIEW, decision=rejected.decision)
     sent = to_send(EditRequest.model_validate(again.request), rejected)
     assert sent.output == rejected.place  # nobody takes it for published, whatever its verdict
 
-    assert settled(again, sent).state == REJECTED
-    other = settled(replace(again, video="w"), sent)
+    assert settled(request.open_store(), again, sent).state == REJECTED
+    other = settled(request.open_store(), replace(again, video="w"), sent)
     assert (other.state, other.place.exists()) == (HELD, True)
     assert other.reasons[-1].startswith("it was rejected by anna on ")
 
-    unknown = settled(replace(again, video=None, clip=None), sent)  # the run's record is gone
+    unknown = settled(request.open_store(), replace(again, video=None, clip=None), sent)  # the run's record is gone
     assert (unknown.state, unknown.decision["by"]) == (HELD, "anna")
     by_yesterday = {name: rejected.decision[name] for name in ("what", "by", "on")}
-    assert settled(replace(again, decision=by_yesterday), sent).state == HELD
+    assert settled(request.open_store(), replace(again, decision=by_yesterday), sent).state == HELD
 
-    recipe = settled(replace(again, video="w", request={**again.request, "preset": "draft"}), sent)
+    recipe = settled(
+        request.open_store(), replace(again, video="w", request={**again.request, "preset": "draft"}), sent
+    )
     assert (recipe.state, recipe.decision, recipe.place.exists()) == (REVIEW, None, True)
 
 
 def test_an_approved_result_is_published_again_though_its_verdict_is_fail(one):
     opened, request = one
     (held,) = known(opened, request, HELD)
-    approved = decide(held, "approved", "anna")
-    write_files(held.place, "made again")
+    approved = decide(request.open_store(), held, "approved", "anna")
+    write_files(request.open_store(), held.place, "made again")
     again = settled(
-        replace(held, decision=approved.decision), to_send(EditRequest.model_validate(held.request), approved)
+        request.open_store(),
+        replace(held, decision=approved.decision),
+        to_send(EditRequest.model_validate(held.request), approved),
     )
     assert (again.state, again.place.read_text()) == (PUBLISHED, "made again")
 
@@ -159,7 +165,11 @@ def test_a_run_that_fails_forgets_no_decision(one):
     opened, request = one
     (held,) = known(opened, request, HELD)
     store = request.open_store()
-    write_outcome(store, opened.name, replace(decide(held, "rejected", "anna"), state=FAILED, error="lost", code="old"))
+    write_outcome(
+        store,
+        opened.name,
+        replace(decide(request.open_store(), held, "rejected", "anna"), state=FAILED, error="lost", code="old"),
+    )
     job = prepared(opened.clips[0], opened, request, store)
     assert isinstance(job, Job)
     assert to_send(job.request, job.before).output.parent.name == "held"

@@ -11,6 +11,7 @@ from flows.catalog.entries import Catalog
 from flows.catalog.reading import open_catalog
 from flows.catalog.summary import summary_markdown, write_summary
 from stitchedit.errors import InputError
+from storage.store import Store
 
 CONSENT = "{by: Anna Example, on: 2026-10-01, reference: release-17.pdf}"
 
@@ -143,8 +144,9 @@ def test_a_pattern_that_finds_nothing_is_told(opened):
     clips = "[{source: clips/*.mkv, edits: {smile: 2}}, {source: clips/a.mp4, edits: {smile: 2}}]"
     catalog = opened(f"catalog: n\nconsent_required: false\nclips: {clips}")
     assert catalog.notes == ["clips/*.mkv names no clip now"]
-    assert "clips/*.mkv names no clip now" in write_summary(catalog, []).read_text()
-    assert "clips/*.mkv names no clip now" in summary_markdown(catalog, [])
+    page = write_summary(catalog, [], Store.at(catalog.folder / "store"))
+    assert "clips/*.mkv names no clip now" in page.read_text()
+    assert "clips/*.mkv names no clip now" in summary_markdown(catalog, [], page)
 
 
 def test_a_table_is_a_catalog_too(opened, folder):

@@ -1,0 +1,119 @@
+"""Files are there as a whole or not at all, and nobody can lead a writer elsewhere."""
+
+import os
+import stat
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from storage.files import (
+    NAME_BYTES,
+    appearing,
+    encodable,
+    ffmpeg_name,
+    fitted_name,
+    name_bytes,
+    remove_tree,
+    rename_new,
+    replacing,
+    write_whole,
+)
+
+
+def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
+    victim, target = tmp_path / "victim", tmp_path / "report.json"
+    victim.write_text("mine")
+    for name in (".report.json.part", f".report.json.{os.getpid()}.part"):
+        (tmp_path / name).symlink_to(victim)
+    target.symlink_to(victim)
+
+    write_whole(target, b"ours")
+
+    assert (victim.read_text(), target.read_text(), target.is_symlink()) == ("mine", "ours", False)
+
+
+def test_no_two_writers_have_the_same_name_and_each_has_one_of_its_own(tmp_path: Path) -> None:
+    with appearing(tmp_path / "video.mp4") as one, appearing(tmp_path / "video.mp4") as other:
+        assert one != other
+        assert {path.suffix for path in (one, other)} == {".part"}  # the mirror of a bucket leaves these out
+        one.write_text("first")
+        other.write_text("second")
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
+
+
+def test_a_name_that_is_taken_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.files.token_hex", lambda length: "0" * 16)
+    planted = tmp_path / f".a.json.{'0' * 16}.part"
+    planted.symlink_to(tmp_path / "victim")
+
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "a.json", b"ours")
+
+    assert planted.is_symlink()
+    assert not (tmp_path / "victim").exists()
+
+
+def test_after_an_error_what_was_there_stays_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    write_whole(target, b"before")
+    with suppress(ZeroDivisionError), replacing(target) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.json": b"before"}
+
+
+def test_the_mode_is_what_the_umask_leaves(tmp_path: Path) -> None:
+    words = "import os, sys; from pathlib import Path; from storage.files import write_whole; os.umask(0o027)"
+    command = f"{words}; write_whole(Path(sys.argv[1]), b'x')"
+    subprocess.run([sys.executable, "-c", command, tmp_path / "a"], check=True)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("there", ["file", "link to nothing"])
+def test_a_new_name_is_never_taken_from_somebody(tmp_path: Path, there: str) -> None:
+    part, target = tmp_path / "part", tmp_path / "target"
+    part.write_text("ours")
+    if there == "file":
+        target.write_text("theirs")
+    else:
+        target.symlink_to(tmp_path / "gone")
+    with pytest.raises(FileExistsError):
+        rename_new(part, target)
+    assert part.read_text() == "ours"
+    target.unlink()
+    rename_new(part, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_of_a_linked_folder_the_link_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    remove_tree(tmp_path / "link")
+    assert [path.name for path in tmp_path.rglob("*")] == ["elsewhere", "mine"]
+
+
+@pytest.mark.parametrize("stem", ["take", "x" * 251, "ü" * 140, "caf\udce9" * 60])
+def test_a_name_is_cut_to_what_a_disk_takes_and_stays_different(tmp_path: Path, stem: str) -> None:
+    names = {fitted_name(one, "_preview.mp4") for one in (stem, stem + "a", stem + "b")}
+    assert len(names) == 3
+    assert max(map(name_bytes, names)) <= NAME_BYTES
+    assert all(name.endswith("_preview.mp4") for name in names)
+    for name in names:
+        write_whole(tmp_path / name, b"")  # with a temporary name beside it
+
+
+def test_ffmpeg_takes_a_colon_for_a_part_of_a_name() -> None:
+    assert ffmpeg_name(Path("take-12:30.mp4")) == "file:take-12:30.mp4"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("é.mp4", "é.mp4"), ("caf\udce9.mp4", r"caf\xe9.mp4"), ("\ud800.mp4", r"\ud800.mp4")],
+)
+def test_any_name_can_be_printed_and_sent(text: str, shown: str) -> None:
+    assert encodable(text) == shown
+    assert encodable(Path(text)).encode().decode() == shown

@@ -1,0 +1,181 @@
+"""What runs wrote for people is known again; everything else is never overwritten."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from storage.artifact import Recipe, file_sha256
+from storage.errors import DamagedError, UnwritableOutputError
+from storage.outputs import KEPT, Outputs, Written
+from storage.store import Store
+
+RECIPE = Recipe("encode", 1, {}, {}, {}, "")
+
+
+@pytest.fixture
+def outputs(store: Store) -> Outputs:
+    return Outputs(store)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A file of the store, to be copied."""
+    path = tmp_path / "made.mp4"
+    path.write_bytes(b"made")
+    return path
+
+
+def put(outputs: Outputs, source: Path, target: Path) -> None:
+    outputs.put(source, target, file_sha256(source))
+
+
+def test_what_was_written_may_be_overwritten(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    put(outputs, made, target)
+    assert outputs.foreign([target, tmp_path / "not there"]) == []
+
+    made.write_bytes(b"made again")
+    put(outputs, made, target)
+
+    assert target.read_bytes() == b"made again"
+    assert outputs.foreign([target]) == []
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_what_somebody_changed_since_is_theirs(outputs: Outputs, made: Path, tmp_path: Path, keep_time: bool) -> None:
+    target = tmp_path / "out.mp4"
+    put(outputs, made, target)
+    before = target.stat()
+    target.write_bytes(b"mine, and longer" if keep_time else b"mine")  # of the same length, at another time
+    if keep_time:
+        os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    with pytest.raises(UnwritableOutputError, match=r"out\.mp4: there already, and not as a run .* name another"):
+        put(outputs, made, target)
+
+    assert target.read_bytes().startswith(b"mine")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["made.mp4", "out.mp4"]
+
+
+def test_a_touched_or_copied_file_is_known_by_its_bytes(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    put(outputs, made, target)
+    os.utime(target, (1, 1))
+    assert outputs.foreign([target]) == []
+    other = tmp_path / "other.mp4"
+    other.write_bytes(target.read_bytes())  # under a name that no run wrote
+    assert outputs.foreign([other]) == [other]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "link to nothing"])
+def test_whatever_else_is_there_stays(outputs: Outputs, made: Path, tmp_path: Path, kind: str) -> None:
+    target, mine = tmp_path / "out.mp4", tmp_path / "mine"
+    mine.write_text("mine")
+    if kind == "file":
+        target.write_text("mine")
+    elif kind == "folder":
+        target.mkdir()
+    else:
+        target.symlink_to(mine if kind == "link" else tmp_path / "nowhere")
+
+    with pytest.raises(UnwritableOutputError, match="there already"):
+        put(outputs, made, target)
+
+    assert mine.read_text() == "mine"
+    assert target.is_symlink() == kind.startswith("link")
+
+
+def test_a_link_in_the_place_of_what_was_written_is_not_followed(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    target, copy = tmp_path / "out.mp4", tmp_path / "copy.mp4"
+    put(outputs, made, target)
+    target.rename(copy)
+    target.symlink_to(copy)
+    assert outputs.foreign([target]) == [target]
+
+
+def test_what_the_store_has_is_ours_though_nobody_remembers(outputs: Outputs, store: Store, tmp_path: Path) -> None:
+    """As earlier versions wrote it."""
+    store.make(RECIPE, lambda workspace: (workspace.path / "video.mp4").write_bytes(b"made"))
+    target, other = tmp_path / "out.mp4", tmp_path / "other.mp4"
+    target.write_bytes(b"made")
+    other.write_bytes(b"mine")
+    assert outputs.foreign([target, other]) == [other]
+
+
+def test_a_file_that_came_while_one_was_written_stays(
+    outputs: Outputs, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, note = tmp_path / "out.mp4", Outputs._note
+
+    def somebody_writes(self: Outputs, path: Path, written: Written) -> None:
+        note(self, path, written)
+        target.write_bytes(b"mine")
+
+    monkeypatch.setattr(Outputs, "_note", somebody_writes)
+    with pytest.raises(UnwritableOutputError, match="there already"):
+        put(outputs, made, target)
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_run_that_was_killed_before_the_rename_left_nothing_foreign(
+    outputs: Outputs, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(part: Path, path: Path) -> None:
+        path.write_bytes(part.read_bytes())  # it has its name, and then the process ends
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("storage.outputs.rename_new", killed)
+    with pytest.raises(KeyboardInterrupt):
+        put(outputs, made, tmp_path / "out.mp4")
+    assert outputs.foreign([tmp_path / "out.mp4"]) == []
+
+
+def test_a_source_that_changed_is_not_put_there(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match=r"made\.mp4 changed while it was copied"):
+        outputs.put(made, tmp_path / "out.mp4", "0" * 64)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["made.mp4"]
+
+
+def test_moved_files_are_known_where_they_are_now(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    held, published = tmp_path / "held" / "out.mp4", tmp_path / "out.mp4"
+    held.parent.mkdir()
+    put(outputs, made, held)
+    outputs.move({held: published, tmp_path / "gone": tmp_path / "nothing"})
+    assert outputs.foreign([published]) == []
+    assert (held.exists(), published.read_bytes()) == (False, b"made")
+
+
+def test_nothing_is_moved_if_one_of_the_names_is_taken(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    names = [(tmp_path / f"{name}", tmp_path / "to" / name) for name in "ab"]
+    for old, _ in names:
+        put(outputs, made, old)
+    (tmp_path / "to").mkdir()
+    names[1][1].write_text("mine")
+    with pytest.raises(UnwritableOutputError, match="there already"):
+        outputs.move(dict(names))
+    assert [old.exists() for old, _ in names] == [True, True]
+    assert names[1][1].read_text() == "mine"
+
+
+def test_what_somebody_changed_stays_theirs_when_it_is_moved(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    held, published = tmp_path / "held.mp4", tmp_path / "out.mp4"
+    put(outputs, made, held)
+    held.write_bytes(b"retouched")
+    outputs.move({held: published})
+    assert published.read_bytes() == b"retouched"
+    assert outputs.foreign([published]) == [published]
+
+
+def test_a_folder_has_the_same_files_by_whatever_link_it_is_named(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    put(outputs, made, tmp_path / "link" / "caf\udce9.mp4")
+    assert outputs.foreign([tmp_path / "real" / "caf\udce9.mp4"]) == []
+
+
+def test_what_is_remembered_of_a_file_does_not_grow_for_ever(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+    for number in range(KEPT + 2):
+        made.write_bytes(b"%d" % number)
+        put(outputs, made, tmp_path / "out.mp4")
+    assert len(outputs._known(tmp_path / "out.mp4")) == KEPT
