@@ -276,7 +276,7 @@ def test_another_shape_in_the_same_place_is_refused(path: Path) -> None:
 
 
 def test_unusable_shapes_are_refused(path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Images are uint8 \(channel, height, width\), got uint8\(16, 20, 3\)"):
+    with pytest.raises(ValueError, match=r"Images are uint8 or uint16 \(channel, height, width\), got uint8\(16, 20, 3\)"):
         FrameArray.create(path, np.zeros((16, 20, 3), np.uint8), rows=10, chunk=4, kind="image")
     with pytest.raises(ValueError, match="got 0 and 4"):
         FrameArray.create(path, LIKE["label"], rows=0, chunk=4, kind="label")
