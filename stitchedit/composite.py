@@ -1,13 +1,15 @@
 """Stitched crops back into the frame, as patches that leave every other pixel alone."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped
 
-from stitchedit.arrays import Alpha, Frame
-from stitchedit.warp import Box, Pixels, Quad, covered, warp_back
+from stitchedit.arrays import Alpha, Pixels
+from stitchedit.depth import OPAQUE, SHALLOW, Stored, shown, stored, stored_alpha
+from stitchedit.warp import Box, Quad, covered, warp_back
 
 CHANGE_REACH = 64  # a change counts round about as far as this part of the crop's side
 
@@ -16,22 +18,45 @@ Layers = Float32[np.ndarray, "height width 4"]  # red, green and blue in [0, 255
 
 @dataclass(frozen=True)
 class Patch:
-    """An edited face in source pixels."""
+    """An edited face in source pixels, as `depth` stores it: uint8, or uint16 of a source of more than 8 bits."""
 
-    rgb: UInt8[np.ndarray, "height width rgb"]  # 0 where alpha is 0
-    alpha: UInt8[np.ndarray, "height width"]  # 0 = source, 255 = edited
+    rgb: Shaped[np.ndarray, "height width rgb"]  # 0 where alpha is 0
+    alpha: Shaped[np.ndarray, "height width"]  # 0 = source, 255 or 65535 = edited
     left: int
     top: int
 
+    @property
+    def layers(self) -> Stored:
+        """Color and alpha, `4 height width`."""
+        return np.concatenate([self.rgb.transpose(2, 0, 1), self.alpha[None]])
 
-def make_patch(image: Pixels, alpha: Alpha, quad: Quad, box: Box) -> Patch:
-    """The stitched crop `image`, taken at `quad`, as it goes into `box` of the frame."""
+    @property
+    def opacity(self) -> Alpha:
+        """Alpha in [0, 1]."""
+        return self.alpha / np.float32(OPAQUE[self.alpha.dtype])
+
+    def shallow(self) -> "Patch":
+        """At 8 bits, for what looks at the edit without keeping it."""
+        if self.rgb.dtype == SHALLOW:
+            return self
+        alpha = stored_alpha(self.opacity, SHALLOW)
+        rgb = np.where(alpha[..., None] > 0, stored(shown(self.rgb), SHALLOW), np.uint8(0))
+        return replace(self, rgb=rgb, alpha=alpha)
+
+
+def patch_from(layers: Stored, place: tuple[int, int]) -> Patch:
+    """The patch of `Patch.layers` at `place`, left and top."""
+    return Patch(np.ascontiguousarray(layers[:3].transpose(1, 2, 0)), layers[3], *place)
+
+
+def make_patch(image: Pixels, alpha: Alpha, quad: Quad, box: Box, dtype: np.dtype[Any] = SHALLOW) -> Patch:
+    """The stitched crop `image`, taken at `quad`, as it goes into `box` of the frame; stored in `dtype`."""
     layers = warp_back(opaque_layers(image, alpha), quad, box)
     layers[~covered(quad, len(image), box)] = 0
-    return patch_of(layers, box)
+    return patch_of(layers, box, dtype)
 
 
-def keep_detail(patch: Patch, frame: Frame, drawings: tuple[Pixels, Pixels], kept: Alpha, quad: Quad) -> Patch:
+def keep_detail(patch: Patch, frame: Pixels, drawings: tuple[Pixels, Pixels], kept: Alpha, quad: Quad) -> Patch:
     """`patch` with what the generator could not draw of `frame`: background, strands of hair, pores, grain.
 
     The difference between the frame and what the generator draws without the edit is added, as much of it as `kept`
@@ -47,8 +72,8 @@ def keep_detail(patch: Patch, frame: Frame, drawings: tuple[Pixels, Pixels], kep
     old, new = (warp_back(crop.astype(np.float32), quad, box)[:height, :width] for crop in drawings)
     detailed = new + warp_back(kept, quad, box)[:height, :width, None] * (region - old)
     rgb = patch.rgb.copy()
-    shown = patch.alpha[:height, :width] > 0
-    rgb[:height, :width][shown] = np.rint(detailed).clip(0, 255).astype(np.uint8)[shown]
+    visible = patch.alpha[:height, :width] > 0
+    rgb[:height, :width][visible] = stored(detailed, rgb.dtype)[visible]
     return replace(patch, rgb=rgb)
 
 
@@ -77,20 +102,26 @@ def opaque_layers(image: Pixels, alpha: Alpha) -> Layers:
     return np.concatenate([image * opacity, opacity], axis=2)
 
 
-def patch_of(layers: Layers, box: Box) -> Patch:
-    """The patch at `box` whose colors are `layers` divided by their alpha."""
-    opacity = np.rint(layers[..., 3] * 255).astype(np.uint8)
+def patch_of(layers: Layers, box: Box, dtype: np.dtype[Any] = SHALLOW) -> Patch:
+    """The patch at `box` whose colors are `layers` divided by their alpha; stored in `dtype`."""
+    alpha = stored_alpha(layers[..., 3], dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
-        color = np.where(opacity[..., None] > 0, layers[..., :3] / layers[..., 3:], 0)
-    return Patch(np.rint(color).clip(0, 255).astype(np.uint8), opacity, box.left, box.top)
+        color = np.where(alpha[..., None] > 0, layers[..., :3] / layers[..., 3:], 0)
+    return Patch(np.where(alpha[..., None] > 0, stored(color, dtype), dtype.type(0)), alpha, box.left, box.top)
 
 
-def paste(frame: Frame, patch: Patch) -> Frame:
-    """A copy of `frame` with `patch` over it. Where alpha is 0 it equals `frame` exactly."""
+def paste(frame: Pixels, patch: Patch) -> Pixels:
+    """A copy of `frame` with `patch` over it. Where alpha is 0 it equals `frame` exactly.
+
+    Both are uint8, or `frame` is float32 levels and `patch` deep.
+    """
     height, width = np.minimum(patch.alpha.shape, np.array(frame.shape[:2]) - (patch.top, patch.left))
     rows, columns = slice(patch.top, patch.top + height), slice(patch.left, patch.left + width)
-    rgb, alpha = patch.rgb[:height, :width], patch.alpha[:height, :width, None].astype(np.uint16)
-
-    result = frame.copy()
+    result, rgb = frame.copy(), patch.rgb[:height, :width]
+    if frame.dtype != SHALLOW:
+        opacity = patch.opacity[:height, :width, None]
+        result[rows, columns] += opacity * (shown(rgb) - frame[rows, columns])
+        return result
+    alpha = patch.alpha[:height, :width, None].astype(np.uint16)
     result[rows, columns] = (rgb * alpha + frame[rows, columns] * (255 - alpha) + 127) // 255
     return result

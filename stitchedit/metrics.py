@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from stitchedit.arrays import Alpha, Frame
+from stitchedit.arrays import Alpha, Frame, Pixels
 
 BLOCK = 512  # rows of the similarity matrix at a time, so that memory does not grow with the square of the clip
 WINDOW, WINDOW_SIGMA = 11, 1.5  # px, of SSIM's Gaussian
@@ -134,7 +134,7 @@ def _window_mean(values: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(values, (WINDOW, WINDOW), WINDOW_SIGMA)[reach:-reach, reach:-reach]
 
 
-def ring_error(result: Frame, source: Frame, border: Alpha) -> float:
+def ring_error(result: Pixels, source: Pixels, border: Alpha) -> float:
     """RMSE between `result` and `source`, in 8-bit levels, weighted by `border`; NaN where there is no border."""
     weight = float(border.sum())
     if not weight:

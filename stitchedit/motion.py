@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from stitchedit.arrays import Frame
+from stitchedit.arrays import Pixels
+from stitchedit.depth import SHALLOW, stored
 
 Flow = Float32[np.ndarray, "height width xy"]  # px: where a pixel of this frame was in the frame before, less its place
 Region = Bool[np.ndarray, "height width"]
@@ -12,9 +13,9 @@ Region = Bool[np.ndarray, "height width"]
 REACH = 1.0  # px by which the flow there and back may miss where it began; beyond, something came into sight or went
 
 
-def source_flow(before: Frame, now: Frame) -> tuple[Flow, Region]:
+def source_flow(before: Pixels, now: Pixels) -> tuple[Flow, Region]:
     """Motion from `now` back to `before`, and where it can be trusted: DIS optical flow, Kroeger et al. 2016."""
-    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, now)]
+    gray = [cv2.cvtColor(stored(frame, SHALLOW), cv2.COLOR_RGB2GRAY) for frame in (before, now)]
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     begin = np.zeros((*gray[0].shape, 2), np.float32)
     back = np.asarray(finder.calc(gray[1], gray[0], begin.copy()))
@@ -26,7 +27,7 @@ def source_flow(before: Frame, now: Frame) -> tuple[Flow, Region]:
     return back, inside & (missed <= REACH)
 
 
-def warp_error(before: Frame, now: Frame, flow: Flow, where: Region) -> float:
+def warp_error(before: Pixels, now: Pixels, flow: Flow, where: Region) -> float:
     """Mean absolute difference of `now` and `before` moved along `flow`, 8-bit levels; NaN where `where` is nowhere."""
     if not where.any():
         return float("nan")

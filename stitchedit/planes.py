@@ -34,8 +34,8 @@ def paste_patch(
     """Blend `patch` over the frame, in place. Samples that no pixel with alpha > 0 belongs to stay bit-identical.
 
     Args:
-        source: the whole frame as uint8 RGB, converted from these planes.
-        patch: RGB in [0, 255], uint8 or float, `height width rgb`.
+        source: the whole frame in RGB, converted from these planes: uint8, clipped to [0, 255], or float, not clipped.
+        patch: RGB in 8-bit levels, uint8 or float, `height width rgb`, in the transfer of the planes.
         alpha: `height width`; uint8 in [0, 255] or float in [0, 1].
         corner: left and top of the patch in coded pixels; any value, the patch may be partly outside.
     """
@@ -45,9 +45,8 @@ def paste_patch(
         return
     inner, outer = window
     original, wanted = source[outer].astype(np.float32), patch[inner].astype(np.float32)
-    clipped = ((original <= 0) | (original >= 255)).any(axis=-1) & (wanted != original).any(axis=-1)
-    if clipped.any():
-        original[clipped] = _unclipped(planes, outer, original)[clipped]
+    if source.dtype == np.uint8:
+        original = _with_clipped(planes, outer, original, wanted)
     edited = original + weight[inner][..., None] * (wanted - original)
     apply_edit(planes, original, edited, (outer[1].start, outer[0].start))
 
@@ -70,6 +69,12 @@ def apply_edit(planes: Planes, source: np.ndarray, edited: np.ndarray, corner: t
     for plane, values in zip(planes.samples[1:], chroma, strict=False):  # gray has none
         mean, place = _block_mean(values, planes, corner)
         _add(plane, mean * _code_per_level(planes, 224), place, _legal(planes, 16, 240))
+
+
+def _with_clipped(planes: Planes, window: tuple[slice, slice], original: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """`original`, with the excess beyond [0, 255] of those pixels that differ from `wanted`."""
+    clipped = ((original <= 0) | (original >= 255)).any(axis=-1) & (wanted != original).any(axis=-1)
+    return np.where(clipped[..., None], _unclipped(planes, window, original), original) if clipped.any() else original
 
 
 def _unclipped(planes: Planes, window: tuple[slice, slice], clipped: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from stitchedit.arrays import Alpha, Crop
+from stitchedit.arrays import Alpha
+from stitchedit.depth import DEEP, shown
 from stitchedit.motion import along, source_flow
 
 REACH = 3.0  # standard deviations
@@ -50,12 +51,18 @@ def smoothed_rows(
 
 @dataclass(frozen=True)
 class Redrawing:
-    """A face, and what the generator drew of it; of one size, in 8-bit levels."""
+    """A face, and what the generator drew of it; of one size, in 8-bit levels or as `depth` stores them."""
 
-    source: Crop
+    source: np.ndarray  # `size size rgb`
     before: np.ndarray  # `size size rgb`, without the edit
     after: np.ndarray  # `size size rgb`, with it
     moving: Alpha  # 1 = eyes and mouth, which move by themselves
+
+    def in_levels(self) -> "Redrawing":
+        """Images in 8-bit levels: float32 of stored hundredths, else unchanged."""
+        if DEEP not in (self.source.dtype, self.before.dtype, self.after.dtype):
+            return self
+        return replace(self, source=shown(self.source), before=shown(self.before), after=shown(self.after))
 
 
 def neighbors(row: int, times_s: np.ndarray, runs: np.ndarray, sigma_s: float) -> list[int]:
@@ -70,7 +77,7 @@ def neighbors(row: int, times_s: np.ndarray, runs: np.ndarray, sigma_s: float) -
 def steadied_drawings(
     drawing_of: Callable[[int], Redrawing], times_s: np.ndarray, runs: np.ndarray, sigma_s: float
 ) -> Callable[[int], Redrawing]:
-    """What `drawing_of` gives, without the flicker of one row against the next.
+    """What `drawing_of` gives, in 8-bit levels, without the flicker of one row against the next.
 
     A generator draws each frame a little differently. Two things are averaged along the motion of the source, which
     does not flicker: what the generator missed, and what the edit changed. Eyes and mouths are averaged less, so that
@@ -82,11 +89,11 @@ def steadied_drawings(
         sigma_s: of a Gaussian over time; 0 = nothing is steadied.
     """
     if not sigma_s:
-        return drawing_of
-    remembered = lru_cache(maxsize=REMEMBERED)(drawing_of)
+        return lambda row: drawing_of(row).in_levels()
+    remembered = lru_cache(maxsize=REMEMBERED)(drawing_of)  # as it is stored, or it would take twice the memory
 
     def steadied(row: int) -> Redrawing:
-        drawing = remembered(row)
+        drawing = remembered(row).in_levels()
         near = neighbors(row, times_s, runs, sigma_s)
         shares = np.exp(-0.5 * np.square((times_s[near] - times_s[row]) / sigma_s)).tolist()
         missed, changed = _mean_along_motion(drawing, [remembered(other) for other in near], shares)
@@ -103,7 +110,8 @@ def _mean_along_motion(
     own = _differences(drawing)
     total, weights = own.copy(), np.ones(own.shape[:2], np.float32)
     narrow = drawing.moving / MOVING_MISS**2 + (1 - drawing.moving) / DRAWN_MISS**2
-    for other, share in zip(others, shares, strict=True):
+    for stored, share in zip(others, shares, strict=True):
+        other = stored.in_levels()
         flow, trusted = source_flow(other.source, drawing.source)
         moved = along(_differences(other), flow)
         source_missed = np.abs(along(other.source.astype(np.float32), flow) - drawing.source).mean(axis=2)

@@ -14,11 +14,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from stitchedit.arrays import Crop, Frame, Quads
+from stitchedit.arrays import Pixels, Quads
 
 Quad = Float[np.ndarray, "4 xy"]
 Homography = Float[np.ndarray, "3 3"]  # takes (x, y, 1)
-Pixels = Shaped[np.ndarray, "height width *channel"]  # uint8 or float32, up to four channels
 Warped = Shaped[np.ndarray, "rows columns *channel"]  # likewise, of another shape
 Inside = Bool[np.ndarray, "height width"]
 Shrinks = tuple[float, float]  # how many pixels become one, across and down
@@ -30,7 +29,7 @@ NO_BLUR = 1e-18  # px², a variance: OpenCV takes 0 for "as along the other axis
 class FaceCrop:
     """What a network sees of a face."""
 
-    image: Crop
+    image: Pixels
     valid: Inside  # False = outside the frame, where `image` repeats the frame's edge
 
 
@@ -66,7 +65,7 @@ def frame_to_crop(quad: Quad, size: int) -> Homography:
     return np.asarray(inverse / inverse[2, 2])
 
 
-def crop_face(frame: Frame, quad: Quad, size: int) -> FaceCrop:
+def crop_face(frame: Pixels, quad: Quad, size: int) -> FaceCrop:
     """The square `quad` of `frame` as `size` by `size` pixels, without aliasing when it shrinks."""
     height, width = frame.shape[:2]
     to_frame = crop_to_frame(quad, size)

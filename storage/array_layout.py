@@ -35,7 +35,7 @@ SEPARATOR = "."  # between the parts of a file's name: one folder, so one fsync 
 Kind = Literal["image", "label", "number"]
 """What the values are, which decides how they are packed (docs/decisions/0011):
 
-image   uint8 (row, channel, height, width): planes compress better than interleaved pixels
+image   uint8 or uint16 (row, channel, height, width): planes compress better than interleaved pixels
 label   classes and masks
 number  landmarks, latents, losses
 """
@@ -53,7 +53,7 @@ def lay_out(folder: Path, like: np.ndarray, rows: int, unit: int, kind: Kind) ->
             dtype=like.dtype,
             chunk_key_encoding={"name": "default", "separator": SEPARATOR},
             attributes={UNIT: unit, CHECKSUM: "0" * 8},
-            **_packing(kind),
+            **_packing(kind, like.dtype),
         )
     metadata = folder / METADATA
     metadata.write_bytes(_with_checksum(metadata.read_bytes()))
@@ -119,10 +119,10 @@ def _open_files(files: dict[str, Buffer]) -> zarr.Array[Any]:
     return unit.with_config({"write_empty_chunks": True})  # or zeros could not be told from what is missing
 
 
-def _packing(kind: Kind) -> dict[str, Any]:
+def _packing(kind: Kind, dtype: np.dtype[Any]) -> dict[str, Any]:
     """Codecs of one kind, the last of them a checksum: of zstd's own, one bit of each header goes unnoticed."""
     if kind == "image":
-        return {"filters": [Delta(dtype="|u1")], "compressors": [ZstdCodec(level=1), Crc32cCodec()]}
+        return {"filters": [Delta(dtype=dtype.str)], "compressors": [ZstdCodec(level=1), Crc32cCodec()]}
     if kind == "label":
         return {"filters": [], "compressors": [ZstdCodec(level=1), Crc32cCodec()]}
     packed = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")

@@ -75,8 +75,8 @@ class FrameArray:
         """
         if rows < 1 or chunk < 1:
             raise ValueError(f"An array needs at least one row, and one row per chunk; got {rows} and {chunk}.")
-        if kind == "image" and (like.dtype != np.uint8 or like.ndim != 3 or like.shape[0] > 4):
-            raise ValueError(f"Images are uint8 (channel, height, width), got {like.dtype}{like.shape}.")
+        if kind == "image" and (like.dtype not in (np.uint8, np.uint16) or like.ndim != 3 or like.shape[0] > 4):
+            raise ValueError(f"Images are uint8 or uint16 (channel, height, width), got {like.dtype}{like.shape}.")
         chunk = min(chunk, rows)
         if not (path / METADATA).exists():
             _begin(path, like, rows, chunk, kind)

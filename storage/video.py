@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 from storage.errors import UnreadableVideoError
 from storage.files import ffmpeg_name
 from storage.video_packets import frames_of
+from storage.video_tone import tone_map
 from storage.video_view import MAX_ASPECT, Orientation, View, read_display_matrix
 
 # Without the last two, swscale rounds every pixel down: 1.3 levels too dark on average.
@@ -32,6 +33,7 @@ CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation
 
 UNSPECIFIED = 2  # primaries, transfer and matrix as FFmpeg numbers them (ITU-T H.273)
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+LIMITED_WHITE, FULL_WHITE = 65280, 65535  # of swscale's 16-bit RGB, made of samples in limited and full range
 NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS
 TAG_ERRORS = "stitchedit.latin-1"  # how tags are read that are no UTF-8
 CLOCK = re.compile(r"([0-9]{1,6}):([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]+)?)")  # 00:00:02.776000000
@@ -172,19 +174,20 @@ def video_stream(container: InputContainer, info: VideoInfo) -> VideoStream:
 
 
 def rgb(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
-    """The frame as uint8 `height width rgb`, coded orientation, whatever its format.
-
-    BT.2020 and PQ or HLG values are converted by their matrix only: no tone mapping.
-    """
+    """The frame as uint8 `height width rgb`, coded orientation, whatever its format. PQ and HLG are tone-mapped."""
+    full, tone = is_full_range(frame.format, info), tone_map(info.color_transfer, info.color_primaries)
     converted = frame.reformat(
-        format="rgb24",
+        format="gbrp16le" if tone else "rgb24",  # its rgb48le of 4:2:0 is wrong by up to 250 levels
         src_colorspace=info.matrix.swscale,
         dst_colorspace=info.matrix.swscale,
-        src_color_range=ColorRange.JPEG if is_full_range(frame.format, info) else ColorRange.MPEG,
+        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=CONVERSION,
-    )
-    return np.ascontiguousarray(converted.to_ndarray(), dtype=np.uint8)
+    ).to_ndarray()
+    if tone:
+        shown = tone.to_display(converted * np.float32(255 / (FULL_WHITE if full else LIMITED_WHITE)))
+        converted = np.rint(shown, out=shown).clip(0, 255)
+    return np.ascontiguousarray(converted, dtype=np.uint8)
 
 
 def is_full_range(pixel_format: av.VideoFormat, info: VideoInfo) -> bool:

@@ -13,6 +13,7 @@ from storage.errors import UnreadableVideoError, VideoError
 from storage.video import VideoInfo, open_video, video_stream
 from storage.video_packets import decode, frames_of, packets_of
 from storage.video_shape import ShapeWatch, fitted
+from storage.video_tone import tone_map
 
 THUMBNAIL_PX = 160  # longer side
 
@@ -205,7 +206,8 @@ def _thumbnail(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
     scale = THUMBNAIL_PX / max(info.width, info.height)
     width, height = (max(1, round(side * scale)) for side in (info.width, info.height))
     small: np.ndarray = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-    return small
+    tone = tone_map(info.color_transfer, info.color_primaries)
+    return np.rint(tone.to_display(small)).clip(0, 255).astype(np.uint8) if tone else small
 
 
 @dataclass

@@ -32,30 +32,14 @@ def writable_planes(frame: av.VideoFrame, info: VideoInfo) -> FramePlanes:
     Formats without one little-endian integer plane per component (nv12, packed, palettes) become the nearest that
     has. So an edited gif is RGB, and an edited nv12 frame is yuv420p with the same samples.
     """
-    target = planar_format(frame.format)
-    if target != frame.format.name:
-        frame = convert(frame, info, target)
+    frame = _planar(frame, info)
     frame.make_writable()  # the decoder may still need its own copy for the frames to come
-    colors = [component for component in frame.format.components if not component.is_alpha]
-    dtype = np.dtype(np.uint8 if colors[0].bits <= 8 else "<u2")
-    samples = []
-    for component in colors:
-        plane = frame.planes[component.plane]
-        line_size = abs(plane.line_size)
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, line_size)[: component.height]
-        if plane.line_size < 0:  # stored bottom line first
-            rows = rows[::-1]
-        samples.append(rows[:, : component.width * dtype.itemsize].view(dtype))
-    return FramePlanes(
-        frame=frame,
-        samples=tuple(samples),
-        is_rgb=is_rgb(frame.format),
-        depth=colors[0].bits,
-        full_range=is_full_range(frame.format, info),
-        kr=info.matrix.kr,
-        kb=info.matrix.kb,
-        block=chroma_block(frame.format),
-    )
+    return _planes_of(frame, info)
+
+
+def readable_planes(frame: av.VideoFrame, info: VideoInfo) -> FramePlanes:
+    """The samples of `frame`, which stays as it is: not to be written to."""
+    return _planes_of(_planar(frame, info), info)
 
 
 def planar_format(pixel_format: av.VideoFormat) -> str:
@@ -96,4 +80,32 @@ def convert(frame: av.VideoFrame, info: VideoInfo, target: str) -> av.VideoFrame
         src_color_range=ranges[0],
         dst_color_range=ranges[1],
         interpolation=CONVERSION,
+    )
+
+
+def _planar(frame: av.VideoFrame, info: VideoInfo) -> av.VideoFrame:
+    target = planar_format(frame.format)
+    return frame if target == frame.format.name else convert(frame, info, target)
+
+
+def _planes_of(frame: av.VideoFrame, info: VideoInfo) -> FramePlanes:
+    colors = [component for component in frame.format.components if not component.is_alpha]
+    dtype = np.dtype(np.uint8 if colors[0].bits <= 8 else "<u2")
+    samples = []
+    for component in colors:
+        plane = frame.planes[component.plane]
+        line_size = abs(plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, line_size)[: component.height]
+        if plane.line_size < 0:  # stored bottom line first
+            rows = rows[::-1]
+        samples.append(rows[:, : component.width * dtype.itemsize].view(dtype))
+    return FramePlanes(
+        frame=frame,
+        samples=tuple(samples),
+        is_rgb=is_rgb(frame.format),
+        depth=colors[0].bits,
+        full_range=is_full_range(frame.format, info),
+        kr=info.matrix.kr,
+        kb=info.matrix.kb,
+        block=chroma_block(frame.format),
     )

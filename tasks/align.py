@@ -7,6 +7,7 @@ import numpy as np
 from torch.nn import functional as F
 
 from stitchedit.align import align_run, usable_sizes, working_size
+from stitchedit.depth import DEEP, SHALLOW, stored
 from stitchedit.errors import InputError
 from stitchedit.nets.face_parsing import SIZE as PARSING
 from stitchedit.nets.face_parsing import parse_faces
@@ -18,6 +19,7 @@ from storage.errors import DamagedError
 from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.store import Store
+from storage.video_levels import is_deep, levels
 from storage.workspace import Workspace
 from tasks import networks
 from tasks.chunks import face_pictures, pending_in_any
@@ -104,14 +106,15 @@ def write_crops(
 ) -> None:
     """Crops at `size` and their parsing, chunk by chunk."""
     chosen, progress = networks.choose_device(device), Progress("align", "faces")
-    crops = FrameArray.create(out.path / "crops", np.zeros((3, size, size), np.uint8), len(frames), CHUNK, "image")
+    crop = np.zeros((3, size, size), DEEP if is_deep(footage.clip.info) else SHALLOW)
+    crops = FrameArray.create(out.path / "crops", crop, len(frames), CHUNK, "image")
     labels = FrameArray.create(out.path / "labels", np.zeros((512, 512), np.uint8), len(frames), CHUNK, "label")
     cut = list(crops.pending())
-    pictures = face_pictures(footage.clip, frames, cut)
+    pictures = face_pictures(footage.clip, frames, cut, levels)
     for rows in pending_in_any(crops, labels):
         if rows in cut:
             made = [crop_face(next(pictures), quads[row], size).image for row in range(rows.start, rows.stop)]
-            crops.write(rows, np.ascontiguousarray(np.stack(made).transpose(0, 3, 1, 2)))
+            crops.write(rows, np.ascontiguousarray(stored(np.stack(made), crop.dtype).transpose(0, 3, 1, 2)))
         if rows in labels.pending():
             images = F.interpolate(
                 to_images(crops.read(rows), chosen), (PARSING, PARSING), mode="area" if size > PARSING else "bilinear"

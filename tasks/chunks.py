@@ -4,12 +4,13 @@ A run that was cut off leaves the last chunk written in some arrays and not in o
 it pending in one array only. So a chunk is made when any array lacks it, and written to those that do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import av
 import numpy as np
 
 from storage.frame_array import FrameArray
-from storage.video import rgb
+from storage.video import VideoInfo, rgb
 from storage.video_index import Clip
 from tasks.clip import frames_at
 
@@ -26,11 +27,17 @@ def write_pending(array: FrameArray, rows: slice, values: np.ndarray) -> None:
         array.write(rows, values)
 
 
-def face_pictures(clip: Clip, frames: np.ndarray, chunks: Sequence[slice]) -> Iterator[np.ndarray]:
-    """The uint8 RGB frame of every face of `chunks`, in coded orientation; chunks side by side are decoded in one go.
+def face_pictures(
+    clip: Clip,
+    frames: np.ndarray,
+    chunks: Sequence[slice],
+    pixels_of: Callable[[av.VideoFrame, VideoInfo], np.ndarray] = rgb,
+) -> Iterator[np.ndarray]:
+    """The RGB frame of every face of `chunks`, in coded orientation; chunks side by side are decoded in one go.
 
     Args:
         frames: `face`, ascending numbers of frames.
+        pixels_of: makes RGB of a decoded frame: uint8, or `levels` for the depth of the source.
     """
     for stretch in _stretches(chunks):
         wanted = frames[stretch]
@@ -39,7 +46,7 @@ def face_pictures(clip: Clip, frames: np.ndarray, chunks: Sequence[slice]) -> It
         for frame_number in wanted:
             while number != frame_number:
                 number, frame = next(decoded)
-                picture = rgb(frame, clip.info)
+                picture = pixels_of(frame, clip.info)
             yield picture
 
 

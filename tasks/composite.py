@@ -5,9 +5,10 @@ from functools import lru_cache
 import numpy as np
 
 from stitchedit.composite import keep_detail, kept_detail, make_patch, paste
+from stitchedit.depth import SHALLOW, shown
 from stitchedit.masks import moving_features, paste_alpha, seam_masks, soft_face
 from stitchedit.metrics import ring_error
-from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within
+from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within, within_finely
 from stitchedit.occlusion import enlarged
 from stitchedit.options.composite import CompositeOptions
 from stitchedit.options.masks import MaskOptions
@@ -16,6 +17,7 @@ from stitchedit.warp import Box, patch_box, patch_size, warp_back
 from storage.artifact import Artifact, Source
 from storage.files import write_json
 from storage.frame_array import FrameArray
+from storage.video_levels import levels
 from storage.workspace import Workspace
 from tasks.chunks import face_pictures, pending_in_any, write_pending
 from tasks.clip import open_clip
@@ -49,7 +51,9 @@ def composite_faces(
     def array(name: str, like: np.ndarray, kind: str) -> FrameArray:
         return FrameArray.create(out.path / name, like, len(found), CHUNK, kind)  # type: ignore[arg-type]
 
-    patches = array("patches", np.zeros((4, height, width), np.uint8), "image")  # RGB and alpha
+    depth = found.crops.dtype
+    limited = within if depth == SHALLOW else within_finely
+    patches = array("patches", np.zeros((4, height, width), depth), "image")  # RGB and alpha
     places = array("places", np.zeros(2, np.int32), "number")  # left and top, px
     rings = array("rings", np.zeros((), np.float32), "number")  # ring error in the frame, 8-bit levels
     times_s = opened.times_s[found.frames]
@@ -63,7 +67,7 @@ def composite_faces(
         same = np.array([own[row] and own[steadied_with(row)].all() for row in range(len(found))])
         take_rows({"patches": patches, "places": places, "rings": rings}, out.earlier, same)
     todo = pending_in_any(patches, places, rings)
-    pictures = face_pictures(footage, found.frames, todo)
+    pictures = face_pictures(footage, found.frames, todo, levels)
 
     def wanted(row: int) -> np.ndarray:
         seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
@@ -82,7 +86,7 @@ def composite_faces(
         rows = np.flatnonzero(found.runs == run)
         rows = rows[:: -(-len(rows) // SAMPLED)]
         return median_color(
-            mouth_color(found.crops.read(row).transpose(1, 2, 0), found.labels.read(row), hidden_of(row))
+            mouth_color(shown(found.crops.read(row)).transpose(1, 2, 0), found.labels.read(row), hidden_of(row))
             for row in rows.tolist()
         )
 
@@ -93,15 +97,15 @@ def composite_faces(
             hidden, drawing = hidden_of(row), drawing_of(row)
             box, drawings = patch_box(quad, (height, width), shape), (drawing.before, drawing.after)
             if options.mouth_colors and (seen := mouth_of(int(found.runs[row]))):
-                drawings = within(seen, drawings, labels[0])
-            patch = make_patch(drawings[1], alpha_of(row) * (1 - enlarged(hidden, found.size)), quad, box)
+                drawings = limited(seen, drawings, labels[0])
+            alpha = alpha_of(row) * (1 - enlarged(hidden, found.size))
+            patch = make_patch(drawings[1], alpha, quad, box, depth)
             if options.detail:
                 kept = kept_detail(drawings, soft_face(labels[0], found.size), options.detail)
                 patch = keep_detail(patch, picture, drawings, kept, quad)
             border = seam_masks(labels, masks).border[0] * (1 - enlarged(hidden, 512))
             made.append((patch, _ring(picture, paste(picture, patch), border, quad, box)))
-        layers = [np.concatenate([patch.rgb.transpose(2, 0, 1), patch.alpha[None]]) for patch, _ in made]
-        write_pending(patches, rows, np.stack(layers))
+        write_pending(patches, rows, np.stack([patch.layers for patch, _ in made]))
         write_pending(places, rows, np.array([(patch.left, patch.top) for patch, _ in made], np.int32))
         write_pending(rings, rows, np.array([ring for _, ring in made], np.float32))
         progress(rows.stop, len(found))

@@ -9,13 +9,16 @@ import av
 import cv2
 import numpy as np
 
+from stitchedit.composite import Patch, patch_from
+from stitchedit.depth import DEEP, SHALLOW, shown, stored
 from stitchedit.planes import paste_patch
 from stitchedit.sheet import contact_sheet
 from storage.artifact import Artifact, Source
 from storage.files import write_json, write_whole
 from storage.frame_array import FrameArray
-from storage.video import rgb
+from storage.video import VideoInfo, rgb
 from storage.video_index import Clip
+from storage.video_levels import coded_levels, tone_of
 from storage.video_planes import writable_planes
 from storage.video_preview import Panels, write_side_by_side
 from storage.video_segments import EditFrame
@@ -88,15 +91,28 @@ def frame_editor(footage: Clip, frames: Sequence[np.ndarray], patches: Sequence[
 
     def edit(number: int, frame: av.VideoFrame) -> av.VideoFrame:
         for person, row in rows_of[number]:
-            layers = pictures[person].read(row)
-            picture = np.ascontiguousarray(layers[:3].transpose(1, 2, 0))
-            planes = writable_planes(frame, footage.info)
             left, top = map(int, places[person][row])
-            paste_patch(planes, rgb(planes.frame, footage.info), picture, layers[3], (left, top))
+            patch, planes = patch_from(pictures[person].read(row), (left, top)), writable_planes(frame, footage.info)
+            source, wanted = as_coded(planes.frame, footage.info, patch)
+            paste_patch(planes, source, wanted, patch.opacity, (left, top))
             frame = planes.frame
         return frame
 
     return edit
+
+
+def as_coded(frame: av.VideoFrame, info: VideoInfo, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+    """Frame and patch in RGB of the frame's own transfer, rounded alike: what was not edited has no difference."""
+    if patch.rgb.dtype == SHALLOW:
+        return rgb(frame, info), patch.rgb
+    source, wanted, tone = coded_levels(frame, info), shown(patch.rgb), tone_of(info)
+    height, width = patch.alpha.shape
+    region = np.s_[patch.top : patch.top + height, patch.left : patch.left + width]
+    if tone:
+        source[region] = tone.to_coded(shown(stored(tone.to_display(source[region]), DEEP)))
+        return source, tone.to_coded(wanted)
+    source[region] = shown(stored(source[region], DEEP))
+    return source, wanted
 
 
 def draw_sheet(footage: Clip, frames: np.ndarray, edit_frame: EditFrame) -> np.ndarray:

@@ -1,12 +1,14 @@
 """The faces of one person in a clip, as later stages see them: a row per face, ordered by frame."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stitchedit.arrays import Flags, Quads
+from stitchedit.depth import SHALLOW, shown, stored
 from stitchedit.invert import Footage
 from stitchedit.tune import MaskReader
 from storage.artifact import Artifact
@@ -24,7 +26,7 @@ class Faces:
     runs: np.ndarray  # `face`, number of the unbroken run of frames
     quads: Quads
     interpolated: Flags
-    crops: FrameArray  # `face rgb size size`
+    crops: FrameArray  # `face rgb size size`; uint8, or uint16 of a source of more than 8 bits: see stitchedit/depth.py
     labels: FrameArray  # `face 512 512`
 
     def __len__(self) -> int:
@@ -53,10 +55,18 @@ def open_faces(faces: Artifact) -> Faces:
 
 
 def to_images(pictures: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 `face rgb size size` as float32 in [-1, 1]."""
-    return torch.from_numpy(pictures).to(device).float() / 127.5 - 1
+    """uint8 or uint16 `face rgb size size`, as arrays hold them, as float32 in [-1, 1]."""
+    images = torch.from_numpy(shown(pictures)).to(device).float() / 127.5 - 1
+    return images if pictures.dtype == SHALLOW else images.clamp(-1, 1)
 
 
 def to_pictures(images: Tensor) -> np.ndarray:
     """Float in [-1, 1] as uint8 `face rgb size size`."""
     return ((images.detach().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+
+
+def to_stored(images: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
+    """Float in [-1, 1] as arrays hold `face rgb size size`: uint8, or uint16 without the rounding to 8 bits."""
+    if dtype == SHALLOW:
+        return to_pictures(images)
+    return stored(((images.detach().clamp(-1, 1) + 1) * 127.5).cpu().numpy(), dtype)

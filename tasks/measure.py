@@ -8,7 +8,7 @@ import torch
 
 from stitchedit.appearance import FFHQ_BOX, score_names
 from stitchedit.arrays import Crop, Frame
-from stitchedit.composite import Patch, paste
+from stitchedit.composite import Patch, paste, patch_from
 from stitchedit.landmarks import Detection, FaceFinder
 from stitchedit.metrics import ms_ssim, mse, outside_difference, psnr, ssim
 from stitchedit.motion import source_flow, warp_error
@@ -116,9 +116,9 @@ class PastedFaces:
         return cls(FrameArray.open(artifact.path / "patches"), FrameArray.open(artifact.path / "places").read())
 
     def patch(self, row: int) -> Patch:
-        layers = self.patches.read(row)
+        """At 8 bits, as everything is measured."""
         left, top = map(int, self.places[row])
-        return Patch(np.ascontiguousarray(layers[:3].transpose(1, 2, 0)), layers[3], left, top)
+        return patch_from(self.patches.read(row), (left, top)).shallow()
 
     def result(self, row: int, frame: Frame) -> Frame:
         return paste(frame, self.patch(row))

@@ -19,7 +19,7 @@ from storage.state_dict import load_tensors, save_tensors
 from storage.workspace import Workspace
 from tasks import networks
 from tasks.chunks import pending_in_any, write_pending
-from tasks.faces import Faces, open_faces, to_images, to_pictures
+from tasks.faces import Faces, open_faces, to_images, to_stored
 from tasks.progress import Progress
 from tasks.reuse import equal_rows, take_rows
 from tasks.stage import QUALITY, stage
@@ -41,7 +41,7 @@ def stitch_faces(
     before, after = (
         torch.from_numpy(FrameArray.open(code.path / "w_plus").read()).to(chosen) for code in (codes, edited)
     )
-    crop = np.zeros((3, found.size, found.size), np.uint8)
+    crop = np.zeros((3, found.size, found.size), found.crops.dtype)
     crops = FrameArray.create(out.path / "crops", crop, len(found), options.chunk, "image")
     # what the border had to match; what the frame has beyond it comes back when compositing
     matched = FrameArray.create(out.path / "matched", crop, len(found), options.chunk, "image")
@@ -81,8 +81,8 @@ def stitch_faces(
             results, wanted = zip(*map(stitch, part), strict=True)
             chain.keep(part.stop)
             if part.start == rows.start:  # else it is on the disk, and stitched again for its weights only
-                write_pending(crops, rows, np.concatenate([to_pictures(result.crop) for result in results]))
-                write_pending(matched, rows, np.concatenate([to_pictures(image) for image in wanted]))
+                write_pending(crops, rows, np.concatenate([to_stored(result.crop, crop.dtype) for result in results]))
+                write_pending(matched, rows, np.concatenate([to_stored(image, crop.dtype) for image in wanted]))
                 write_pending(seams, rows, np.array([_facts(result) for result in results], np.float32))
             chain.drop(part.stop)
     steps, ring_before, ring_after = np.nanmean(seams.read(), axis=0)

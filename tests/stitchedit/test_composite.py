@@ -5,11 +5,14 @@ import av
 import numpy as np
 import pytest
 
-from stitchedit.composite import Patch, keep_detail, kept_detail, make_patch, paste
+from stitchedit.composite import Patch, keep_detail, kept_detail, make_patch, paste, patch_from
+from stitchedit.depth import DEEP, SHALLOW, shown, stored
 from stitchedit.masks import paste_alpha
 from stitchedit.metrics import outside_difference
 from stitchedit.options.composite import CompositeOptions
 from stitchedit.warp import crop_face, patch_box, patch_size
+
+SEAM = CompositeOptions().seam
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +160,62 @@ def test_a_change_takes_the_detail_round_about_within_the_face_and_only_its_own_
     assert kept(0.0)[beside].min() > 0.7
     assert max(kept(face)[:, :120].max() for face in (0.0, 1.0)) < 1e-3
     assert min(kept(face)[:, 150:].min() for face in (0.0, 1.0)) > 0.999
+
+
+@pytest.fixture(scope="module")
+def deep_frame() -> np.ndarray:
+    """A ramp of 1,024 steps over 360 by 640 pixels, a little beyond black and white, in 8-bit levels."""
+    ramp = np.linspace(-4, 1027, 360 * 640).round().reshape(360, 640)
+    return np.repeat(ramp[..., None] * np.float32(255 / 1023), 3, axis=2).astype(np.float32)
+
+
+def deep_patch(image: np.ndarray, quad: np.ndarray) -> Patch:
+    box = patch_box(quad, patch_size(quad[None], (360, 640)), (360, 640))
+    return make_patch(image, paste_alpha(np.ones((512, 512), np.uint8), len(image), SEAM), quad, box, DEEP)
+
+
+def test_a_deep_patch_of_an_unchanged_crop_gives_the_frame_back_to_a_hundredth(deep_frame, quad):
+    crop = crop_face(deep_frame, quad, 64).image
+    patch = detailed(deep_patch(crop, quad), deep_frame, (crop, crop), quad)
+    assert patch.rgb.dtype == patch.alpha.dtype == np.uint16
+    result = paste(deep_frame, patch)
+    assert np.abs(result - deep_frame).max() <= 0.0051
+    alpha = np.zeros((360, 640), np.uint16)
+    height, width = patch.alpha.shape
+    alpha[patch.top : patch.top + height, patch.left : patch.left + width] = patch.alpha
+    assert np.array_equal(result[alpha == 0], deep_frame[alpha == 0])
+
+
+def test_a_deep_blend_has_no_steps_of_8_bits():
+    levels = np.linspace(50, 51, 256, dtype=np.float32)
+    frame = np.broadcast_to(levels[:, None, None], (256, 256, 3)).copy()
+    rgb = stored(np.broadcast_to(levels[None, :, None] + 10, (256, 256, 3)), DEEP)
+
+    result = paste(frame, Patch(rgb, np.full((256, 256), 16384, np.uint16), 0, 0))
+
+    np.testing.assert_allclose(result, frame + (levels[None, :, None] + 10 - frame) * 16384 / 65535, atol=0.0026)
+
+
+def test_a_deep_patch_is_looked_at_in_8_bits(frame, quad):
+    crop = crop_face(frame.astype(np.float32), quad, 256).image
+    box = patch_box(quad, patch_size(quad[None], (360, 640)), (360, 640))
+    alpha = paste_alpha(np.ones((512, 512), np.uint8), 256, SEAM)
+    shallow, deep = (make_patch(crop, alpha, quad, box, dtype) for dtype in (SHALLOW, DEEP))
+
+    seen = deep.shallow()
+
+    assert shallow.shallow() is shallow
+    assert np.abs(seen.alpha.astype(int) - shallow.alpha).max() <= 1
+    both = (seen.alpha > 0) & (shallow.alpha > 0)
+    assert np.abs(seen.rgb.astype(int) - shallow.rgb)[both].max() <= 1
+    assert not seen.rgb[seen.alpha == 0].any()
+
+
+def test_a_patch_is_made_of_its_layers(quad):
+    patch = deep_patch(np.full((64, 64, 3), 77.25, np.float32), quad)
+
+    again = patch_from(patch.layers, (patch.left, patch.top))
+
+    assert np.array_equal(again.rgb, patch.rgb)
+    assert np.array_equal(again.alpha, patch.alpha)
+    assert shown(again.rgb)[again.alpha > 0].min() == pytest.approx(77.25)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within
+from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within, within_finely
 
 SKIN, PALE_LIPS, RED, IVORY, SHINY = (170, 140, 130), (150, 110, 105), (210, 60, 70), (230, 205, 150), (215, 155, 148)
 SEEN = np.zeros((64, 64), np.float32)
@@ -102,3 +102,12 @@ def test_skin_and_lips_as_the_footage_has_them_stay(seen, labels):
     drawn = painted((*LIPS, PALE_LIPS))
     for made in within(seen, (drawn, drawn.copy()), labels):
         np.testing.assert_allclose(made, drawn, atol=0.6)
+
+
+def test_what_is_not_limited_keeps_its_exact_value_in_deep_footage(seen, labels):
+    red = painted((*LIPS, RED)) + np.random.default_rng(0).uniform(-3, 3, (256, 256, 3)).astype(np.float32)
+    fine, coarse = within_finely(seen, (red, red), labels)[1], within(seen, (red, red), labels)[1]
+    np.testing.assert_allclose(fine[CORNER], red[CORNER], atol=1e-3)
+    assert np.abs(coarse[CORNER] - red[CORNER]).mean() > 0.1  # OpenCV's Lab
+    assert np.abs(fine - coarse).max() < 1
+    assert chroma(fine, 132, 128) < chroma(red, 132, 128) - 10

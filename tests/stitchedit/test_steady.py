@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from stitchedit.depth import DEEP, SHALLOW, stored
 from stitchedit.steady import MOTION_REACH, Redrawing, neighbors, smoothed_rows, steadied_drawings
 
 TIMES = np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28])
@@ -150,3 +151,25 @@ def test_one_row_is_steadied_with_about_the_same_rows_as_the_next(fps):
     one, other = (set(neighbors(row, times, runs, 0.16)) | {row} for row in (100, 101))
     assert len(one & other) >= 0.75 * len(one)
     assert len(one) <= 22
+
+
+def test_what_is_stored_deep_is_steadied_as_levels_and_keeps_their_fractions(sources):
+    fine = sources + np.random.default_rng(3).uniform(-0.4, 0.4, sources[:1].shape).astype(np.float32)
+    changed = fine + np.float32(20.37)
+
+    def rows(dtype):
+        kept = [np.stack([stored(one, dtype) for one in images]) for images in (fine, fine, changed)]
+        return steadied(*kept, runs=np.zeros(8))
+
+    deep, shallow = rows(DEEP), rows(SHALLOW)
+
+    errors = [np.abs(one.after - changed[row])[MIDDLE] for row, one in enumerate(deep)]
+    assert max(error.mean() for error in errors) < 0.03
+    assert np.mean([np.abs(one.after - changed[row])[MIDDLE].mean() for row, one in enumerate(shallow)]) > 0.15
+    assert all(one.source.dtype == np.float32 for one in deep)
+
+
+def test_deep_drawings_that_are_not_steadied_come_as_levels(sources):
+    codes = stored(sources[0] + np.float32(0.25), DEEP)
+    drawing = steadied_drawings(lambda row: Redrawing(codes, codes, codes, STILL), TIMES, RUNS, 0.0)(0)
+    np.testing.assert_allclose(drawing.after, sources[0] + 0.25, atol=1e-4)

@@ -276,7 +276,9 @@ def test_another_shape_in_the_same_place_is_refused(path: Path) -> None:
 
 
 def test_unusable_shapes_are_refused(path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Images are uint8 \(channel, height, width\), got uint8\(16, 20, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"Images are uint8 or uint16 \(channel, height, width\), got uint8\(16, 20, 3\)"
+    ):
         FrameArray.create(path, np.zeros((16, 20, 3), np.uint8), rows=10, chunk=4, kind="image")
     with pytest.raises(ValueError, match="got 0 and 4"):
         FrameArray.create(path, LIKE["label"], rows=0, chunk=4, kind="label")
@@ -290,6 +292,21 @@ def test_no_array_and_a_damaged_one_are_told_apart(path: Path) -> None:
     (path / "zarr.json").write_text("{")
     with pytest.raises(DamagedError, match=r"zarr\.json is damaged"):
         FrameArray.open(path)
+
+
+def test_images_of_16_bits_come_back_and_a_flipped_bit_is_damage(path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (10, 3, 16, 20), np.uint16)
+    array = FrameArray.create(path, values[0], rows=10, chunk=4, kind="image")
+    for rows in array.pending():
+        array.write(rows, values[rows])
+    assert np.array_equal(FrameArray.open(path).read(), values)
+
+    shard = next(file for file in path.rglob("c.*") if file.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DamagedError):
+        FrameArray.open(path).read()
 
 
 def test_neighbouring_pixels_make_images_small(tmp_path: Path) -> None:
