@@ -13,7 +13,7 @@ from storage.video_tone import PQ, tone_map
 KR, KB = 0.2126, 0.0722
 INFO = VideoInfo(
     container="mp4", codec="hevc", profile=None, width=64, height=32, pixel_format="yuv420p10le", time_base=(1, 30),
-    average_rate=(30, 1), rotation=0, display_matrix=None, sample_aspect=None, color_primaries=1, color_transfer=1,
+    average_rate=(30, 1), display_matrix=None, sample_aspect=None, color_primaries=1, color_transfer=1,
     color_matrix=1, color_range=1, field_order=1, interlaced=False, duration=1.0, declared_frames=1, start_pts=0,
     video_stream=0, streams=(),
 )  # fmt: skip
