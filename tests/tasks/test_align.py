@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.errors import InputError, UnknownNameError
+from stitchedit.errors import UnknownNameError
 from stitchedit.nets.face_parsing import CLASSES
 from stitchedit.warp import crop_face, square_sides
 from storage.frame_array import FrameArray
