@@ -42,9 +42,9 @@ def remote_clips(url: str) -> list[RemoteClip]:
     """
     bucket, key = _parted(url)
     if not key.endswith("/"):
-        found = _object_at(url)
-        if found or not has_magic(key):
-            return [found] if found else []
+        named = _object_at(url)
+        if named or not has_magic(key):
+            return [named] if named else []
     pattern = key + "*" if key.endswith("/") else key
     listed = BucketObjects(bucket).names("/".join(_before_magic(pattern)))
     equal = [one for one in listed if _matches(one.name, pattern.replace("[", "[[]"))]

@@ -71,20 +71,6 @@ def _bounded(path: Path) -> bytes:
     return found
 
 
-class PlainLoader(SAFE_LOADER):  # type: ignore[misc]
-    """YAML without dates, which are text until they are checked, and without `on` and `no` for true and false."""
-
-
-PlainLoader.yaml_implicit_resolvers = {
-    first: [
-        (tag, re.compile("true|false", re.IGNORECASE) if tag == "tag:yaml.org,2002:bool" else pattern)
-        for tag, pattern in found
-        if tag != "tag:yaml.org,2002:timestamp"
-    ]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def _read_yaml(path: Path, text: str) -> Document:
     try:
         check_yaml(text)
