@@ -14,7 +14,6 @@ from flows.terminal import escape
 from flows.work_pools import PoolType, make_pools
 from stitchedit.errors import InputError
 from storage.errors import StorageError
-from storage.safe_text import redacted
 
 if TYPE_CHECKING:  # it takes seconds
     from prefect.client.orchestration import SyncPrefectClient

@@ -20,7 +20,6 @@ from flows.plan import Plan, plan_edit
 from stitchedit.errors import StitchEditError
 from storage.artifact import Source
 from storage.errors import StorageError
-from storage.files import encodable
 from storage.remote_clips import fetch
 from storage.safe_text import redacted
 from storage.store import Store

@@ -80,8 +80,8 @@ def test_what_is_left_out_is_told_with_the_reason(opened):
     (playlists,) = (note for note in catalog.notes if "playlist" in note)
     assert "clips/list.ffconcat, clips/list.m3u8, clips/list.mpd" in playlists
     page = write_summary(catalog, [], Store.at(catalog.folder / "store"))
-    for page in (page.read_text(), summary_markdown(catalog, [], page)):
-        assert "no clip but names others: clips/list.ffconcat" in page
+    for text in (page.read_text(), summary_markdown(catalog, [], page)):
+        assert "no clip but names others: clips/list.ffconcat" in text
 
 
 def test_many_that_are_left_out_are_counted(opened):
