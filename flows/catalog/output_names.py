@@ -56,7 +56,7 @@ def check_place(output: Path, allowed: Sequence[Path]) -> None:
     if not any(place.is_relative_to(folder) for folder in allowed):
         raise InputError(
             f"its result would go to {place}, outside of the catalog's folder. Add `allow_outputs: [{place}]` to the "
-            "catalog if that is meant."
+            "catalog, in YAML or JSON Lines, if that is meant."
         )
 
 
