@@ -77,10 +77,10 @@ def test_a_person_who_is_not_there_is_refused(finished, tmp_path):
         align_faces.fn(Store.at(tmp_path), source, decode, detected, replace(options, face="7"), device)
 
 
-def test_a_size_the_generator_does_not_draw_is_refused(finished, tmp_path):
-    source, decode, detected, options, device = inputs_of(finished)
-    with pytest.raises(InputError, match=r"makes \[128, 256, 512, 1024\] px, but align.size is 300"):
-        align_faces.fn(Store.at(tmp_path), source, decode, detected, replace(options, size=300), device)
+def test_a_size_the_generator_does_not_generate_is_refused(finished):
+    *_, options, _ = inputs_of(finished)
+    with pytest.raises(ValueError, match=r"align\.size must be 0 .*, 128, 256, 512, 1024 px, got 300"):
+        replace(options, size=300)
 
 
 def inputs_of(finished):

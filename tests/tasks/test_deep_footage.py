@@ -159,7 +159,13 @@ def edited(tmp_path: Path, make_again: Callable[..., None]) -> Callable[[Footage
         made = Edited(Clip(path, info, index_frames(path, info)), Source.of(path), tmp_path)
         save_clip(made.artifact("decode").path, made.clip, np.zeros(FRAMES, np.int64))
         quads, numbers = np.repeat(QUAD[None], FRAMES, axis=0), np.arange(FRAMES)
-        facts = {"frames": numbers, "runs": numbers * 0, "quads": quads, "interpolated": numbers > FRAMES}
+        facts = {
+            "frames": numbers,
+            "times_s": numbers / 30,
+            "runs": numbers * 0,
+            "quads": quads,
+            "interpolated": numbers > FRAMES,
+        }
         for fact, values in facts.items():
             save_rows(made.artifact("align").path / fact, values)
         dtype = DEEP if kind.depth > 8 else SHALLOW
