@@ -13,8 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.plain_yaml import read_yaml
 from configs.schema import RunConfig
+from configs.user_text import check_references
 from stitchedit.errors import InputError, UnknownNameError
 
+MAX_DOTS = 8  # in the name of an option
 PRESETS = Path(__file__).parent / "presets"
 TRAINING = Path(__file__).parent / "train"
 
@@ -33,9 +35,9 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
         UnknownNameError: no such preset.
         InputError: an option that does not exist, or a value it does not take.
     """
-    path = PRESETS / f"{preset}.yaml"
-    if not path.exists():
+    if preset not in preset_names():  # never a path
         raise UnknownNameError("preset", preset, preset_names())
+    path = PRESETS / f"{preset}.yaml"
     for override in overrides:
         _check_form(override)
     try:
@@ -62,7 +64,7 @@ def load_options(name: str | Path, schema: type[Options], overrides: Sequence[st
         option, equals, _ = override.partition("=")
         if not equals:
             raise InputError(f"{override!r} is not OPTION=VALUE, such as {known[0]}=….")
-        if option.split(".")[0] not in known:
+        if option.split(".")[0] not in known or option.count(".") > MAX_DOTS:
             raise UnknownNameError("option", option, known)
     try:
         return _merged(schema, path, overrides)
@@ -78,10 +80,11 @@ def option_names() -> list[str]:
 def _merged(schema: type[Options], path: Path, overrides: Sequence[str]) -> Options:
     """One dataclass of `schema`'s defaults, what the YAML at `path` says, and the overrides."""
     try:
-        layers = [OmegaConf.structured(schema), OmegaConf.create(read_yaml(path.read_text(encoding="utf-8")) or {})]
+        told = read_yaml(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {_told(error)}") from error
-    merged = OmegaConf.merge(*layers, _parsed(overrides))
+    check_references(told)
+    merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(told), _parsed(overrides))
     _check_finite(OmegaConf.to_container(merged), "")
     options = OmegaConf.to_object(merged)
     assert isinstance(options, schema)
@@ -94,9 +97,11 @@ def _parsed(overrides: Sequence[str]) -> Any:
     for override in overrides:
         name, _, text = override.partition("=")
         try:
-            OmegaConf.update(tree, name, read_yaml(text))
+            value = read_yaml(text)
         except yaml.YAMLError as error:
             raise InputError(f"{name}={text[:40]!r} is no value ({str(error).splitlines()[0]}). Quote text.") from error
+        check_references({name: value})
+        OmegaConf.update(tree, name, value)
     return tree
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 import yaml
 
+from configs.user_text import SAFE_LOADER, check_yaml
+
+NOT_CONSTRUCTED = (ValueError, KeyError, AttributeError, TypeError, OverflowError)  # by `!!int x`, `!!bool x` and such
 SCALARS = {  # how a value of each type is written, and its first characters
     "bool": (r"(?i:true|false)", "tTfF"),
     "null": (r"~|(?i:null)|", "~nN\0"),
@@ -18,7 +21,7 @@ SCALARS = {  # how a value of each type is written, and its first characters
 }
 
 
-class PlainLoader(yaml.SafeLoader):
+class PlainLoader(SAFE_LOADER):  # type: ignore[misc]
     """YAML 1.1 without its surprises.
 
     PyYAML reads `1:30` as 90 (base 60), `010` as 8, `2026-10-01` as a date, and `on` and `no` as true and false. Here
@@ -36,11 +39,10 @@ def read_yaml(text: str) -> Any:
     """The value that `text` says.
 
     Raises:
-        yaml.YAMLError: it is no YAML, has aliases (a few of them can stand for gigabytes), or is nested too deeply.
+        yaml.YAMLError: it is no YAML, is nested too deeply, or would fill the memory.
     """
+    check_yaml(text)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, PlainLoader)):
-            raise yaml.YAMLError("it has aliases, as *NAME, which are not taken here")
         return yaml.load(text, PlainLoader)
-    except RecursionError as error:
-        raise yaml.YAMLError("it is nested too deeply") from error
+    except NOT_CONSTRUCTED as error:
+        raise yaml.YAMLError(f"a value is not of the type that its tag says: {error}") from error

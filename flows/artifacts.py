@@ -21,7 +21,8 @@ from prefect.artifacts import (
 
 from flows.output_files import exported_files
 from storage.artifact import Artifact
-from storage.files import encodable
+from storage.safe_text import printable, redacted
+from tasks.markdown import markdown
 from tasks.report_page import SUMMARY, data_uri
 from tasks.verdict import MEASURES
 
@@ -34,24 +35,26 @@ logger = logging.getLogger(__name__)
 
 def show_edit(title: str, report: Artifact, measures: list[Artifact], written: Path) -> None:
     """Make `edit-summary`, `edit-numbers`, `edit-sheet` and `edit-report` for this run, if the server is there."""
-    files = exported_files(written)
+    files, title = exported_files(written), markdown(title)
     try:
-        create_markdown_artifact((report.path / SUMMARY).read_text(), key="edit-summary", description=title)
+        create_markdown_artifact(
+            (report.path / SUMMARY).read_text(encoding="utf-8"), key="edit-summary", description=title
+        )
         create_table_artifact(numbers_table(measures), key="edit-numbers", description=title)
         sheet = picture_uri(files["sheet"], SHEET_WIDTH)
         if sheet:
             create_image_artifact(sheet, key="edit-sheet", description=title)
         link_page(files["report"], "edit-report")
     except httpx.HTTPError as error:
-        logger.warning("%s is done; Prefect's page does not show it: %s", written, error)
+        told = map(printable, (str(written), redacted(str(error))))
+        logger.warning("%s is done; Prefect's page does not show it: %s", *told)
 
 
 def link_page(page: Path, key: str) -> None:
     """Link a page that lies on this machine."""
     page = page.absolute()
-    create_link_artifact(
-        page.as_uri(), key=key, link_text=encodable(page.name), description="Where this machine has it."
-    )
+    text = markdown(page.name)
+    create_link_artifact(page.as_uri(), key=key, link_text=text, description="Where this machine has it.")
 
 
 def numbers_table(measures: list[Artifact]) -> list[dict[str, Any]]:
@@ -99,7 +102,7 @@ class ProgressBars(logging.Handler):
 
     def _show(self, stage: str, name: str, facts: dict[str, Any]) -> None:
         percent = 100 * facts["done"] / max(facts["total"], 1)
-        told = f"{name}: {facts['done']} of {facts['total']} {facts['unit']}"
+        told = f"{markdown(name)}: {facts['done']} of {facts['total']} {facts['unit']}"
         try:
             if name in self._bars:
                 update_progress_artifact(self._bars[name], percent, told)
@@ -108,4 +111,4 @@ class ProgressBars(logging.Handler):
                 assert isinstance(made, UUID)  # outside of an event loop
                 self._bars[name] = made
         except Exception as error:
-            logger.warning("No bar for %s: %s", stage, error)
+            logger.warning("No bar for %s: %s", stage, printable(redacted(str(error))))

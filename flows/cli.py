@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flows.arguments import (
@@ -46,8 +45,10 @@ from flows.deploy import DEPLOY_EXAMPLES, deploy
 from flows.plan_command import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
 from flows.signals import stop_on_signal
 from flows.store_commands import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
+from flows.terminal import escape
 from stitchedit.errors import InputError, StitchEditError
 from storage.errors import StorageError, StoreAddressError, VideoError
+from storage.safe_text import redacted
 
 if TYPE_CHECKING:  # it takes seconds too
     from flows.edit_request import EditRequest
@@ -116,8 +117,8 @@ def _run(request: "EditRequest", console: Console, as_json: bool, verbose: bool)
     else:
         console.print(display.table())
         console.print(f"{display.seconds:.0f} s, and {display.first_stage or 0:.0f} s for Prefect to start")
-        console.print(f"[bold]{written}[/bold]")
-        console.print(f"{written.stem}_report.html, _preview.mp4 and _sheet.png lie beside it")
+        console.print(f"[bold]{escape(written)}[/bold]")
+        console.print(f"{escape(written.stem)}_report.html, _preview.mp4 and _sheet.png lie beside it")
 
 
 def prepare_process() -> None:
@@ -153,10 +154,10 @@ def options(preset: Annotated[str, typer.Option(help="Show the values of this pr
 
     from configs.load import load_config  # noqa: PLC0415
 
-    table = Table("option", "value", title=f"preset {preset}")
+    table = Table("option", "value", title=f"preset {escape(preset)}")
     for stage, values in asdict(load_config(preset)).items():
         for name, value in values.items():
-            table.add_row(f"{stage}.{name}", str(value))
+            table.add_row(f"{stage}.{name}", escape(value))
     Console().print(table)
 
 
@@ -172,13 +173,12 @@ def doctor(
 
     findings = examine(store)
     if as_json:
-        print(json.dumps([vars(finding) for finding in findings], indent=1))
+        print(redacted(json.dumps([vars(finding) for finding in findings], indent=1)))
     else:
         table = Table("what", "found", "")
         for finding in findings:
-            table.add_row(
-                finding.what, finding.found, "[green]ok[/green]" if finding.good else f"[red]{finding.remedy}[/red]"
-            )
+            state = "[green]ok[/green]" if finding.good else f"[red]{escape(finding.remedy)}[/red]"
+            table.add_row(escape(finding.what), escape(finding.found), state)
         Console().print(table)
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 from rich.console import Console
-from rich.markup import escape
 
+from flows.terminal import escape
 from flows.work_pools import PoolType, make_pools
 from stitchedit.errors import InputError
 from storage.errors import StorageError
@@ -87,7 +87,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
             set_night(client, night),
             *make_automations(client, notify),
         ):
-            console.print(told)
+            console.print(escape(told), soft_wrap=True)
 
 
 def check(pool_type: PoolType, image: str | None, gpus: int) -> None:

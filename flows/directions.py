@@ -15,6 +15,7 @@ from rich.progress import TaskID
 from configs.load import load_options
 from flows.arguments import finite
 from flows.edits import known_edits, measured_effects
+from flows.terminal import plain
 from flows.train_directions import Progress, make_directions
 from flows.training_log import bar
 from stitchedit.errors import InputError
@@ -71,8 +72,8 @@ def samples(
     if not table.exists():
         with table.open("w", newline="") as file:
             csv.writer(file).writerows([COLUMNS, *([seed, ""] for seed in range(count))])
-    print(f"{count} faces in {output}. Fill in the column score of {table}, then: stitchedit directions fit NAME "
-          f"--scores {table}")  # fmt: skip
+    told = f"{count} faces in {output}. Fill in the column score of {table}, then: stitchedit directions fit NAME"
+    print(plain(f"{told} --scores {table}"))
 
 
 @app.command(epilog=FIT_EXAMPLES)
@@ -103,7 +104,7 @@ def fit(  # noqa: PLR0913, PLR0917 - the flags of a command
     before = json.loads(read_metadata(path).get("facts", "{}")) if others else {}
     tensors = {other: tensor.numpy() for other, tensor in others.items()} | {name: rows}
     save_tensors(path, tensors, {"made_by": "stitchedit directions fit", "facts": json.dumps(before | facts)})
-    print(_told(name, path, regression, found.direction, values))
+    print(plain(_told(name, path, regression, found.direction, values)))
     if found.r_squared < DirectionOptions.keep_above:
         print("Caution: the scores can hardly be told from these faces. Score more of them, or more evenly.")
     if found.left < LITTLE_LEFT:
@@ -157,13 +158,16 @@ def read_scores(path: Path) -> tuple[list[int], np.ndarray]:
     """
     if not path.is_file():
         raise InputError(f"There is no file {path}. `stitchedit directions samples` makes one to fill in.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
-        if missing:
-            found = ", ".join(table.fieldnames or ()) or "nothing"
-            raise InputError(f"{path} has no column {' and no '.join(missing)} in its first line, but {found}.")
-        rows = [(table.line_num, row["seed"], row["score"]) for row in table if (row["score"] or "").strip()]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
+            if missing:
+                found = ", ".join(table.fieldnames or ())[:200] or "nothing"
+                raise InputError(f"{path} has no column {' and no '.join(missing)} in its first line, but {found}.")
+            rows = [(table.line_num, row["seed"], row["score"]) for row in table if (row["score"] or "").strip()]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table: {error}. Save it as CSV in UTF-8.") from error
     seeds, values = [], []
     for line, seed, score in rows:
         try:
@@ -206,7 +210,7 @@ def sheet(
     picture = grid_sheet(rows, side=112)
     if not cv2.imwrite(str(output), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85]):
         raise InputError(f"{output} cannot be written. Name a .png or .jpg in a folder that is there.")
-    print(output)
+    print(plain(output))
 
 
 def train_directions(

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.paths import to_json
+from flows.terminal import escape, plain
 
 STAGES = (
     "decode", "detect", "align", "occlude", "invert", "tune",
@@ -50,7 +51,7 @@ class RunDisplay(logging.Handler):
         self.began = time.monotonic()
         self.first_stage: float | None = None  # s after `began`; what Prefect took to start
         columns = (
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -96,7 +97,7 @@ class RunDisplay(logging.Handler):
             result.quality = facts
         elif event == "noted":
             result.notes.append(facts["text"])
-            self.console.print(f"[yellow]{stage}: {facts['text']}[/yellow]")
+            self.console.print(f"[yellow]{stage}: {escape(facts['text'])}[/yellow]")
 
     def _open_row(self, stage: str, key: str) -> None:
         """The row of that artifact: the stage's own, or one more for the next face."""
@@ -139,5 +140,5 @@ class RunDisplay(logging.Handler):
 
     def _advance(self, done: int, total: int, unit: str, label: str) -> None:
         if label not in self._bars:
-            self._bars[label] = self._progress.add_task(label, total=total, unit=unit)
+            self._bars[label] = self._progress.add_task(plain(label), total=total, unit=unit)
         self._progress.update(self._bars[label], completed=done, total=total)

@@ -28,6 +28,7 @@ from storage.artifact import Source
 from storage.errors import StoreAddressError
 from storage.files import encodable
 from storage.remote_clips import SCHEME
+from storage.safe_text import printable
 from storage.store import Store, check_address, open_store
 from storage.video import VideoInfo, probe
 from storage.video_check import check_encoding
@@ -150,7 +151,7 @@ class EditRequest(BaseModel):
 
     def titles(self) -> str:
         """A line for the edit as a whole, then one for each face, for people to read."""
-        faces = [(face.name, face.edits or self.edits) for face in self.faces] or [("face", self.edits)]
+        faces = [(printable(face.name), face.edits or self.edits) for face in self.faces] or [("face", self.edits)]
         lines = [f"{name}: {describe(strengths(edits)).replace('_', ', ')}" for name, edits in faces]
         return encodable("\n".join([f"{', '.join(lines)} (preset {self.preset})", *lines]))
 

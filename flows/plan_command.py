@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -27,6 +26,7 @@ from flows.arguments import (
     StoreUrl,
     edit_request,
 )
+from flows.terminal import escape
 
 if TYPE_CHECKING:  # they take seconds
     from flows.lineage import Lineage
@@ -146,15 +146,15 @@ def _tree(lineage: "Lineage", shown: set[tuple[str, str]], tree: Tree | None = N
     branch.add(f"{len(manifest['files'])} files, {_size(size)}, content {manifest['digest'][:12]}")
     for attempt in facts.get("attempts", []):
         seconds = "cut off" if attempt["seconds"] is None else _duration(attempt["seconds"])
-        branch.add(f"{attempt['started']} on {attempt['host']}: {seconds}")
-    branch.add(", ".join(f"{package} {version}" for package, version in facts.get("software", {}).items()))
+        branch.add(escape(f"{attempt['started']} on {attempt['host']}: {seconds}"))
+    branch.add(escape(", ".join(f"{package} {version}" for package, version in facts.get("software", {}).items())))
     _add_leaves(branch, "options", manifest["recipe"]["options"])
     _add_leaves(branch, "networks", {key: value[:12] for key, value in manifest["recipe"]["networks"].items()})
     if manifest["recipe"]["code"]:
         branch.add(f"code {manifest['recipe']['code']}, {len(facts.get('code', {}))} definitions")
     for key, value in lineage.inputs.items():
         if isinstance(value, str):
-            branch.add(f"{key}: {escape(value)}")
+            branch.add(f"{escape(key)}: {escape(value)}")
         elif (value.stage, value.key) in shown:
             branch.add(f"{key}: {value.stage}/{value.key}, see above")
         else:

@@ -1,6 +1,7 @@
 """What stages tell of themselves, as lines of Prefect's log of the run: clip, face, stage, what happened, the facts."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from flows.artifacts import ProgressBars
 from stitchedit.errors import StitchEditError
 from storage.artifact import Artifact
 from storage.errors import StorageError
-from storage.files import encodable
+from storage.safe_text import printable, redacted
 
 TOLD = (StitchEditError, StorageError)  # errors whose message says it all
 
@@ -39,8 +40,7 @@ class RunLog(logging.Handler):
         if face:
             words = {"clip": self.clip, "face": face, **words}
         try:
-            line = " ".join(f"{name}={written(value)}" for name, value in words.items())
-            get_run_logger().info(encodable(line))
+            get_run_logger().info(" ".join(f"{name}={written(value)}" for name, value in words.items()))
         except MissingContextError:  # a thread of its own, of no run
             return
 
@@ -70,9 +70,13 @@ def _without_trace(record: logging.LogRecord) -> bool:
 
 
 def written(value: object) -> str:
-    """A value as part of a line: short numbers, and quotes where there are spaces."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return f'"{text}"' if " " in text else text
+    """A value as part of a line: short numbers, and quotes where it would not be seen where it ends."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = printable(redacted(str(value)))
+    if re.search(r'[ ="]', text) or not text:
+        return '"' + text.replace('"', '\\"') + '"'
+    return text
 
 
 @contextmanager

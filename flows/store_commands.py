@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
 from flows.arguments import HERE, AsJson, Scratch, StoreUrl
+from flows.terminal import escape
 from stitchedit.errors import InputError
 
 if TYPE_CHECKING:  # Zarr and object storage take a second
@@ -201,7 +201,7 @@ def _print_plan(console: Console, plan: "PrunePlan") -> None:
             if run.name in plan.dropped:
                 began = run.started[:16].replace("T", " ")
                 ended = "cut off" if run.state == "running" else run.state  # one that lives is never dropped
-                table.add_row(escape(Path(run.clip).name), run.edit, began, ended, plan.dropped[run.name])
+                table.add_row(escape(Path(run.clip).name), escape(run.edit), began, ended, plan.dropped[run.name])
         console.print(table)
     if plan.goes:
         groups = Counter((verdict.stage, verdict.kind, verdict.why) for verdict in plan.goes)

@@ -146,6 +146,11 @@ def check_keys(environment: Mapping[str, str] = os.environ) -> None:
 @cache
 def _connect(url: str, endpoint: str) -> S3Store:
     place = urlsplit(url)
+    if "@" in place.netloc:
+        raise StoreAddressError(
+            "The address of a bucket holds something before an @. Keys belong into AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, where no log and no list of processes shows them: write s3://bucket/prefix."
+        )
     return S3Store(
         place.netloc,
         prefix=place.path.strip("/") or None,

@@ -34,22 +34,22 @@ class RemoteClip:
 def remote_clips(url: str) -> list[RemoteClip]:
     """What an address, an address with a `/` at its end, or a pattern names now.
 
-    A `*` of a pattern stands for any characters but `/`, as in a path; `**` is not known.
+    A `*` of a pattern stands for any characters but `/`, as in a path; `**` is not known. A name that is there is that
+    name, with `[` in it, too.
 
     Raises:
         StorageError: the bucket refuses, or cannot be reached.
     """
     bucket, key = _parted(url)
-    if not has_magic(key) and not key.endswith("/"):
-        found = BucketObjects(bucket).head(key)
-        return [RemoteClip(url, found.size, int(found.modified))] if found else []
+    if not key.endswith("/"):
+        named = _object_at(url)
+        if named or not has_magic(key):
+            return [named] if named else []
     pattern = key + "*" if key.endswith("/") else key
-    fixed = "/".join(_before_magic(pattern))
-    return [
-        RemoteClip(f"{bucket}/{listed.name}", listed.size, int(listed.modified))
-        for listed in BucketObjects(bucket).names(fixed)
-        if _matches(listed.name, pattern)
-    ]
+    listed = BucketObjects(bucket).names("/".join(_before_magic(pattern)))
+    equal = [one for one in listed if _matches(one.name, pattern.replace("[", "[[]"))]
+    found = equal or [one for one in listed if _matches(one.name, pattern)]
+    return [RemoteClip(f"{bucket}/{one.name}", one.size, int(one.modified)) for one in found]
 
 
 def fetch(url: str, copy: Path) -> None:
@@ -59,10 +59,9 @@ def fetch(url: str, copy: Path) -> None:
         UnreadableVideoError: there is no such object.
         StorageError: the bucket refuses, or cannot be reached.
     """
-    found = remote_clips(url)
-    if not found:
+    clip = _object_at(url)
+    if not clip:
         raise UnreadableVideoError(f"There is no object {url}. Check the address, and that the upload is complete.")
-    (clip,) = found
     if copy.exists() and (copy.stat().st_size, copy.stat().st_mtime_ns) == clip.file:
         return
     bucket, key = _parted(url)
@@ -86,6 +85,12 @@ def check_copy(url: str, copy: Path) -> None:
         raise UnwritableOutputError(
             f"{copy}: there already, and no copy of {url}. Name another path for the copy, or move the file away."
         )
+
+
+def _object_at(url: str) -> RemoteClip | None:
+    bucket, key = _parted(url)
+    found = BucketObjects(bucket).head(key)
+    return RemoteClip(url, found.size, int(found.modified)) if found else None
 
 
 def _parted(url: str) -> tuple[str, str]:

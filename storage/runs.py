@@ -18,6 +18,7 @@ from storage.artifact import Artifact
 from storage.files import encodable
 from storage.lease import held
 from storage.outputs import Written
+from storage.safe_text import redacted
 from storage.store import Store
 
 FOLDER = "runs"
@@ -60,7 +61,7 @@ def recorded(  # noqa: PLR0913, PLR0917 - what a record holds
         try:
             yield record
         except BaseException as error:
-            run.state, run.error = "failed", f"{type(error).__name__}: {error}"[:2000]
+            run.state, run.error = "failed", redacted(f"{type(error).__name__}: {error}")[:2000]
             raise
         else:
             run.state = "completed"

@@ -1,5 +1,6 @@
 """Edit directions from the user's own file."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def read_own_directions(path: Path) -> dict[str, np.ndarray]:
             )
         if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
             raise InputError(f"{path}: {name!r} holds what is not a finite number ({values.dtype}). Fit it again.")
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):  # it becomes part of a file name
+            raise InputError(f"{path}: {name[:80]!r} is no name of a direction: letters, digits and _, a letter first.")
         if name in packaged:
             raise InputError(f"{path}: {name!r} is the name of a packaged direction. Fit yours under another name.")
     return tensors

@@ -8,10 +8,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stitchedit.arrays import Frame
+from storage.safe_text import printable
+from tasks.markdown import markdown
 
 TEMPLATE = "report.html.j2"
 SUMMARY = "summary.md"
@@ -67,26 +69,40 @@ class Report:
 
 def report_page(report: Report) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), trim_blocks=True
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters["number"] = written
     plots = [Markup(_own_ids(person.plots, index)) for index, person in enumerate(report.persons)]
     return environment.get_template(TEMPLATE).render(report=report, plots=plots, numbers=NUMBERS)
 
 
+def page_environment(folder: Path) -> Environment:
+    """Templates of `folder`, in which text is text: HTML is escaped, control characters are written out."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # not Markup, which is ours
+        trim_blocks=True,
+    )
+
+
 def markdown_summary(report: Report) -> str:
     """Verdict and numbers as Markdown, for Prefect's page of the run."""
-    lines = [f"**{report.clip}** · {report.edit} · **{report.verdict}**", ""]
+    lines = [f"**{markdown(report.clip)}** · {markdown(report.edit)} · **{report.verdict}**", ""]
     for person in report.persons:
-        lines += [f"### {person.title}", "", f"| frames | {' | '.join(name for name, _ in NUMBERS.values())} | moved |"]
+        lines += [
+            f"### {markdown(person.title)}",
+            "",
+            f"| frames | {' | '.join(name for name, _ in NUMBERS.values())} | moved |",
+        ]
         lines.append("|---" * (len(NUMBERS) + 2) + "|")
         for track in person.measures["tracks"]:
             first, last = track["frames"]
             values = [written(track["numbers"].get(name), form) for name, (_, form) in NUMBERS.items()]
-            moved = ", ".join(f"{name} {written(value, '{:+.2f}')}" for name, value in track["strength"].items())
+            strengths = track["strength"].items()
+            moved = ", ".join(f"{markdown(name)} {written(value, '{:+.2f}')}" for name, value in strengths)
             lines.append(f"| {first}–{last} | {' | '.join(values)} | {moved} |")
-        lines += ["", *(f"* {reason}" for reason in person.measures["reasons"])]
+        lines += ["", *(f"* {markdown(reason)}" for reason in person.measures["reasons"])]
     return "\n".join(lines) + "\n"
 
 

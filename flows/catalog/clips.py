@@ -1,23 +1,26 @@
 """The clips that an entry of a catalog names now: files, folders, patterns, objects of a bucket."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from glob import glob, has_magic
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from flows.catalog.clip_files import FOLDER, LeftOut, clip_files
 from flows.catalog.entries import Entry, request_of
 from flows.catalog.outcomes import HOLD
 from flows.edit_request import EditRequest
 from flows.output_files import exported_files
 from stitchedit.errors import StitchEditError
+from storage.clip_suffixes import why_no_suffix
 from storage.remote_clips import SCHEME, RemoteClip, remote_clips
 from storage.video_output import FORMATS
 
-NO_OUTPUT = (StitchEditError, LookupError, ValueError, AttributeError, TypeError)
+NO_OUTPUT = (StitchEditError, ValueError)
 """What a pattern for `output` raises that names no file; `_problems` in reading.py tells why."""
 
-VIDEOS = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mxf", ".gif", ".wmv", ".flv"}
+RESULT = "written by this catalog or beside a result: name it in full if it is a clip"
+SHOWN = 5  # files of a note
 
 
 @dataclass(frozen=True)
@@ -46,42 +49,66 @@ class CatalogClip:
         return request_of(self.entry, self.source, folder, suffix, self.remote.url if self.remote else None)
 
 
-def clips_of(entry: Entry, line: int, folder: Path, scratch: Path | None) -> Iterator[CatalogClip]:
-    """The clips that a path, a folder, an address or a pattern names now."""
+def clips_of(entry: Entry, line: int, folder: Path, scratch: Path | None) -> Iterator[CatalogClip | LeftOut]:
+    """The clips that a path, a folder, an address or a pattern names now, and what lies beside them."""
     if not entry.source.startswith(SCHEME):
-        named = [folder / entry.source]
-        found = _files(entry.source, folder)
-        yield from (CatalogClip(path, entry, line, found=found != named) for path in found)
+        named = folder / entry.source
+        for path in clip_files(entry.source, folder):
+            yield path if isinstance(path, LeftOut) else CatalogClip(path, entry, line, found=path != named)
         return
     for remote in remote_clips(entry.source):
-        copy = remote.copy_in(scratch)
-        if entry.source == remote.url or copy.suffix.lower() in VIDEOS:
-            yield CatalogClip(copy, entry, line, remote)
+        reason = None if entry.source == remote.url else why_no_suffix(PurePosixPath(remote.url).suffix)
+        if reason:
+            yield LeftOut(Path(PurePosixPath(remote.url).name), reason)
+        else:
+            yield CatalogClip(remote.copy_in(scratch), entry, line, remote)
 
 
-def without_results(clips: list[CatalogClip], folder: Path, store: Path, known: Iterable[Path]) -> list[CatalogClip]:
-    """`clips` but for files that the catalog itself has written or would write: a night does not edit the one before.
+def without_results(
+    found: Sequence[CatalogClip | LeftOut], folder: Path, store: Path, known: Iterable[Path]
+) -> list[CatalogClip | LeftOut]:
+    """`found` without what the catalog itself has written or would write: a night does not edit the one before.
 
-    A clip that is named in full is always meant.
+    A clip that is named in full is always meant; a video that is left out is told, other files of ours are not.
 
     Args:
         folder: the catalog's.
         store: where the store's files are on this machine; it may lie in a folder that is watched.
         known: what earlier nights wrote, by recipes that may be gone.
     """
-    writers: dict[Path, set[Path]] = {}
-    for clip in clips:
+    writers: dict[Path, set[Path]] = defaultdict(set)
+    for clip in (one for one in found if isinstance(one, CatalogClip)):
         for path in _results(clip, folder):
-            writers.setdefault(path, set()).add(_plain(clip.source))
+            writers[path].add(_plain(clip.source))
     earlier = set(map(_plain, known))
     own = (folder / HOLD, store / "encode", store / "staging")  # the stage encode alone makes videos
+    parents = {parent for path in (*writers, *earlier, *own) for parent in path.parents} | {folder / HOLD, store}
 
-    def is_result(clip: CatalogClip) -> bool:
-        path = _plain(clip.source)
+    def is_result(path: Path) -> bool:
         by_others = writers.get(path, set()) - {path}  # one that writes itself is a mistake, and told as one
-        return any(map(path.is_relative_to, own)) or bool(by_others) or path in earlier or _is_preview(path)
+        return any(map(path.is_relative_to, own)) or bool(by_others) or path in earlier or _is_beside_result(path)
 
-    return [clip for clip in clips if not clip.found or not is_result(clip)]
+    kept: list[CatalogClip | LeftOut] = []
+    for one in found:
+        if isinstance(one, LeftOut):
+            path = _plain(one.path)
+            kept += [] if is_result(path) or (one.reason == FOLDER and path in parents) else [one]
+        else:
+            kept.append(LeftOut(one.source, RESULT) if one.found and is_result(_plain(one.source)) else one)
+    return kept
+
+
+def notes_of(left_out: Iterable[LeftOut], folder: Path) -> list[str]:
+    """A line for each reason, with the first few names."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for one in left_out:
+        names[one.reason].append(os.path.relpath(one.path, folder) if one.path.is_absolute() else str(one.path))
+    return [_note(reason, list(dict.fromkeys(named))) for reason, named in names.items()]
+
+
+def _note(reason: str, names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"left out, {reason}: {', '.join(names[:SHOWN])}{more}"
 
 
 def _results(clip: CatalogClip, folder: Path) -> set[Path]:
@@ -93,22 +120,11 @@ def _results(clip: CatalogClip, folder: Path) -> set[Path]:
     return {_plain(path) for output in outputs if output for path in exported_files(output).values()}
 
 
-def _is_preview(path: Path) -> bool:
+def _is_beside_result(path: Path) -> bool:
     """Whether it is what `stitchedit edit` puts beside a result."""
-    result = path.stem.removesuffix("_preview")
-    return result != path.stem and any(path.with_name(result + suffix).exists() for suffix in FORMATS)
-
-
-def _files(source: str, folder: Path) -> list[Path]:
-    whole = folder / source
-    if whole.is_dir():
-        return sorted(path for path in whole.iterdir() if path.suffix.lower() in VIDEOS and path.name[0] != ".")
-    if has_magic(source):
-        own = whole.suffix.lower()  # `*.vob` means it, `*` does not mean the catalog itself
-        wanted = VIDEOS if has_magic(own) else VIDEOS | {own}
-        found = map(Path, glob(str(whole), recursive=True))  # noqa: PTH207 - may be absolute
-        return sorted(path for path in found if path.suffix.lower() in wanted - {""} and path.is_file())
-    return [whole]
+    result, mark, kind = path.stem.rpartition("_")
+    is_ours = mark and f"_{kind}{path.suffix}" in {"_preview.mp4", "_sheet.png", "_report.html"}
+    return bool(is_ours) and any(path.with_name(result + suffix).exists() for suffix in FORMATS)
 
 
 def _plain(path: Path) -> Path:

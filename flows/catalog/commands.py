@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flows.arguments import HERE, AsJson, Device, Scratch, StoreUrl
 from flows.signals import stop_on_signal
+from flows.terminal import escape, plain
 
 if TYPE_CHECKING:  # they take seconds
     from flows.catalog.outcomes import Outcome
@@ -93,7 +93,7 @@ def status(
 ) -> None:
     """Say what became of every clip, and which are new or changed since. Computes nothing."""
     opened, request = _opened(catalog, store, scratch, device)
-    _show(opened, _outcomes(opened, request.open_store(), request), Console(), as_json)
+    _show(opened, _outcomes(opened, request.open_store(), request), Console(stderr=as_json), as_json)
 
 
 def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None, device: Device = "auto") -> None:
@@ -102,7 +102,7 @@ def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None
 
     opened, request = _opened(catalog, store, scratch, device)
     kept = request.open_store()
-    print(write_summary(opened, _outcomes(opened, kept, request), kept))
+    print(plain(write_summary(opened, _outcomes(opened, kept, request), kept)))
 
 
 def approve(  # noqa: PLR0913, PLR0917 - the flags of a command
@@ -198,12 +198,14 @@ def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as
         from flows.catalog.outcomes import to_words  # noqa: PLC0415
 
         print(json.dumps(list(map(to_words, outcomes)), indent=1))
+        for note in opened.notes:
+            console.print(escape(note), soft_wrap=True)
         return
     table = Table("clip", "result", "state", "why", "s", title=opened.name)
     for outcome in outcomes:
         why = "; ".join(outcome.why)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.0f}"
-        state = f"[{COLORS.get(outcome.state, 'red')}]{outcome.state}[/]"
+        state = f"[{COLORS.get(outcome.state, 'red')}]{escape(outcome.state)}[/]"
         named = (escape(Path(path).name) for path in (outcome.source, outcome.output))
         table.add_row(*named, state, escape(why), seconds)
     console.print(table)
@@ -230,7 +232,7 @@ def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | No
     decided = decide(store, outcome, what, by or os.environ.get("USER", "somebody"))
     write_outcome(store, opened.name, decided)
     gone = "" if there else "; its files are gone, and the next run writes them"
-    print(f"{Path(outcome.source).name}: {outcome.state} before, {decided.state} now, {decided.place}{gone}")
+    print(plain(f"{Path(outcome.source).name}: {outcome.state} before, {decided.state} now, {decided.place}{gone}"))
 
 
 def _names(outcome: "Outcome", opened: "OpenCatalog") -> set[str]:

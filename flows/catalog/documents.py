@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,14 @@ from typing import Any
 
 import yaml
 
-from configs.plain_yaml import PlainLoader
+from configs.plain_yaml import NOT_CONSTRUCTED, PlainLoader
+from configs.user_text import check_yaml, parse_json
 from stitchedit.errors import InputError
 from stitchedit.options.edit import parse_edit
+from storage.safe_text import printable
 
+MAX_BYTES = 16 * 2**20  # of a catalog's file: some 100,000 clips
+MAX_SHOWN = 50  # problems
 CONSENT = "consent_"  # columns of a CSV: consent_by, consent_on, consent_reference
 
 Place = tuple[str | int, ...]  # keys and indices from the top, as pydantic gives them
@@ -24,10 +27,13 @@ class CatalogError(InputError):
     """A catalog that cannot be run, with everything that is wrong in it."""
 
     def __init__(self, path: Path, problems: Sequence[tuple[int, str]]) -> None:
-        lines = [f"{path}:{line}: {text}" for line, text in sorted(set(problems))]
-        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-        super().__init__("\n".join([*lines, f"{path.name} has {count}; nothing was run."]))
         self.problems = sorted(set(problems))
+        count = len(self.problems)
+        lines = [f"{path}:{line}: {printable(text)}" for line, text in self.problems[:MAX_SHOWN]]
+        if count > MAX_SHOWN:
+            lines.append(f"… and {count - MAX_SHOWN} more")
+        lines.append(f"{path.name} has {count} problem{'s' if count > 1 else ''}; nothing was run.")
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -50,22 +56,34 @@ def read_document(path: Path) -> Document:
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path} is not a file. Give the path of a catalog: a text file in UTF-8.")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Excel begins a file with a mark
-    except (OSError, UnicodeDecodeError) as error:
+        text = _bounded(path).decode("utf-8-sig")  # Excel begins a file with a mark
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give the path of a text file in UTF-8.") from error
     return READERS[path.suffix.lower()](path, text)
 
 
+def _bounded(path: Path) -> bytes:
+    """The bytes of a file that is not too large."""
+    with path.open("rb") as file:
+        found = file.read(MAX_BYTES + 1)
+    if len(found) > MAX_BYTES:
+        raise InputError(f"{path} has more than {MAX_BYTES >> 20} MiB. Divide it into several catalogs.")
+    return found
+
+
 def _read_yaml(path: Path, text: str) -> Document:
     try:
+        check_yaml(text)
         root = yaml.compose(text, PlainLoader)
         words = yaml.load(text, PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise CatalogError(path, [(mark.line + 1 if mark else 1, f"no YAML: {error.problem}")]) from error
     except yaml.reader.ReaderError as error:
-        line_of_it = text.count("\n", 0, error.position) + 1
+        line_of_it = text.encode().count(b"\n", 0, error.position) + 1
         raise CatalogError(path, [(line_of_it, f"no YAML: a character {error.character:#06x} in it")]) from error
+    except NOT_CONSTRUCTED as error:
+        raise CatalogError(path, [(1, f"no YAML: a value is not of the type that its tag says ({error})")]) from error
     if not isinstance(words, dict):
         raise CatalogError(path, [(1, "A catalog has `catalog: NAME` and `clips:` at its top.")])
 
@@ -115,11 +133,11 @@ def _read_lines(path: Path, text: str) -> Document:
         problems.extend((number, f"{name!r} is there more than once") for name in _repeated(name for name, _ in pairs))
         return dict(pairs)
 
-    for number, written in enumerate(text.splitlines(), 1):
+    for number, written in enumerate(text.split("\n"), 1):  # not at U+2028, which a name may hold
         if not written.strip():
             continue
         try:
-            words = json.loads(written, object_pairs_hook=note_twice)
+            words = parse_json(written, note_twice)
         except ValueError as error:
             problems.append((number, f"no JSON: {error}"))
             continue
@@ -143,16 +161,26 @@ def _read_csv(path: Path, text: str) -> Document:
     """
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
-    problems = [(1, f"column {name!r} is there more than once") for name in _repeated(reader.fieldnames or ())]
-    clips, lines = [], []
-    for row in reader:
-        try:
-            clips.append(_from_row(row))
-            lines.append(reader.line_num)
-        except (InputError, AttributeError) as error:
-            told = error if isinstance(error, InputError) else "it has more fields than the first line has names"
-            problems.append((reader.line_num, str(told)))
+    clips: list[Any] = []
+    lines: list[int] = []
+    problems: list[tuple[int, str]] = []
+    try:
+        for name in _repeated(reader.fieldnames or ()):
+            problems.append((1, f"column {name!r} is there more than once"))
+        for row in reader:
+            _add_row(row, clips, problems, reader.line_num)
+            lines += [reader.line_num] * (len(clips) - len(lines))
+    except csv.Error as error:  # a field of 128 KiB, most often by a quote that is not closed
+        problems.append((reader.line_num, f"no table: {error}"))
     return Document({"catalog": path.stem, "clips": clips}, _line_of(lines), problems)
+
+
+def _add_row(row: dict[str, str], clips: list[Any], problems: list[tuple[int, str]], line: int) -> None:
+    try:
+        clips.append(_from_row(row))
+    except (InputError, AttributeError) as error:
+        told = error if isinstance(error, InputError) else "it has more fields than the first line has names"
+        problems.append((line, str(told)))
 
 
 def _from_row(row: dict[str, str]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest, check_catalog_request
 from flows.catalog.summary import counts_of, summary_markdown, summary_table, write_summary
 from storage.errors import UnwritableOutputError
+from storage.safe_text import printable, redacted
 from storage.store import Store
 from tasks.progress import Progress, tell
 
@@ -76,7 +77,8 @@ def show_catalog(opened: OpenCatalog, outcomes: list[Outcome], page: Path) -> No
         create_table_artifact(summary_table(outcomes), key="catalog-clips", description=opened.name)
         link_page(page, "catalog-page")
     except httpx.HTTPError as error:
-        logger.warning("%s is done; Prefect's page does not show it: %s", opened.name, error)
+        told = printable(redacted(str(error)))
+        logger.warning("%s is done; Prefect's page does not show it: %s", opened.name, told)
 
 
 @dataclass
@@ -149,7 +151,7 @@ class Night:
     def _started(self, job: Job, children: Children) -> Job:
         job.attempts += 1
         job.started = datetime.now(UTC).isoformat(timespec="milliseconds")
-        tags = [f"catalog:{self.opened.name}", *job.clip.entry.tags]
+        tags = [f"catalog:{self.opened.name}", *map(printable, job.clip.entry.tags)]
         job.sent = to_send(job.request, job.before)
         assert job.sent.output is not None
         job.sent.output.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from flows.catalog.output_names import fill_template
 from flows.edit_request import Edit, EditRequest, FaceEdits
 from stitchedit.options.edit import describe
 
@@ -73,6 +74,11 @@ class Catalog(BaseModel):
     consent_required: bool = Field(
         default=True, description="false: this catalog may be edited without a consent record for every clip."
     )
+    allow_outputs: list[str] = Field(
+        default=[],
+        description="Folders that results may go to besides the catalog's own and those inside of it.",
+        examples=[["/results"]],
+    )
     defaults: Recipe = Recipe()
     clips: list[Entry]
 
@@ -93,7 +99,7 @@ def request_of(entry: Entry, source: Path, folder: Path, suffix: str, origin: st
         start=entry.start, end=entry.end,
     )  # fmt: skip
     words = {"stem": source.stem, "suffix": suffix, "edit": named.describe() or describe({}), "folder": source.parent}
-    return named.model_copy(update={"output": folder / entry.output.format(**words)})
+    return named.model_copy(update={"output": folder / fill_template(entry.output, words)})
 
 
 def _edits(strengths: dict[str, float]) -> list[Edit]:

@@ -11,6 +11,7 @@ from typing import Any
 from flows.catalog.children import Child
 from flows.catalog.clips import CatalogClip
 from flows.catalog.outcomes import LOST, MADE, REJECTED, Outcome, hold_folder, outcome_id, read_outcome, recipe_of
+from flows.catalog.output_names import check_place
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
 from flows.edit_request import EditRequest
@@ -19,8 +20,8 @@ from flows.plan import Plan, plan_edit
 from stitchedit.errors import StitchEditError
 from storage.artifact import Source
 from storage.errors import StorageError
-from storage.files import encodable
 from storage.remote_clips import fetch
+from storage.safe_text import redacted
 from storage.store import Store
 from storage.video import probe
 from storage.video_output import FORMATS, output_suffix
@@ -64,6 +65,9 @@ def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
             job, unreadable = _job(clip, opened, request, store)
         if unreadable:
             return replace(nothing_yet(job), error=unreadable)
+        assert job.request.output is not None
+        for output in (job.request.output, _held(job.request)):
+            check_place(output, opened.allowed)  # again: a link may lead elsewhere since the catalog was read
         here = {"device": "auto"} if request.deployment else {}  # its workers have the device
         plan = plan_edit(_placeable(job.request).model_copy(update=here))
         assert job.request.output is not None
@@ -74,6 +78,12 @@ def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
     if plan.unknown:
         cost = max(cost, float(clip.source.stat().st_size))
     return replace(job, cost=cost, plan=plan)
+
+
+def _held(request: EditRequest) -> Path:
+    assert request.hold is not None
+    assert request.output is not None
+    return request.hold / request.output.name
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:
@@ -185,9 +195,10 @@ def nothing_yet(job: Job) -> Outcome:
 def run_name(opened: OpenCatalog, job: Job) -> str:
     """What its run is called: `night-take1_smile+2-1a2b3c`, as two folders may have a take1."""
     assert job.request.output is not None
-    return encodable(f"{opened.name}-{job.request.output.stem}-{outcome_id(job.request)[:6]}")
+    stem = re.sub(r"[^\w.+\- ]", "_", job.request.output.stem)  # it is told to chats, which have marks of their own
+    return f"{opened.name}-{stem}-{outcome_id(job.request)[:6]}"
 
 
 def first_line(text: str | None) -> str:
-    words = (text or "").strip().partition("\n")[0] or "no reason was given"
+    words = redacted((text or "").strip().partition("\n")[0]) or "no reason was given"
     return re.sub(r"^Flow run encountered an exception: (\w+: )?", "", words)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from configs.user_text import parse_json
 from flows.edit_request import EditRequest
 from flows.output_files import exported_files
 from flows.paths import from_json, to_json
@@ -123,7 +124,7 @@ def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
     """The last outcome of a clip, or None when there is none that can be read."""
     stored = store.place.objects.read(_name(catalog, identity))
     try:
-        words = json.loads(stored.value) if stored else None
+        words = parse_json(stored.value) if stored else None
         if not isinstance(words, dict):
             return None
         known = {one.name: words[one.name] for one in fields(Outcome) if one.name in words}

@@ -4,6 +4,7 @@ A clip that cannot be read is no problem of the catalog: it is reported when it 
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic
@@ -12,20 +13,25 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.catalog.clips import NO_OUTPUT, CatalogClip, clips_of, without_results
+from flows.catalog.clip_files import LeftOut
+from flows.catalog.clips import NO_OUTPUT, CatalogClip, clips_of, notes_of, without_results
 from flows.catalog.documents import CatalogError, Place, read_document
 from flows.catalog.entries import Catalog, Entry, Recipe, request_of
-from flows.catalog.outcomes import recorded_files
+from flows.catalog.outcomes import hold_folder, recorded_files
+from flows.catalog.output_names import allowed_folders, check_place
 from flows.edit_request import EditRequest, check_words
 from flows.output_files import exported_files
 from flows.request_checks import told_problem
-from stitchedit.errors import StitchEditError
+from stitchedit.errors import InputError, StitchEditError
+from storage.clip_suffixes import PLAYLIST, is_playlist
 from storage.errors import StorageError
 from storage.remote_clips import SCHEME
 from storage.store import Store
 from storage.video import probe
 from storage.video_length import check_reaches
 from storage.video_output import FORMATS
+
+BRACKETS = "; where no such name is there, [ ] stand for one of the characters between them"
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class OpenCatalog:
     catalog: Catalog
     clips: list[CatalogClip]
     notes: Sequence[str] = ()  # what is no mistake, and may be none that was meant
+    left_out: Sequence[LeftOut] = ()  # what lies beside the clips; `notes` sums it up
 
     @property
     def name(self) -> str:
@@ -45,6 +52,11 @@ class OpenCatalog:
     def folder(self) -> Path:
         """Where relative paths start."""
         return self.path.parent
+
+    @property
+    def allowed(self) -> list[Path]:
+        """Folders that results may go to."""
+        return allowed_folders(self.folder, self.catalog.allow_outputs)
 
 
 def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = None) -> OpenCatalog:
@@ -64,26 +76,39 @@ def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = 
     try:
         catalog = Catalog.model_validate(_with_defaults(document.words))
     except ValidationError as error:
-        problems = [
+        told = [
             (document.line(problem["loc"]), f"{_name(problem['loc'])}: {told_problem(problem)}")
             for problem in error.errors()
         ]
-        raise CatalogError(path, [*document.problems, *problems]) from error
-    problems, clips = [*document.problems], []
+        raise CatalogError(path, [*document.problems, *told]) from error
+    problems = [*document.problems]
+    every: list[CatalogClip | LeftOut] = []
     for index, entry in enumerate(catalog.clips):
         line = document.line(("clips", index))
         found = list(clips_of(entry, line, path.parent, scratch))
         problems += [(line, text) for text in _problems(entry, catalog, path.parent, found)]
-        clips.extend(found)
-    if store and any(clip.found for clip in clips):
-        clips = without_results(clips, path.parent, store.folder, recorded_files(store, catalog.catalog))
-    with_clips = {id(clip.entry) for clip in clips}
-    empty = [entry.source for entry in catalog.clips if id(entry) not in with_clips]
-    opened = OpenCatalog(path, catalog, clips, [f"{source} names no clip now" for source in empty])
+        every += found
+    if store and any(isinstance(one, LeftOut) or one.found for one in every):
+        every = without_results(every, path.parent, store.folder, recorded_files(store, catalog.catalog))
+    opened = _opened(path, catalog, every)
     problems += _clashes(opened)
     if problems:
         raise CatalogError(path, problems)
     return opened
+
+
+def _opened(path: Path, catalog: Catalog, every: Sequence[CatalogClip | LeftOut]) -> OpenCatalog:
+    clips = [one for one in every if isinstance(one, CatalogClip)]
+    page = re.compile(rf"{re.escape(catalog.catalog)}_summary(-\d+)?\.html")
+    ours = {one.path for one in every if isinstance(one, LeftOut) and page.fullmatch(one.path.name)} | {path}
+    left_out = [one for one in every if isinstance(one, LeftOut) and one.path not in ours]
+    with_clips = {id(clip.entry) for clip in clips}
+    empty = [
+        f"{entry.source} names no clip now{BRACKETS if '[' in entry.source else ''}"
+        for entry in catalog.clips
+        if id(entry) not in with_clips
+    ]
+    return OpenCatalog(path, catalog, clips, [*empty, *notes_of(left_out, path.parent)], left_out)
 
 
 def _with_defaults(words: Any) -> Any:
@@ -95,7 +120,7 @@ def _with_defaults(words: Any) -> Any:
     return {**words, "clips": [{**shared, **clip} if isinstance(clip, dict) else clip for clip in clips]}
 
 
-def _problems(entry: Entry, catalog: Catalog, folder: Path, found: Sequence[CatalogClip]) -> Iterator[str]:
+def _problems(entry: Entry, catalog: Catalog, folder: Path, found: Sequence[CatalogClip | LeftOut]) -> Iterator[str]:
     """What is wrong with an entry that pydantic cannot see."""
     if catalog.consent_required and entry.consent is None:
         yield (
@@ -105,14 +130,14 @@ def _problems(entry: Entry, catalog: Catalog, folder: Path, found: Sequence[Cata
     if entry.source.startswith(SCHEME):
         if not found and not has_magic(entry.source) and not entry.source.endswith("/"):
             yield f"{entry.source}: there is no such object. Check the address, and that the upload is complete."
-    elif not has_magic(entry.source) and not (folder / entry.source).exists():
+    elif not has_magic(entry.source) and not os.path.exists(folder / entry.source):  # noqa: PTH110 - see clip_files
         yield f"{entry.source}: there is no such file. Paths start at {folder}."
+    elif not has_magic(entry.source) and is_playlist(Path(entry.source).suffix):
+        yield f"{entry.source} is {PLAYLIST}. Name these, or join them to one video first."
     try:
         request = request_of(entry, folder / entry.source, folder, ".mp4")
-    except (StitchEditError, ValidationError) as error:
-        yield f"{entry.source}: {_first(error)}"
     except NO_OUTPUT as error:
-        yield f"{entry.source}: output {entry.output!r} may hold {{stem}}, {{suffix}}, {{edit}} and {{folder}}: {error}"
+        yield f"{entry.source}: {_first(error)}"
     else:
         yield from _wrong_words(entry, request)
 
@@ -147,12 +172,18 @@ def _too_short(entry: Entry, request: EditRequest) -> Iterator[str]:
 def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
     """Results that would be written over each other."""
     first: dict[Path, CatalogClip] = {}
+    allowed = opened.allowed
     for clip in opened.clips:
         try:
             output = clip.request(opened.folder, ".mp4").output
         except NO_OUTPUT:
             continue  # told already
         assert output is not None
+        try:
+            check_place(output, allowed)
+            check_place(hold_folder(opened.folder, output) / output.name, allowed)
+        except InputError as error:
+            yield clip.line, f"{clip.source.name}: {error}"
         if _is_own(clip, opened.folder):
             yield clip.line, f"{clip.source.name}: the result would be written over it. Give `output`, with {{edit}}."
         others = [first.setdefault(path, clip) for path in map(_plain, exported_files(output).values())]

@@ -1,5 +1,6 @@
 """A page that says what became of a catalog: every clip, its verdict, what it cost and what it did not."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +8,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
-
-import jinja2
+from urllib.parse import quote
 
 from flows.artifacts import picture_uri
 from flows.catalog.made import ON_DEVICE, saved_seconds
@@ -16,9 +16,12 @@ from flows.catalog.outcomes import MADE, Outcome
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.timeline import overlap_seconds, plot_timeline
 from flows.output_files import exported_files
-from storage.files import encodable, fitted_name
+from storage.files import fitted_name
 from storage.outputs import Outputs
+from storage.safe_text import redacted
 from storage.store import Store
+from tasks.markdown import markdown
+from tasks.report_page import page_environment
 
 THUMBNAIL = 360  # px, of a contact sheet's width
 
@@ -35,11 +38,11 @@ class Row:
 
     @property
     def name(self) -> str:
-        return encodable(Path(self.outcome.source).name)
+        return Path(self.outcome.source).name
 
     @property
     def why(self) -> list[str]:
-        return self.outcome.why
+        return list(map(redacted, self.outcome.why))
 
 
 def page_path(opened: OpenCatalog, store: Store) -> Path:
@@ -53,21 +56,23 @@ def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome], store: Store
     """Write the page beside the catalog; give where."""
     page = page_path(opened, store)
     rows = [_row(outcome, page.parent) for outcome in outcomes]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    text = (
+        page_environment(Path(__file__).parent)
+        .get_template("summary.html.j2")
+        .render(
+            catalog=opened.name,
+            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            rows=rows,
+            notes=opened.notes,
+            left_out=opened.left_out,
+            counts=counts_of(outcomes),
+            spent=sum(row.spent for row in rows),
+            saved=sum(row.saved for row in rows),
+            together=overlap_seconds(outcomes),
+            timeline=plot_timeline(outcomes),
+        )
     )
-    text = environment.get_template("summary.html.j2").render(
-        catalog=opened.name,
-        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        rows=rows,
-        notes=opened.notes,
-        counts=counts_of(outcomes),
-        spent=sum(row.spent for row in rows),
-        saved=sum(row.saved for row in rows),
-        together=overlap_seconds(outcomes),
-        timeline=plot_timeline(outcomes),
-    )
-    Outputs(store).write(page, text.encode("utf-8", "backslashreplace"))  # names of files may not be UTF-8
+    Outputs(store).write(page, text.encode())
     return page
 
 
@@ -78,24 +83,27 @@ def counts_of(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome], page: Path) -> str:
     """The same in short, for Prefect's page of the run."""
-    lines = [f"**{opened.name}** · " + ", ".join(f"{count} {state}" for state, count in counts_of(outcomes).items())]
-    lines += ["", *opened.notes] if opened.notes else []
+    lines = [
+        f"**{markdown(opened.name)}** · "
+        + ", ".join(f"{count} {markdown(state)}" for state, count in counts_of(outcomes).items())
+    ]
+    lines += ["", *(f"* {markdown(note)}" for note in opened.notes)] if opened.notes else []
     lines += ["", "| clip | edit | state | why | s |", "|---|---|---|---|---|"]
     for outcome in outcomes:
-        why = "; ".join(outcome.why).replace("|", "\\|")
         seconds = "–" if outcome.seconds is None else f"{outcome.seconds:.0f}"
-        lines.append(f"| {Path(outcome.source).name} | {outcome.edit} | {outcome.state} | {why} | {seconds} |")
-    return encodable("\n".join([*lines, "", f"Page: {page}"]) + "\n")
+        words = (Path(outcome.source).name, outcome.edit, outcome.state, "; ".join(outcome.why))
+        lines.append(f"| {' | '.join(map(markdown, words))} | {seconds} |")
+    return "\n".join([*lines, "", f"Page: {markdown(page)}"]) + "\n"
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row for each clip, to be sorted and filtered by who reads it."""
+    """A row for each clip, to be sorted and filtered by who reads it. Prefect shows cells as Markdown."""
     return [
         {
-            "clip": encodable(Path(outcome.source).name),
-            "edit": encodable(outcome.edit),
-            "state": outcome.state,
-            "why": encodable("; ".join(outcome.why)),
+            "clip": markdown(Path(outcome.source).name),
+            "edit": markdown(outcome.edit),
+            "state": markdown(outcome.state),
+            "why": markdown("; ".join(outcome.why)),
             "seconds": outcome.seconds,
             "saved on the device, s": round(saved_seconds(outcome), 1),
         }
@@ -118,4 +126,5 @@ def _row(outcome: Outcome, folder: Path) -> Row:
 
 
 def _link(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_uri()
+    """Relative to the page where that can be; with every sign percent-encoded that would be more than a name."""
+    return quote(os.fsencode(path.relative_to(folder))) if path.is_relative_to(folder) else path.as_uri()

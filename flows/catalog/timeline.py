@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from flows.catalog.made import ON_DEVICE
 from flows.catalog.outcomes import Outcome
+from storage.safe_text import printable
 
 LABELLED = 0.035  # of the whole; shorter bars have no room for a name
 COLORS = {"on the device": "#3b6fb6", "beside it": "#c9b26a"}
@@ -34,7 +35,8 @@ def plot_timeline(outcomes: Sequence[Outcome]) -> str | None:
                 if seconds > LABELLED * span:
                     middle = start - first + seconds / 2
                     axis.text(middle, row, stage, fontsize=6, ha="center", va="center", color=INKS[kind])
-        axis.set_yticks(range(len(ran)), [Path(outcome.source).name for outcome in ran], fontsize=8)
+        names = [printable(Path(outcome.source).name) for outcome in ran]
+        axis.set_yticks(range(len(ran)), names, fontsize=8, parse_math=False)  # a $ in a name is a $
         axis.invert_yaxis()
         axis.set_xlabel("s", fontsize=9)
         axis.tick_params(labelsize=8)

@@ -124,6 +124,59 @@ def test_an_unknown_preset_is_told_with_the_nearest() -> None:
         load_config("drafts")
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "edit.directions=${oc.env:STITCHEDIT_TEST_SECRET}",
+        "edit.directions='${oc.env:STITCHEDIT_TEST_SECRET}'",
+        'edit.directions="\\x24{oc.env:STITCHEDIT_TEST_SECRET}"',
+        "encode.codec=${oc.env:STITCHEDIT_TEST_SECRET}",
+        "edit.ramps={smile: '${oc.env:STITCHEDIT_TEST_SECRET}'}",
+        "edit.ramps.smile=${oc.decode:1}",
+        "align.size=${stitch.steps}",
+    ],
+)
+def test_no_option_looks_anything_up(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STITCHEDIT_TEST_SECRET", "hush-hush")
+    with pytest.raises(InputError, match="is not looked up here") as caught:
+        load_config("default", ["edit.strengths.smile=1", override])
+    assert "hush" not in str(caught.value)
+
+
+def test_a_file_of_options_looks_nothing_up(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("measured: ${oc.env:HOME}\n")
+    with pytest.raises(InputError, match="is not looked up here"):
+        load_options(path, DirectionOptions)
+    path.write_text("fit: &a {frown: *a}\n")
+    with pytest.raises(InputError, match="inside of what it repeats"):
+        load_options(path, DirectionOptions)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * 5000, "[" * 900 + "]" * 900, "{a: &a [x], b: &b [" + "*a," * 9 + "], c: &c [*c]}", "{smile: [", "!!int x"],
+)
+def test_an_option_that_cannot_be_parsed_is_told(value: str) -> None:
+    with pytest.raises(InputError, match=r"edit\.ramps|Options are listed"):
+        load_config("default", [f"edit.ramps={value}"])
+
+
+def test_a_name_of_thousands_of_parts_is_told() -> None:
+    with pytest.raises(InputError, match="No option"):
+        load_config("default", ["edit.strengths" + ".a" * 5000 + "=1"])
+    with pytest.raises(UnknownNameError):
+        load_options("directions", DirectionOptions, ["fit" + ".a" * 5000 + "=1"])
+
+
+@pytest.mark.parametrize(
+    "preset", ["../presets/draft", "../train/directions", str(TRAINING / "directions"), "draft\0", "", "."]
+)
+def test_a_preset_is_a_name_and_no_path(preset: str) -> None:
+    with pytest.raises(UnknownNameError, match="No preset"):
+        load_config(preset)
+
+
 def test_every_option_has_a_name() -> None:
     names = option_names()
 

@@ -78,7 +78,7 @@ MISTAKES = [
     Mistake(("stitch.learning_rate=1:30",), ("stitch.learning_rate", "'1:30'", "stitchedit options")),
     Mistake(("stitch.steps=many",), ("stitch.steps", "'many'", "stitchedit options")),
     Mistake(("stitch.steps=[1",), ("stitch.steps='[1' is no value", "Quote")),
-    Mistake(("stitch.steps=&a [*a]",), ("stitch.steps", "aliases")),
+    Mistake(("stitch.steps=&a [*a]",), ("stitch.steps", "inside of what it repeats")),
     Mistake(("stitch.stpes=4",), ("'stitch.stpes'", "Did you mean 'stitch.steps'?")),
     Mistake(("edit.strengths.a.b=4",), ("No option 'edit.strengths.a.b'", "Did you mean 'edit.strengths'?")),
     Mistake(("edit.strengths.age=4",), ("edit.strengths.age=4", "--edit smile=+2")),

@@ -54,6 +54,30 @@ def test_an_address_names_clips_as_a_path_does(bucket, tmp_path, named, found):
     assert [clip.remote.url.removeprefix(f"{bucket}/") for clip in opened.clips] == found
 
 
+def test_an_address_with_brackets_is_that_object_where_it_is_there(s3_url, clip, tmp_path):
+    objects = BucketObjects(s3_url)
+    for name in ("[2025] shoot/Talk [x].mp4", "2 shoot/Talk x.mp4", "take1.mp4"):
+        objects.upload(name, clip)
+
+    def found(named):
+        return [one.url.removeprefix(f"{s3_url}/") for one in remote_clips(f"{s3_url}/{named}")]
+
+    assert found("[2025] shoot/Talk [x].mp4") == ["[2025] shoot/Talk [x].mp4"]
+    assert found("[2025] shoot/*.mp4") == ["[2025] shoot/Talk [x].mp4"]
+    assert found("take[12].mp4") == ["take1.mp4"]
+    with pytest.raises(UnreadableVideoError, match="no object"):  # never another one that the name would match
+        fetch(f"{s3_url}/take[12].mp4", tmp_path / "take.mp4")
+    fetch(f"{s3_url}/[2025] shoot/Talk [x].mp4", tmp_path / "talk.mp4")
+    assert (tmp_path / "talk.mp4").read_bytes() == clip.read_bytes()
+
+
+def test_what_of_a_bucket_is_left_out_is_told(bucket, tmp_path):
+    BucketObjects(bucket).write("list.m3u8", b"#EXTM3U")
+    opened = open_catalog(catalog(tmp_path, f"{bucket}/"), tmp_path / "scratch")
+    assert [clip.remote.url.removeprefix(f"{bucket}/") for clip in opened.clips] == ["phone.mp4"]
+    assert {str(one.path) for one in opened.left_out} == {"list.m3u8", "notes.txt"}
+
+
 def test_an_object_that_is_not_there_is_told_with_its_line(bucket, tmp_path):
     with pytest.raises(CatalogError, match=r"night.yaml:7: .*lost.mp4: there is no such object"):
         open_catalog(catalog(tmp_path, f"{bucket}/lost.mp4"))

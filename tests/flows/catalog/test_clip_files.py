@@ -1,0 +1,124 @@
+"""Which files a catalog takes for clips, and that it tells what it leaves out."""
+
+import json
+import os
+import time
+
+import pytest
+
+from flows.catalog.documents import CatalogError
+from flows.catalog.reading import open_catalog
+from flows.catalog.summary import summary_markdown, write_summary
+from storage.store import Store
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """`opened(source, *files)` reads a catalog of that source beside the files."""
+
+    def read(source, *files, folder=tmp_path):
+        for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(b"no video")
+        clip = {"source": source, "edits": {"smile": 2}, "output": "{folder}/{stem}_{edit}{suffix}"}
+        words = {"catalog": "n", "consent_required": False, "clips": [clip]}
+        (folder / "n.yaml").write_text(json.dumps(words))
+        return open_catalog(folder / "n.yaml", store=Store.at(tmp_path / "store"))
+
+    return read
+
+
+def names(catalog):
+    return [os.path.relpath(clip.source, catalog.folder) for clip in catalog.clips]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("Talk [dQw4w9WgXcQ].mp4", ["Talk [dQw4w9WgXcQ].mp4"]),
+        ("[2025] shoot/*.mp4", ["[2025] shoot/y.mp4"]),
+        ("[2025] shoot", ["[2025] shoot/y.mp4"]),
+        ("*shoot/y.mp4", ["2 shoot/y.mp4", "[2025] shoot/y.mp4"]),
+        ("**/[2025] shoot/*.mp4", ["[2025] shoot/y.mp4"]),
+        ("[2-3] shoot/*.mp4", ["2 shoot/y.mp4"]),
+        ("take[12].mp4", ["take1.mp4", "take2.mp4"]),
+        ("what?.mp4", ["what?.mp4"]),
+        ("who?.mp4", ["who1.mp4"]),
+    ],
+)
+def test_a_name_with_brackets_is_that_name_where_it_is_there(opened, source, found):
+    files = ["Talk [dQw4w9WgXcQ].mp4", "Talk d.mp4", "[2025] shoot/y.mp4", "2 shoot/y.mp4", "take1.mp4", "take2.mp4"]
+    assert names(opened(source, *files, "what?.mp4", "what1.mp4", "who1.mp4")) == found
+
+
+def test_a_catalog_may_lie_in_a_folder_with_brackets(opened, tmp_path):
+    inner = tmp_path / "[2025] shoot"
+    inner.mkdir()
+    assert names(opened("*.mp4", "y.mp4", folder=inner)) == ["y.mp4"]
+    assert names(opened("**/*.mp4", "y.mp4", "in/[a]/z.mp4", folder=inner)) == ["in/[a]/z.mp4", "y.mp4"]
+
+
+def test_a_name_with_brackets_that_is_not_there_is_told(opened):
+    (note,) = opened("Talk [x].mp4").notes
+    assert note.startswith("Talk [x].mp4 names no clip now; where no such name is there, [ ] stand for")
+
+
+def test_every_video_in_a_folder_is_a_clip(opened):
+    suffixes = (".MTS", ".m2ts", ".vob", ".3gp", ".ogv", ".asf", ".y4m", ".mp4", ".f4v")
+    files = [f"clips/{number}{suffix}" for number, suffix in enumerate(suffixes)]
+    assert set(names(opened("clips", *files))) == set(files)
+    assert set(names(opened("clips/*", *files))) == set(files)
+
+
+def test_what_is_left_out_is_told_with_the_reason(opened):
+    files = ["c.mp4", "sound.mp3", "list.m3u8", "list.ffconcat", "list.mpd", "notes.txt", "c.srt", "x.xyz", "table.dat"]
+    catalog = opened("clips", *(f"clips/{name}" for name in (*files, ".hidden.mp4", ".DS_Store", "day1/d.mp4")))
+    assert names(catalog) == ["clips/c.mp4"]
+    told = {os.path.relpath(one.path, catalog.folder / "clips"): one.reason for one in catalog.left_out}
+    assert sorted(told) == sorted([*files[1:], ".hidden.mp4", "day1"])
+    assert all(told.values())
+    (playlists,) = (note for note in catalog.notes if "playlist" in note)
+    assert "clips/list.ffconcat, clips/list.m3u8, clips/list.mpd" in playlists
+    page = write_summary(catalog, [], Store.at(catalog.folder / "store"))
+    for text in (page.read_text(), summary_markdown(catalog, [], page)):
+        assert "no clip but names others: clips/list.ffconcat" in text
+
+
+def test_many_that_are_left_out_are_counted(opened):
+    (note,) = opened("clips", *(f"clips/{number}.txt" for number in range(10))).notes[1:]
+    assert note.endswith("clips/4.txt and 5 more")
+
+
+def test_the_page_names_all_that_is_left_out(opened):
+    catalog = opened("clips", *(f"clips/{number}.txt" for number in range(10)))
+    page = write_summary(catalog, [], Store.at(catalog.folder / "store")).read_text()
+    assert "10 left out" in page
+    assert "/clips/9.txt" in page
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "LIST.FFCONCAT", "list.mpd"])
+def test_a_playlist_that_is_named_is_refused(opened, name):
+    with pytest.raises(CatalogError, match="is a playlist, which is no clip but names others"):
+        opened(name, name)
+    assert not opened(f"*{os.path.splitext(name)[1]}", name).clips  # noqa: PTH122 - of a pattern
+
+
+def test_a_suffix_that_a_pattern_names_is_meant(opened):
+    assert names(opened("*.xyz", "a.xyz")) == ["a.xyz"]
+
+
+def test_links_that_lead_around_have_an_end(opened, tmp_path):
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for name in "abc":
+        (deep / name).symlink_to(deep)
+    (tmp_path / "link").symlink_to(deep)
+    began = time.process_time()
+    assert names(opened("**/*.mp4", "deep/x.mp4")) == ["deep/x.mp4"]
+    assert time.process_time() - began < 1
+
+
+def test_a_video_that_looks_like_a_preview_is_told(opened):
+    catalog = opened("*.mp4", "talk.mp4", "talk_preview.mp4")
+    assert names(catalog) == ["talk.mp4"]
+    assert any("talk_preview.mp4" in note and "name it in full" in note for note in catalog.notes)
