@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 
 from storage.errors import UnreadableVideoError
 from storage.video_packets import frames_of
+from storage.video_source import reading_options, refuse_playlist
 from storage.video_view import MAX_ASPECT, Orientation, View, read_display_matrix
 
 # Without the last two, swscale rounds every pixel down: 1.3 levels too dark on average.
@@ -148,9 +149,11 @@ def open_video(path: Path) -> Iterator[InputContainer]:
     """
     if not path.is_file():
         raise UnreadableVideoError(f"{path}: no such file. Check the name and the folder.")
+    refuse_playlist(path)
     try:
         codecs.register_error(TAG_ERRORS, _as_latin_1)
-        container = av.open(str(path), metadata_errors=TAG_ERRORS)
+        options = reading_options()
+        container = av.open(f"file:{path}", options=options, metadata_errors=TAG_ERRORS)  # a colon is no protocol
     except PermissionError:
         raise
     except (av.FFmpegError, ValueError) as error:
