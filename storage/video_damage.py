@@ -83,7 +83,7 @@ def assess(watched: Watched, pts: np.ndarray, selected: slice, info: VideoInfo) 
     before = np.concatenate([[0], np.cumsum(damaged)])
     frames = np.array([before[last + 1] > before[first] for first, last in watched.frames[selected]], bool)
     holes = _holes(pts)
-    if info.codec in SILENT:
+    if info.codec in SILENT or watched.evidence:  # else the times are the recorder's own
         frames |= _predicted_across(holes, pts, times[keyframe])
     signs = [watched.evidence[number] for number in sorted(watched.evidence)] or ["frames are missing before them"]
     return Damage(frames, holes, int(lost.sum()) + uncounted, np.sort(times[lost]), signs[0][:SIGN_CHARACTERS])
@@ -127,8 +127,8 @@ def _propagated(keyframe: np.ndarray, leading: np.ndarray, evidence: np.ndarray)
     damaged = np.zeros(len(keyframe), bool)
     before = now = False  # the state of the group before, and of the present one
     for number in range(len(keyframe)):
-        if keyframe[number]:
-            before, now = now, False
+        if keyframe[number]:  # FFmpeg's H.264 may decode it wrongly if it stopped in the middle of the packet before
+            before, now = now, number > 0 and bool(evidence[number - 1])
         now = now or bool(evidence[number])
         damaged[number] = now or (before and bool(leading[number]))
     return damaged

@@ -1,9 +1,8 @@
 """Find damage that a decoder does not notice: HEVC, VP9 and VP8 decode any bits without a word.
 
-Packets of keyframes and of frames where the content jumps are decoded with another end (storage/video_tails.py). What
-the images alone say is no verdict: a cut, a flash or a caption jumps too.
-
-A decoder cannot be copied, but a process can: this runs in one of its own, which forks before every trial.
+Every packet is decoded with another end as well (storage/video_tails.py). A decoder cannot be copied, but a process
+can: this runs in processes of its own, which fork before every trial. No verdict is taken from what images look like: a
+cut, a flash or a caption jumps as damage does.
 """
 
 import json
@@ -18,7 +17,6 @@ from typing import Any
 from zlib import crc32
 
 import av
-import cv2
 import numpy as np
 from av.codec.context import CodecContext, ThreadType
 from av.container import InputContainer
@@ -27,11 +25,10 @@ from storage.video import open_video
 from storage.video_packets import packets_of
 from storage.video_tails import TAIL_BYTES, changed_tails, padded
 
-BLOCK_PX = 8
-JUMP = 1.0  # levels that a block may change beyond what lay around it before
-GROUP_BYTES = 256 << 20  # packets kept of a keyframe and what follows it; what lies after them is not tested
-TRIAL_S = 10  # seconds
-START_S, PACKET_S = 120, 5  # seconds that the check may take, to begin with and for each packet
+SHARES = 4  # processes at most
+START_S, PACKET_S = 120.0, 5.0  # that the check may take, to begin with and for each packet
+TRIAL_S = 10
+GROUP_BYTES = 256 << 20  # packets kept of a keyframe and what follows it; those after them are not tested
 NOT_AT_ITS_END = "decoding does not end where the data ends"
 
 Checks = dict[int | None, int]  # CRC-32 of the samples, by pts
@@ -48,32 +45,37 @@ def damaged_packets(path: Path, codec: str, stream: int, last: int) -> list[int]
         codec: FFmpeg's name; of codecs that notice damage themselves nothing is tested.
 
     Raises:
-        IntegrityError: the process that tests them failed, or took too long.
+        IntegrityError: a process that tests them failed, or took too long.
     """
     if codec not in TAIL_BYTES:
         return []
+    shares = max(1, min(SHARES, len(os.sched_getaffinity(0))))
     call = "from storage.video_integrity import main; main()"
     # The modules that this process has; and no threads of NumPy, with which a process cannot fork.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+    commands = [
+        [sys.executable, "-c", call, path, str(stream), str(last), str(one), str(shares)] for one in range(shares)
+    ]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        for command in commands
+    ]
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", call, str(path), str(stream), str(last)],
-            capture_output=True,
-            env=environment,
-            timeout=START_S + PACKET_S * (last + 1),
-            check=True,
-        )
-        return [int(number) for number in json.loads(done.stdout)]
+        answers = [process.communicate(timeout=START_S + PACKET_S * (last + 1))[0] for process in running]
+        return sorted(int(number) for answer in answers for number in json.loads(answer))
     except (subprocess.SubprocessError, OSError, ValueError) as error:
         raise IntegrityError(type(error).__name__) from error
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def main() -> None:
-    """Print the numbers of the damaged packets as JSON. Arguments: path, index of the stream, last packet."""
-    path, stream, last = Path(os.fsdecode(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
-    cv2.setNumThreads(1)  # a process with threads must not fork
+    """Print the numbers of damaged packets as JSON. Arguments: path, stream, last packet, this share, shares."""
+    path, (stream, last, share, shares) = Path(sys.argv[1]), map(int, sys.argv[2:])
     with open_video(path) as container:
-        print(json.dumps(list(_find(container, stream, last))))
+        print(json.dumps(list(_find(container, stream, last, (share, shares)))))
 
 
 @dataclass
@@ -115,85 +117,49 @@ class _Decoders:
             yield (_copied(packet, data) for data in variants)
 
 
-@dataclass
-class _Seen:
-    """What the stream shows, decoded from its beginning."""
-
-    checks: Checks = field(default_factory=dict)
-    jumps: dict[int | None, float] = field(default_factory=dict)  # levels, against the frame shown before
-    before: np.ndarray | None = None
-
-    def add(self, frames: list[av.VideoFrame]) -> None:
-        for frame in frames:
-            luma = _samples(frame, 0)
-            small = _reduced(luma, frame.format.components[0].bits)
-            comparable = self.before is not None and self.before.shape == small.shape
-            self.jumps[frame.pts] = _jump(self.before, small) if comparable and self.before is not None else 0.0
-            self.checks[frame.pts] = _check(frame)
-            self.before = small
-
-    def forget(self, group: _Group) -> None:
-        for packet in group.packets:
-            self.checks.pop(packet.pts, None)
-            self.jumps.pop(packet.pts, None)
-
-
-def _find(container: InputContainer, stream_index: int, last: int) -> Iterator[int]:
-    """Numbers of damaged packets, while the stream is decoded once from the beginning."""
-    stream = container.streams[stream_index]
-    context: Any = stream.codec_context
+def _find(container: InputContainer, stream: int, last: int, share: tuple[int, int]) -> Iterator[int]:
+    """Numbers of damaged packets in this share of the groups."""
+    context: Any = container.streams[stream].codec_context
     decoders = _Decoders(context.codec.canonical_name, context.codec.name, context.extradata or b"")
-    linear, seen = decoders.open(), _Seen()
-    groups: list[_Group] = []
-    number = -1
-    for packet in packets_of(container, [stream]):
-        if packet.size:
-            number += 1
-            if packet.has_sidedata("new_extradata"):  # a decoder that begins later would not know it
-                return
-            if packet.is_keyframe or not groups:
-                groups.append(_Group(number))
-            groups[-1].add(packet)
-        at_end = not packet.size or number >= last
-        seen.add(_frames(linear, packet))
-        if at_end and packet.size:
-            seen.add(_frames(linear, None))
-        while groups and (len(groups) > 2 or at_end):  # frames of the last but one may not be out yet
-            group = groups.pop(0)
-            damaged = _first_damaged(group, decoders, seen)
+    used = decoders.open()
+    for number, group in enumerate(_groups(container, stream, last)):
+        if number % share[1] == share[0]:
+            damaged = _first_damaged(group.packets, used, decoders)
             if damaged is not None:
                 yield group.first + damaged
-            seen.forget(group)
-        if at_end:
-            return
 
 
-def _first_damaged(group: _Group, decoders: _Decoders, seen: _Seen) -> int | None:
-    """The place in `group` of the first packet that is found damaged."""
-    suspects = _suspects(group, seen)
-    decoder, unchanged, stops = decoders.open(), Checks(), None
-    for place, packet in enumerate(group.packets[: suspects[-1] + 1]):
-        if place in suspects and _stops_before_the_end(packet, decoder, decoders, seen.checks):
-            stops = place
+def _groups(container: InputContainer, stream: int, last: int) -> Iterator[_Group]:
+    number, group = -1, _Group(0)
+    for packet in packets_of(container, [container.streams[stream]]):
+        if not packet.size or number == last or packet.has_sidedata("new_extradata"):
+            break  # with a new header, a decoder that begins later would not know it
+        number += 1
+        if packet.is_keyframe and group.packets:
+            yield group
+            group = _Group(number)
+        group.add(packet)
+    if group.packets:
+        yield group
+
+
+def _first_damaged(packets: list["av.Packet[Any]"], used: Any, decoders: _Decoders) -> int | None:
+    """The place of the first packet that is found damaged. `used` has decoded other groups before."""
+    seen = _decoded(used, packets)
+    used.flush_buffers()
+    fresh = decoders.open()
+    unchanged: Checks = {}
+    for place, packet in enumerate(packets):
+        if _stops_before_the_end(packet, fresh, decoders, seen):
+            packets = packets[:place]
             break
-        unchanged |= _checks(_frames(decoder, packet))
-    unchanged |= _checks(_frames(decoder, None))
-    packets = group.packets[: suspects[-1] + 1 if stops is None else stops]
-    depends = _depends_on_more(packets, decoders, unchanged, seen.checks)
-    return stops if depends is None else depends
-
-
-def _suspects(group: _Group, seen: _Seen) -> list[int]:
-    """The keyframe, packets of frames where the content jumps, and those decoded before them but shown later."""
-    shown = {packet.pts: place for place, packet in enumerate(group.packets) if packet.pts in seen.checks}
-    suspects = {0}
-    for pts, place in shown.items():
-        if pts is not None and seen.jumps[pts] >= JUMP:
-            suspects |= {
-                place,
-                *(one for later, one in shown.items() if later is not None and later > pts and one < place),
-            }
-    return sorted(suspects)
+        unchanged |= _checks(_frames(fresh, packet))
+    else:
+        place = None
+    unchanged |= _checks(_frames(fresh, None))
+    changed = _decoded(decoders.open(), [decoders.padded(packet) for packet in packets])
+    depends = _first_difference(packets, seen, (unchanged, changed))
+    return place if depends is None else depends
 
 
 def _stops_before_the_end(packet: "av.Packet[Any]", decoder: Any, decoders: _Decoders, seen: Checks) -> bool:
@@ -206,22 +172,16 @@ def _stops_before_the_end(packet: "av.Packet[Any]", decoder: Any, decoders: _Dec
     )
 
 
-def _depends_on_more(
-    packets: list["av.Packet[Any]"], decoders: _Decoders, unchanged: Checks, seen: Checks
-) -> int | None:
-    """The first of `packets` whose image depends on more than these packets.
+def _first_difference(packets: list["av.Packet[Any]"], seen: Checks, others: tuple[Checks, ...]) -> int | None:
+    """The first packet whose image depends on more than these packets.
 
     That is on bytes behind its data, or on memory that was never written because decoding stopped early.
     """
-    decoder, changed = decoders.open(), Checks()
-    for packet in packets:
-        changed |= _checks(_frames(decoder, decoders.padded(packet)))
-    changed |= _checks(_frames(decoder, None))
     for place, packet in enumerate(packets):
         leads = packet.pts is None or packet.pts < (packets[0].pts or 0)  # needs frames from before the group
         if not leads and packet.pts in seen:
             own = seen[packet.pts]
-            if unchanged.get(packet.pts, own) != own or changed.get(packet.pts, own) != own:
+            if any(checks.get(packet.pts, own) != own for checks in others):
                 return place
     return None
 
@@ -233,8 +193,9 @@ def _check_in_a_child(decoder: Any, packet: "av.Packet[Any]", pts: int | None) -
     if child == 0:
         signal.alarm(TRIAL_S)
         try:
-            checks = _checks([*_frames(decoder, packet), *_frames(decoder, None)])
-            os.write(sender, checks[pts].to_bytes(4, "big") if pts in checks else b"")
+            frames = [*_frames(decoder, packet), *_frames(decoder, None)]
+            for check in _checks([frame for frame in frames if frame.pts == pts]).values():
+                os.write(sender, check.to_bytes(4, "big"))
         finally:
             os._exit(0)
     os.close(sender)
@@ -242,6 +203,13 @@ def _check_in_a_child(decoder: Any, packet: "av.Packet[Any]", pts: int | None) -
         content = answer.read()
     os.waitpid(child, 0)
     return int.from_bytes(content, "big") if content else None
+
+
+def _decoded(decoder: Any, packets: list["av.Packet[Any]"]) -> Checks:
+    checks: Checks = {}
+    for packet in [*packets, None]:
+        checks |= _checks(_frames(decoder, packet))
+    return checks
 
 
 def _frames(decoder: Any, packet: "av.Packet[Any] | None") -> list[av.VideoFrame]:
@@ -258,8 +226,10 @@ def _checks(frames: list[av.VideoFrame]) -> Checks:
 
 def _check(frame: av.VideoFrame) -> int:
     check = 0
-    for plane in range(len(frame.planes)):  # color too: the last bytes of a packet may be about nothing else
-        check = crc32(_samples(frame, plane).data, check)
+    for plane in frame.planes:  # color too: the last bytes of a packet may be about nothing else
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))[: plane.height]
+        width = plane.width * (1 if frame.format.components[0].bits <= 8 else 2)  # bytes; the rest was never written
+        check = crc32(np.ascontiguousarray(rows[:, :width]).data, check)
     return check
 
 
@@ -267,24 +237,3 @@ def _copied(packet: "av.Packet[Any]", data: bytes) -> "av.Packet[Any]":
     copy: av.Packet[Any] = av.Packet(data)
     copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
     return copy
-
-
-def _samples(frame: av.VideoFrame, number: int) -> np.ndarray:
-    """One plane without what lies between its rows. The three codecs decode to planes of one component each."""
-    plane, bits = frame.planes[number], frame.format.components[0].bits
-    dtype = np.dtype(np.uint8 if bits <= 8 else "<u2")
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))[: plane.height]
-    return np.ascontiguousarray(rows[:, : plane.width * dtype.itemsize].view(dtype))
-
-
-def _reduced(luma: np.ndarray, bits: int) -> np.ndarray:
-    """Means of blocks, as 8-bit levels."""
-    height, width = (max(1, side // BLOCK_PX) for side in luma.shape)
-    small = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small.astype(np.float32) / (1 << max(0, bits - 8)))
-
-
-def _jump(before: np.ndarray, now: np.ndarray) -> float:
-    """The largest change of a block that motion by one block does not explain."""
-    around = np.ones((3, 3), np.uint8)
-    return float(np.maximum(now - cv2.dilate(before, around), cv2.erode(before, around) - now).max())

@@ -67,7 +67,7 @@ class Length:
         self.video_end = max(self.video_end, seconds)
 
     def truncation(self, frames: int, watched: Watched) -> list[str]:
-        """One sentence if the promised duration is missed by three frames and a tenth of a second."""
+        """One sentence if less came than promised: by a frame where there is damage, else by more than rounding."""
         if not self.finished:
             return []
         promised = self.info.declared_frames or 0
@@ -76,7 +76,8 @@ class Length:
             # Matroska without a duration per stream counts from 0 to the end of the longest stream.
             end = self.video_end if promised else max([self.video_end, *watched.ends_s.values()])
             missing = min(self.info.duration, start + self.info.duration) - end
-            if missing > max(0.1, float(3 / self.info.rate)):
+            tolerated = 1.5 / self.info.rate if watched.evidence else max(0.1, 3 / self.info.rate)
+            if missing > tolerated:
                 count = f"{promised} frames" if promised else "more"
                 return [
                     f"The file ends early: {frames} frames ({end - start:.2f} s) can be decoded, but the container "

@@ -24,6 +24,7 @@ PLACEHOLDER_BYTES = 8  # of MPEG-4; a packet no larger stands for a frame that w
 VP8_SHOWN = 0x10  # bit of the first byte
 HELD_BACK = 16  # packets, as the codecs allow it; more only where the decoder has threads
 
+CHECKS = "crccheck+bitstream+buffer"  # that sound packets pass; others are about style, or stop decoding
 QUIET_SIGNS = ("Frame num gap",)  # of a reference frame that is missing; FFmpeg tells it to developers only
 
 Message = tuple[int, str, str]  # level, part of FFmpeg, text
@@ -144,9 +145,10 @@ def _first_sign(messages: list[Message]) -> str:
 
 
 def single_threaded(stream: VideoStream) -> VideoStream:
-    """The stream, set to decode packet after packet: damage then has the same effect every time."""
+    """The stream, set to decode packet after packet, with all checks: damage has the same effect every time."""
     stream.thread_type = ThreadType.NONE
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"err_detect": CHECKS}
     return stream
 
 
