@@ -77,7 +77,7 @@ def index_frames(
     if len(times) > 1:
         fps = float(1 / (np.median(np.diff(times)) * info.tick))
         check_limit(path, "frames per second", fps, "max_fps", options)
-    unchecked = _add_unnoticed(path, info, seen.watched)
+    unchecked = _add_unnoticed(path, info, seen.watched) if options.test_packets else []
     damage = assess(seen.watched, times, slice(seen.skipped, seen.skipped + len(seen.rows)), info)
     truncation = seen.length.truncation(seen.clock.frames, seen.watched)
     found = [*truncation, *seen.watched.errors(), *damage.sentences(times, info), *unchecked]

@@ -49,16 +49,18 @@ def damaged_packets(path: Path, codec: str, stream: int, last: int) -> list[int]
     """
     if codec not in TAIL_BYTES:
         return []
-    shares = max(1, min(SHARES, len(os.sched_getaffinity(0))))
+    shares = min(SHARES, os.cpu_count() or 1)
     call = "from storage.video_integrity import main; main()"
     # The modules that this process has; and no threads of NumPy, with which a process cannot fork.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
-    commands = [
-        [sys.executable, "-c", call, path, str(stream), str(last), str(one), str(shares)] for one in range(shares)
-    ]
     running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
-        for command in commands
+        subprocess.Popen(
+            [sys.executable, "-c", call, *map(str, (path, stream, last, share, shares))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        for share in range(shares)
     ]
     try:
         answers = [process.communicate(timeout=START_S + PACKET_S * (last + 1))[0] for process in running]

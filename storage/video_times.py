@@ -76,7 +76,8 @@ class Length:
             # Matroska without a duration per stream counts from 0 to the end of the longest stream.
             end = self.video_end if promised else max([self.video_end, *watched.ends_s.values()])
             missing = min(self.info.duration, start + self.info.duration) - end
-            tolerated = 1.5 / self.info.rate if watched.evidence else max(0.1, 3 / self.info.rate)
+            interval = float(1 / self.info.rate)
+            tolerated = 1.5 * interval if watched.evidence else max(0.1, 3 * interval)
             if missing > tolerated:
                 count = f"{promised} frames" if promised else "more"
                 return [

@@ -86,7 +86,7 @@ def cut_off(content: bytes, random: Random) -> bytes:
 
 
 def overwrite_with_zeros(content: bytes, random: Random) -> bytes:
-    return _overwritten(content, random, lambda size: bytes(size))
+    return _overwritten(content, random, bytes)
 
 
 def overwrite_with_noise(content: bytes, random: Random) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from pathlib import Path
 
 from storage.decode_options import DecodeOptions, check_limits
@@ -21,10 +22,8 @@ def run(path: Path, output: Path) -> dict[str, object]:
         notes = write_video(Clip(path, info, index), output, LOSSLESS)
     except StorageError as error:
         return {"refused": f"{type(error).__name__}: {error}"}
-    except Exception as error:
-        import traceback
-
-        return {"traceback": traceback.format_exc() or repr(error)}
+    except Exception:
+        return {"traceback": traceback.format_exc()}
     return {
         "seconds": [float(pts * info.tick) for pts in index.pts.tolist()],
         "damaged": index.damaged.tolist(),
