@@ -25,10 +25,10 @@ from av.video.frame import PictureType
 from stitchedit.options.shots import ShotOptions
 from stitchedit.warp import crop_face
 from storage.artifact import Source
+from storage.decode_options import DecodeOptions
 from storage.frame_array import FrameArray
 from storage.store import Store
 from storage.video import rgb
-from storage.video_index import DecodeOptions
 from storage.video_writer import EncodeOptions, write_video
 from tasks.clip import frames_at, open_clip
 from tasks.decode import decode_video

@@ -14,7 +14,7 @@ from stitchedit.options.shots import ShotOptions
 from stitchedit.options.stitch import StitchOptions
 from stitchedit.options.tracks import TrackOptions
 from stitchedit.options.tune import TuneOptions
-from storage.video_index import DecodeOptions
+from storage.decode_options import DecodeOptions
 from storage.video_writer import EncodeOptions
 
 

@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 from storage.errors import UnreadableVideoError
 from storage.files import ffmpeg_name
 from storage.video_packets import frames_of
+from storage.video_source import reading_options, refuse_playlist
 from storage.video_tone import tone_map
 from storage.video_view import MAX_ASPECT, Orientation, View, read_display_matrix
 
@@ -151,9 +152,10 @@ def open_video(path: Path) -> Iterator[InputContainer]:
     """
     if not path.is_file():
         raise UnreadableVideoError(f"{path}: no such file. Check the name and the folder.")
+    refuse_playlist(path)
     try:
         codecs.register_error(TAG_ERRORS, _as_latin_1)
-        container = av.open(ffmpeg_name(path), metadata_errors=TAG_ERRORS)
+        container = av.open(ffmpeg_name(path), options=reading_options(), metadata_errors=TAG_ERRORS)
     except PermissionError:
         raise
     except (av.FFmpegError, ValueError) as error:

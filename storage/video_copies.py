@@ -97,7 +97,10 @@ class PacketCopies:
         packet.dts -= ticks
         packet.pts = None if packet.pts is None else packet.pts - ticks
         packet.stream = self.streams[index]
-        self.target.mux(packet)
+        try:
+            self.target.mux(packet)
+        except av.error.InvalidDataError as error:  # its header is damaged, and this kind of file has it elsewhere
+            self._saw_damage(str(error.strerror))
 
     def _copy_cover(self, packet: "av.Packet[Any]") -> None:
         """Copy the one image of a cover, which is there at any time."""

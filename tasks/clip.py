@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,9 +13,11 @@ from storage.artifact import Artifact, Source
 from storage.files import write_json
 from storage.frame_array import FrameArray
 from storage.video import VideoInfo
+from storage.video_damage import ranges
 from storage.video_index import Clip, FrameIndex, read_frames
 
-PER_FRAME = ("pts", "durations", "keyframes", "shots")
+PER_FRAME = ("pts", "durations", "keyframes", "damaged", "shots")
+FLAGS = ("skipped", "partial", "seekable", "truncated", "intact", "skips_damaged")
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,11 @@ class ShotClip:
 def save_clip(folder: Path, clip: Clip, shots: np.ndarray) -> None:
     """Write all but the frames."""
     index = clip.index
-    arrays = {"pts": index.pts, "durations": index.durations, "keyframes": index.keyframes, "shots": shots}
-    for name, values in arrays.items():
-        save_rows(folder / name, values)
+    for name in PER_FRAME:
+        save_rows(folder / name, shots if name == "shots" else getattr(index, name))
     facts = {"info": json.loads(clip.info.to_json()), "frames": len(index), "shots": int(shots[-1]) + 1}
-    facts |= {name: getattr(index, name) for name in ("skipped", "partial", "seekable", "truncated", "warnings")}
+    facts |= {name: getattr(index, name) for name in (*FLAGS, "warnings")}
+    facts["damaged"] = ranges(index.damaged)  # first and last frame of each
     write_json(folder / "clip.json", facts)
 
 
@@ -45,9 +48,10 @@ def open_clip(source: Source, clip: Artifact) -> ShotClip:
     """What `save_clip` wrote, of the file that `source` is now."""
     facts = json.loads((clip.path / "clip.json").read_text())
     info = VideoInfo.from_json(json.dumps(facts["info"]))
-    pts, durations, keyframes, shots = (FrameArray.open(clip.path / name).read() for name in PER_FRAME)
-    flags = {name: facts[name] for name in ("skipped", "partial", "seekable", "truncated")}
-    index = FrameIndex(pts, durations, keyframes, warnings=tuple(facts["warnings"]), **flags)
+    arrays = {name: FrameArray.open(clip.path / name).read() for name in PER_FRAME}
+    shots = arrays.pop("shots")
+    kept: dict[str, Any] = {**arrays, **{name: facts[name] for name in FLAGS}}
+    index = FrameIndex(**kept, warnings=tuple(facts["warnings"]))
     return ShotClip(Clip(source.path, info, index), shots)
 
 

@@ -87,8 +87,13 @@ def _search(footage: ShotClip, options: LandmarkOptions, first: int, recent: Rec
     if first == len(footage.shots):
         return
     finder, info = FaceFinder(networks.landmark_networks(), options), footage.clip.info
+    unedited = footage.clip.index.unedited
     for number, frame in read_frames(footage.clip, first):
         shot = footage.shots[number]
+        if unedited[number]:
+            recent.append((shot, []))
+            yield []
+            continue
         expected = recent_faces([faces for shot_before, faces in recent if shot_before == shot])
         detections = finder.find(np.ascontiguousarray(info.view.show(rgb(frame, info))), expected)
         recent.append((shot, detections))

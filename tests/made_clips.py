@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
+from storage.decode_options import DecodeOptions
 from storage.video import probe
 from storage.video_index import Clip, index_frames
 from storage.video_writer import EncodeOptions, write_video
@@ -52,7 +53,7 @@ def make(
 
 def opened(path: Path, start_s: float | None = None, end_s: float | None = None) -> Clip:
     info = probe(path)
-    return Clip(path, info, index_frames(path, info, start_s, end_s))
+    return Clip(path, info, index_frames(path, info, DecodeOptions(start=start_s, end=end_s)))
 
 
 def written(clip: Clip, output: Path, codec: str = "libx264", preset: str = "ultrafast") -> list[str]:

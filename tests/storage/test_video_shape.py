@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from storage.decode_options import DecodeOptions
 from storage.errors import UnreadableVideoError
 from storage.video import probe, rgb
 from storage.video_index import Clip, index_frames, read_frames
@@ -38,7 +39,7 @@ def recording(path: Path, *parts: tuple[tuple[int, int], Fraction]) -> Path:
 
 def opened(path: Path, start_s: float | None = None, end_s: float | None = None) -> Clip:
     info = probe(path)
-    return Clip(path, info, index_frames(path, info, start_s, end_s))
+    return Clip(path, info, index_frames(path, info, DecodeOptions(start=start_s, end=end_s)))
 
 
 @pytest.mark.parametrize("second", [(160, 90), (640, 360)])

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from storage.decode_options import DecodeOptions
 from storage.errors import UnwritableOutputError
 from storage.video import StreamInfo, VideoInfo, probe, rgb
 from storage.video_index import Clip, index_frames, read_frames
@@ -42,7 +43,7 @@ def opened(path: Path, start_s: float | None = None, end_s: float | None = None)
     if not path.exists():
         pytest.skip(f"{path} is not on this machine")
     info = probe(path)
-    return Clip(path, info, index_frames(path, info, start_s, end_s))
+    return Clip(path, info, index_frames(path, info, DecodeOptions(start=start_s, end=end_s)))
 
 
 def times(clip: Clip) -> list[Fraction]:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from storage.video_index import DecodeOptions, read_frames
+from storage.decode_options import DecodeOptions
+from storage.video_index import read_frames
 from tasks.clip import frames_at, open_clip
 
 PTS = [0, 512, 1024, 2048, 2560, 3072]  # of the fixture `clip`

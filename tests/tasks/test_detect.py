@@ -11,9 +11,9 @@ from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.shots import ShotOptions
 from stitchedit.options.tracks import TrackOptions
 from storage.artifact import Source
+from storage.decode_options import DecodeOptions
 from storage.frame_array import FrameArray
 from storage.store import Store
-from storage.video_index import DecodeOptions
 from tasks import detections
 from tasks.decode import decode_video
 from tasks.detect import detect_faces, read_persons

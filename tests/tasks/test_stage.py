@@ -15,9 +15,9 @@ from stitchedit.errors import NoFaceError
 from stitchedit.options.shots import ShotOptions
 from stitchedit.options.tune import TuneOptions
 from storage.artifact import Artifact, Source
+from storage.decode_options import DecodeOptions
 from storage.errors import LeaseLostError, PretrainedError, SourceChangedError, UnreachableStoreError
 from storage.store import Store
-from storage.video_index import DecodeOptions
 from tasks import networks
 from tasks.decode import decode_video
 from tasks.stage import describe

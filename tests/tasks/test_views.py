@@ -13,9 +13,9 @@ from stitchedit.options.shots import ShotOptions
 from stitchedit.options.tracks import TrackOptions
 from stitchedit.warp import square_sides
 from storage.artifact import Source
+from storage.decode_options import DecodeOptions
 from storage.store import Store
 from storage.video import probe
-from storage.video_index import DecodeOptions
 from tasks.align import align_faces
 from tasks.decode import decode_video
 from tasks.detect import detect_faces
