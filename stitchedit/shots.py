@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from scenedetect.common import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, ThresholdDetector
-from scipy.ndimage import maximum_filter
 
 from stitchedit.options.shots import ShotOptions
 
@@ -69,9 +68,7 @@ class ShotFinder:
         A flash, a stutter and fast motion are several such differences close together.
         """
         changes, near = np.array(self._changes), self._options.shortest
-        around = np.ones(2 * near + 1, bool)
-        around[near] = False
-        largest = maximum_filter(changes, footprint=around, mode="constant")
+        largest = _largest_around(changes, near)
         found = (changes >= self._options.slight_cut) & (changes >= self._options.stillness * largest)
         return [cut for cut in np.flatnonzero(found).tolist() if near / 2 <= cut < len(changes) - near / 2]
 
@@ -86,3 +83,15 @@ class ShotFinder:
         judge = ContentDetector(threshold=self._options.similar_cut, min_scene_len=0)
         judge.process_frame(FrameTimecode(0, fps=FPS), np.ascontiguousarray(one[..., ::-1]))
         return not judge.process_frame(FrameTimecode(1, fps=FPS), np.ascontiguousarray(other[..., ::-1]))
+
+
+def _largest_around(values: np.ndarray, reach: int) -> np.ndarray:
+    """Largest of the values up to `reach` places before and after each, itself left out; at least 0.
+
+    Without SciPy, which takes seconds to import: a clip is decoded while the other stages are.
+    """
+    largest = np.zeros_like(values)
+    for step in range(1, reach + 1):
+        largest[step:] = np.maximum(largest[step:], values[:-step])
+        largest[:-step] = np.maximum(largest[:-step], values[step:])
+    return largest
