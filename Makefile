@@ -8,6 +8,7 @@ KILLS ?= 60
 SEED ?= 7
 WORKERS ?= 3
 CRASH_TABLE ?= out/crash.md
+VARIANTS ?= 2000
 
 # Threads that wait by spinning cost five times the time when another process wants the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -26,7 +27,7 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run clip-is-named test crash check clean
+.PHONY: help install demo run clip-is-named test crash fuzz check clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -58,6 +59,9 @@ test: $(INSTALLED) ## Run all tests, the end-to-end one with the real networks a
 crash: $(INSTALLED) ## Kill real runs at KILLS random moments (60 unless given) and compare what comes out; for the night.
 	mkdir -p out
 	CRASH_KILLS=$(KILLS) CRASH_SEED=$(SEED) CRASH_TABLE=$(CRASH_TABLE) $(BIN)/python -m pytest tests/crash -s $(ARGS)
+
+fuzz: $(INSTALLED) ## Damage clips in VARIANTS ways (2000 unless given), from SEED, and see that none goes without a warning.
+	FUZZ_VARIANTS=$(VARIANTS) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 check: $(INSTALLED) ## Formatting, lint, types, import contracts, tests.
 	$(BIN)/ruff format --check .

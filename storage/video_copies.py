@@ -99,7 +99,9 @@ class PacketCopies:
         packet.stream = self.streams[index]
         try:
             self.target.mux(packet)
-        except av.error.InvalidDataError as error:  # its header is damaged, and this kind of file has it elsewhere
+        except av.FFmpegError as error:  # its header is damaged, and this kind of file has it elsewhere
+            if isinstance(error, OSError):
+                raise
             self._saw_damage(str(error.strerror))
 
     def _copy_cover(self, packet: "av.Packet[Any]") -> None:

@@ -10,6 +10,7 @@ from storage.video_watch import Watched
 
 # Codecs that decode a frame without a word if the one it was predicted from is missing.
 SILENT = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "h263", "flv1"}
+PARSED_AHEAD = 3  # packets by which a demuxer marks one too early
 REORDERED = 3  # frames that may be shown before a missing one and be predicted from it
 EVEN = 0.6  # share of intervals that are alike, from which on a longer one is a hole
 WHOLE_STEPS = 0.9  # share of intervals that are whole multiples of the usual one
@@ -78,6 +79,9 @@ def assess(watched: Watched, pts: np.ndarray, selected: slice, info: VideoInfo) 
     leading = _leading(times, keyframe)
     lost, uncounted = _lost(watched, times, pts, selected, info)
     evidence = lost & ~leading
+    joined = [number for number in watched.marked if keyframe[number + 1 : number + 1 + PARSED_AHEAD].any()]
+    for number in set(watched.marked) - set(joined):  # where one stream follows another, the count of parts jumps
+        watched.evidence.setdefault(number, "the file marks it as damaged, or a part of it is missing")
     evidence[[number for number in watched.evidence if number < len(evidence)]] = True
     damaged = _propagated(keyframe, leading, evidence)
     before = np.concatenate([[0], np.cumsum(damaged)])
@@ -86,7 +90,8 @@ def assess(watched: Watched, pts: np.ndarray, selected: slice, info: VideoInfo) 
     if info.codec in SILENT or watched.evidence:  # else the times are the recorder's own
         frames |= _predicted_across(holes, pts, times[keyframe])
     signs = [watched.evidence[number] for number in sorted(watched.evidence)] or ["frames are missing before them"]
-    return Damage(frames, holes, int(lost.sum()) + uncounted, np.sort(times[lost]), signs[0][:SIGN_CHARACTERS])
+    sign = " ".join(signs[0].split())[:SIGN_CHARACTERS].rstrip(".")
+    return Damage(frames, holes, int(lost.sum()) + uncounted, np.sort(times[lost]), sign)
 
 
 def ranges(flags: np.ndarray) -> list[tuple[int, int]]:

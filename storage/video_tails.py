@@ -13,7 +13,7 @@ from random import Random
 # (HEVC) or four (VP8 and VP9), which decide nothing. Other codecs notice by themselves, or do not code arithmetically.
 TAIL_BYTES = {"hevc": 6, "vp8": 12, "vp9": 8}
 PADDING = bytes(Random(48).randrange(1, 128) for _ in range(48))
-MASKS = (0xFF, 0x5A, 0xA7)
+MASKS = (0xFF, 0x5A, 0xA7, 0x01, 0x80, 0x3C)  # a sound packet would have to survive all of them
 SMALLEST_BYTES = 32  # of a slice; less is hardly more than its header
 START_CODE = re.compile(rb"\x00\x00\x01")
 VP9_INDEX, VP9_INDEX_MASK = 0xC0, 0xE0  # of the last byte: a packet of several frames ends in an index

@@ -77,7 +77,7 @@ class Length:
             end = self.video_end if promised else max([self.video_end, *watched.ends_s.values()])
             missing = min(self.info.duration, start + self.info.duration) - end
             interval = float(1 / self.info.rate)
-            tolerated = 1.5 * interval if watched.evidence else max(0.1, 3 * interval)
+            tolerated = 0.75 * interval if watched.evidence else max(0.1, 3 * interval)
             if missing > tolerated:
                 count = f"{promised} frames" if promised else "more"
                 return [

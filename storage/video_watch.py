@@ -39,6 +39,7 @@ class Watched:
     shown: list[bool] = field(default_factory=list)  # a frame should come of it
     frames: list[tuple[int, int]] = field(default_factory=list)  # by frame: the packet it is of, from which to which
     evidence: dict[int, str] = field(default_factory=dict)  # by packet number, the first sign of damage
+    marked: list[int] = field(default_factory=list)  # packet numbers that the container says are not whole
     refused: int = 0  # packets for which the demuxer or the decoder gave an error
     reason: str = ""  # of the last of them
     pending: str = ""  # what the demuxer said of the packet to come
@@ -53,7 +54,7 @@ class Watched:
             self.add_evidence(self.pending)
             self.pending = ""
         if packet.is_corrupt:
-            self.add_evidence("the file marks it as damaged, or a part of it is missing")
+            self.marked.append(len(self.pts) - 1)
 
     def add_end(self, packet: "av.Packet[Any]") -> None:
         """Note when a packet of any stream ends."""

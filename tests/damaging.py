@@ -38,7 +38,6 @@ KINDS = {
     "mpeg2-ts": Kind("mpeg2video", ".ts", {"bf": "2"}, 500_000, with_sound=True),
     "mpeg4": Kind("mpeg4", ".mp4", {}, 500_000, with_sound=True),
     "mpeg4-avi": Kind("mpeg4", ".avi", {}, 500_000),
-    "av1": Kind("libaom-av1", ".mkv", {"crf": "30", "cpu-used": "9", "usage": "realtime", "row-mt": "0"}),
 }
 
 

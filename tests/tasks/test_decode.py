@@ -2,12 +2,19 @@
 
 import json
 
+import av
 import numpy as np
 import pytest
 
+from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.shots import ShotOptions
+from storage.artifact import Source
 from storage.decode_options import DecodeOptions
+from storage.store import Store
 from storage.video_index import read_frames
 from tasks.clip import frames_at, open_clip
+from tasks.decode import decode_video, separate_shots
+from tasks.detections import find_faces
 
 PTS = [0, 512, 1024, 2048, 2560, 3072]  # of the fixture `clip`
 
@@ -45,3 +52,32 @@ def test_frames_are_decoded_again_by_their_numbers(footage):
 def test_a_range_that_ends_before_it_starts_is_refused():
     with pytest.raises(ValueError, match=r"decode\.end \(1 s\) must lie after decode\.start \(2 s\)"):
         DecodeOptions(start=2, end=1)
+
+
+def test_frames_that_stay_unedited_are_shots_of_their_own():
+    unedited = np.array([0, 0, 1, 1, 0, 0, 1], bool)
+
+    assert separate_shots(np.array([0, 0, 0, 0, 0, 1, 1]), unedited).tolist() == [0, 0, 1, 1, 2, 3, 4]
+    assert separate_shots(np.array([0, 0, 1]), np.zeros(3, bool)).tolist() == [0, 0, 1]
+
+
+def test_no_face_is_taken_from_damaged_frames_that_are_skipped(packaged, tmp_path):
+    """Some frames of a real clip are damaged by one flipped bit; faces of the others are found."""
+    whole, damaged = packaged("single_face.mp4"), tmp_path / "damaged.mp4"
+    with av.open(str(whole)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][3]
+        place = packet.pos + packet.size // 2
+    content = bytearray(whole.read_bytes())
+    content[place] ^= 0x10
+    damaged.write_bytes(content)
+    store, source = Store.at(tmp_path / "store"), Source.of(damaged)
+
+    made = decode_video.fn(store, source, DecodeOptions(end=0.3, damaged="skip"), ShotOptions())
+    footage = open_clip(source, made)
+    detected = list(find_faces(tmp_path / "faces", footage, LandmarkOptions(backend="dlib")))
+
+    facts = json.loads((made.path / "clip.json").read_text())
+    skipped = {number for first, last in facts["damaged"] for number in range(first, last + 1)}
+    assert 0 < len(skipped) < len(footage.shots)
+    assert f"{len(skipped)} of {len(footage.shots)} frames are damaged" in facts["warnings"][0]
+    assert {number for number, faces in enumerate(detected) if not faces} == skipped
