@@ -2,17 +2,19 @@
 
 outputs/<hash of the path>.json    path, and size, time of change and SHA-256 of all that was written there
 
-A file is ours as long as its bytes are those that a run wrote there, or are in an artifact of the store, from where
-they can be had again. Records of runs may be pruned; these stay.
+A file is ours as long as its bytes are those that a run wrote there. Records of runs may be pruned; these stay. What a
+run with another store wrote there is known by a mark: an extended attribute with place and SHA-256, where the file
+system has them. Of the time before anything was remembered (`outputs/since.json`), what an artifact has is ours.
 """
 
 import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -26,6 +28,8 @@ from storage.lease import held
 from storage.store import Store
 
 FOLDER = "outputs"
+SINCE = f"{FOLDER}/since.json"  # ns since 1970
+MARK = "user.stitchedit.output"  # extended attribute
 KEPT = 20  # versions of a file that are remembered
 CONNECTIONS = 8
 COPIED_AT_ONCE = 1 << 22  # bytes
@@ -119,6 +123,7 @@ class Outputs:
     def _place(self, part: Path, target: Path, written: Written, is_ours: bool = True) -> None:
         """Give a whole file its name."""
         if is_ours:
+            _mark(part, f"{_identity(target)} {written.sha256}")
             self._note(target, written)  # before it has the name: after a kill it is still known to be ours
         try:
             rename_new(part, target)
@@ -135,10 +140,13 @@ class Outputs:
         if any(one.mtime_ns == facts.st_mtime_ns for one in known):
             return True
         digest = file_sha256(path)
-        return any(one.sha256 == digest for one in known) or self._has(digest)
+        if any(one.sha256 == digest for one in known) or _mark_of(path) == f"{_identity(path)} {digest}":
+            return True
+        since = self.store.place.objects.read(SINCE)
+        return (since is None or facts.st_mtime_ns < _number(since.value)) and self._has(digest)
 
     def _has(self, digest: str) -> bool:
-        """Whether a file of an artifact has these bytes: what earlier versions wrote has no record."""
+        """Whether a file of an artifact has these bytes."""
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             manifests = pool.map(lambda name: self.store.read_manifest(*name), self.store.place.finished())
             files = (listed for manifest in manifests if manifest for listed in manifest["files"].values())
@@ -153,12 +161,26 @@ class Outputs:
 
     def _note(self, path: Path, written: Written) -> None:
         name, objects = f"{FOLDER}/{_identity(path)}.json", self.store.place.objects
+        objects.create(SINCE, str(time.time_ns()).encode())
         while True:
             value, tag = self._read(path)
             earlier = [one for one in _decode(value) if one != written]
             words = json.dumps([asdict(one) for one in [*earlier, written][-KEPT:]], indent=1).encode()
             if (objects.create(name, words) if tag is None else objects.replace(name, words, tag)) is not None:
                 return
+
+
+def _mark(path: Path, text: str) -> None:
+    """Note on the file itself what it is and where it belongs, if the file system can."""
+    with suppress(OSError, AttributeError):  # there are none there, or on this system
+        os.setxattr(path, MARK, text.encode())
+
+
+def _mark_of(path: Path) -> str:
+    try:
+        return os.getxattr(path, MARK, follow_symlinks=False).decode("ascii", "replace")
+    except (OSError, AttributeError):
+        return ""
 
 
 def _identity(path: Path) -> str:
@@ -176,6 +198,10 @@ def _decode(value: bytes) -> list[Written]:
 def _written(target: Path, file: BinaryIO, digest: str) -> Written:
     facts = os.fstat(file.fileno())
     return Written(encodable(target), facts.st_size, facts.st_mtime_ns, digest)
+
+
+def _number(value: bytes) -> int:
+    return int(value) if value.isdigit() else 0
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> str:

