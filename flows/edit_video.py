@@ -36,14 +36,24 @@ class Stages:
     """What `call` gave for every stage of an edit, in order, and for those whose result people want."""
 
     every: list[Any]
-    aligned: list[Any]  # one for each person
     video: Any
     measures: list[Any]  # one for each person
     report: Any
 
 
-def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) -> Stages:
-    """Every stage of one edit, called in order: the graph of the method, whoever walks it."""
+def edit_stages(
+    call: Call,
+    request: EditRequest,
+    source: Source,
+    output: Path,
+    on_aligned: Callable[[list[Any], list[Any]], None] = lambda before, aligned: None,
+) -> Stages:
+    """Call every stage of one edit in order: the graph of the method, whoever walks it.
+
+    Args:
+        on_aligned: gets the stages before and those of `align`, one for each person, before any other is called. It may
+            refuse what the faces are chosen by.
+    """
     config, device, own = request.config(), request.device, request.own_directions()
     clip = call(decode_video, source, config.decode, config.shots)
     # All others take seconds to import (torch, SciPy): while the clip is decoded.
@@ -53,9 +63,10 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
     landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
     detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
     targets, persons = request.targets(), []
-    aligned = [  # first, so that two choices of one person are refused before the hours begin
+    aligned = [
         call(align.align_faces, source, clip, detected, target.align, device, target.photo) for target in targets
     ]
+    on_aligned([clip, detected], aligned)
     every = [clip, detected, *aligned]
     for target, faces in zip(targets, aligned, strict=True):
         occluded = call(occlude.find_occlusions, clip, faces, config.occlude, device)
@@ -74,7 +85,7 @@ def edit_stages(call: Call, request: EditRequest, source: Source, output: Path) 
         for made, target in zip(persons, targets, strict=True)
     ]
     page = call(report.write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles())
-    return Stages([*every, video, *measures, page], aligned, video, measures, page)
+    return Stages([*every, video, *measures, page], video, measures, page)
 
 
 @flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)
@@ -106,13 +117,21 @@ def _run_and_export(store: Store, run: RunRecord, request: EditRequest, source: 
 
 def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Stages:
     """All stages, done."""
-    stages = edit_stages(lambda stage, *arguments: stage.submit(store, *arguments), request, source, output)
-    for stage in stages.every:  # in order, so that the first error is the cause
-        run.reached(stage.result())
-        if stage is stages.aligned[-1]:
+
+    def refuse_one_person_twice(before: list[Any], aligned: list[Any]) -> None:
+        """Wait for who was chosen before what takes hours is submitted: a stage in progress cannot be stopped."""
+        if len(aligned) > 1:
             from tasks.align import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
 
-            check_different(store, request.chosen_faces(), [faces.result() for faces in stages.aligned])
+            for stage in (*before, *aligned):
+                run.reached(stage.result())
+            check_different(store, request.chosen_faces(), [faces.result() for faces in aligned])
+
+    stages = edit_stages(
+        lambda stage, *arguments: stage.submit(store, *arguments), request, source, output, refuse_one_person_twice
+    )
+    for stage in stages.every:  # in order, so that the first error is the cause
+        run.reached(stage.result())
     return stages
 
 
