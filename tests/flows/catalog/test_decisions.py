@@ -23,9 +23,11 @@ from storage.store import Store
 CATALOG = "catalog: night\nconsent_required: false\nclips: {}\n"
 
 
-def catalog(folder: Path, *entries: dict) -> tuple[OpenCatalog, CatalogRequest]:
+def catalog(folder: Path, *entries: dict, outside: str = "") -> tuple[OpenCatalog, CatalogRequest]:
     path = folder / "night.yaml"
-    path.write_text(CATALOG.format(json.dumps(entries)))
+    path.write_text(
+        CATALOG.format(json.dumps(entries)) + f"allow_outputs: {json.dumps([outside] if outside else [])}\n"
+    )
     request = CatalogRequest(catalog=path, store=str(folder / "store"), device="cpu")
     return open_catalog(path, store=request.open_store()), request
 
@@ -88,7 +90,7 @@ def test_a_result_that_goes_elsewhere_is_held_in_a_folder_of_the_catalog(tmp_pat
     entry = {"source": "a.mp4", "edits": {"smile": 2}}
     outputs = ["../out/{stem}{suffix}", "out/x/../{stem}{suffix}"]
     for output, depth in zip(outputs, (2, 2), strict=True):
-        opened, request = catalog(tmp_path / "catalog", entry | {"output": output})
+        opened, request = catalog(tmp_path / "catalog", entry | {"output": output}, outside=str(tmp_path / "out"))
         (one,) = known(opened, request, HELD)
         assert len(one.place.relative_to(tmp_path / "catalog" / "held").parts) == depth
 
