@@ -4,7 +4,7 @@ import re
 
 from storage.safe_text import printable, redacted
 
-_MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~!&$@]")
+_MARKS = re.compile(r"[\\`*_{}\[\]<>#|~!&$@]")
 _ADDRESS = re.compile(r"://|\bwww\.", re.IGNORECASE)  # linked without any mark
 _BLOCK = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")  # a list, a rule or a heading, at the beginning of a line
 
