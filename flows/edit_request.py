@@ -25,6 +25,7 @@ from stitchedit.options.align import SIZES, AlignOptions
 from stitchedit.options.edit import EditOptions, describe
 from stitchedit.persons import PHOTO, check_choice
 from storage.artifact import Source
+from storage.decode_options import check_limits
 from storage.errors import StoreAddressError
 from storage.files import encodable
 from storage.remote_clips import SCHEME
@@ -207,6 +208,7 @@ def check_request(request: EditRequest) -> Path:
     check_store(request.store, request.scratch)
     check_clip(request.video)
     info = probe(request.video)
+    check_limits(request.video, info, request.config().decode)
     check_reaches(request.video, info, request.config().decode.start or 0)
     output = request.output_path(info)
     check_output(request.video, output)

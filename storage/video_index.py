@@ -87,6 +87,11 @@ def index_frames(
             f"{path.name} is damaged, and decode.damaged is refuse. {' '.join(found)} Get a whole copy of the file, or "
             "set decode.damaged to warn or skip."
         )
+    if options.damaged == "skip" and damage.frames.all():
+        raise VideoError(
+            f"{path.name}: all {len(times)} frames are damaged, so that decode.damaged = skip leaves none to edit. "
+            f"{' '.join(found)} Get a whole copy of the file, or set decode.damaged to warn."
+        )
     return FrameIndex(
         pts=times.astype(np.int64),
         durations=lasting.astype(np.int64),

@@ -108,6 +108,9 @@ MISTAKES = [
     Mistake(("--end", "-0.5"), ("decode.end must be > 0 s", "-0.5 s")),
     Mistake(("--end", "inf"), ("end", "finite", "inf")),
     Mistake(("--start", "0.5", "--end", "0.2"), ("decode.end (0.2 s)", "decode.start (0.5 s)")),
+    Mistake(("decode.max_pixels=100",), ("clip.mp4", "pixels in a frame, more than decode.max_pixels = 100 allows")),
+    Mistake(("decode.max_seconds=0.5",), ("clip.mp4", "seconds, more than decode.max_seconds = 0.5 allows")),
+    Mistake(("decode.damaged=hide",), ("decode.damaged", "warn, refuse, skip", "'hide'")),
     Mistake(("--preset", "drafft"), ("No preset 'drafft'", "Did you mean 'draft'?")),
     Mistake(("--store", "text"), ("--store text", "not a folder", "Give another")),
     Mistake(("--store", "text/inside"), ("--store text/inside", "not a folder")),
@@ -119,6 +122,7 @@ MISTAKES = [
     Mistake(("-o", "gone/out.mp4"), ("gone: no such folder for out.mp4", "Make it first")),
     Mistake(("-o", "text/out.mp4"), ("text: no such folder for out.mp4", "Make it first")),
     Mistake((), ("gone.mp4", "Check the name"), clip="gone.mp4"),
+    Mistake((), ("list.m3u8: a playlist is not a clip",), clip="list.m3u8"),
     Mistake((), ("folder is a folder", "Name one video file"), clip="folder"),
     Mistake((), ("pipe is a pipe or a device", "into a file"), clip="pipe"),
     Mistake((), ("/dev/zero is a pipe or a device", "into a file"), clip="/dev/zero"),
@@ -185,6 +189,7 @@ def folder(tmp_path_factory):
         os.mkfifo(path / name)
     save_file({"frown": np.full((16, 512), np.nan, np.float32)}, path / "nan.safetensors")
     save_file({"frown": np.zeros((2, 3), np.float32)}, path / "small.safetensors")
+    (path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nclip.mp4\n")
     (path / "good.yaml").write_text(f"{HEAD}edits: {{smile: 1}}\n")
     for index, words in enumerate(WRONG_CATALOGS):
         (path / f"n{index}.yaml").write_text(f"{HEAD}{words}\n")

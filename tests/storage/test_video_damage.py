@@ -194,6 +194,16 @@ def test_skipped_frames_are_those_that_are_damaged(clips: dict[str, Path], tmp_p
     assert not warning.unedited.any()
 
 
+def test_a_clip_of_damaged_frames_only_is_not_skipped_as_a_whole(clips: dict[str, Path], tmp_path: Path) -> None:
+    start, end = payload_of(clips["hevc"], 0)
+    damaged = with_flipped_bit(clips["hevc"], end - (end - start) // 3, tmp_path / "damaged.mp4")
+
+    with pytest.raises(
+        VideoError, match=r"all 5 frames are damaged, so that decode\.damaged = skip leaves none to edit"
+    ):
+        indexed(damaged, DecodeOptions(damaged="skip", end=0.2))
+
+
 def test_only_codecs_that_say_nothing_are_tested(clips: dict[str, Path]) -> None:
     assert {probe(path).codec for name, path in clips.items() if name in ("hevc", "vp9", "vp8")} == set(TAIL_BYTES)
     assert damaged_packets(clips["h264"], "h264", 0, FRAMES) == []
