@@ -50,7 +50,7 @@ def test_it_names_every_stage_behind_it_and_its_settings(page, finished):
 def test_it_lies_beside_the_output_and_its_summary_is_in_the_store(page, finished):
     assert finished.output.with_name("out_report.html").read_text() == page
     summary = (finished.artifacts["report"].path / "summary.md").read_text()
-    assert summary.startswith(r"**phone.mp4** · face: smile+2 \(preset default\)")
+    assert summary.startswith("**phone.mp4** · face: smile+2 (preset default)")
     assert "| 0–5 |" in summary
 
 
