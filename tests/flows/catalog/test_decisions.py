@@ -20,7 +20,7 @@ from flows.output_files import exported_files
 from storage.outputs import Outputs
 from storage.store import Store
 
-CATALOG = "catalog: night\nallow_outputs: [../out]\nconsent_required: false\nclips: {}\n"
+CATALOG = "catalog: night\nconsent_required: false\nclips: {}\n"
 
 
 def catalog(folder: Path, *entries: dict, outside: str = "") -> tuple[OpenCatalog, CatalogRequest]:
