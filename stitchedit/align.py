@@ -82,7 +82,7 @@ def smooth(values: Points, times: Times, sigma: float) -> Points:
         weight = np.where(np.abs(apart) <= REACH + 1e-6, np.exp(-0.5 * np.square(apart)), 0)[:, None]
         total += weight * values[rows[near]]
         weights += weight
-    return np.asarray(total / weights)
+    return np.asarray(total / weights, dtype=values.dtype)  # as SciPy's, of the type that came in
 
 
 def usable_sizes(sizes: Sequence[int], options: AlignOptions) -> list[int]:
