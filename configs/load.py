@@ -15,7 +15,9 @@ from configs.plain_yaml import read_yaml
 from configs.schema import RunConfig
 from configs.user_text import check_references
 from stitchedit.errors import InputError, UnknownNameError
+from stitchedit.options.invert import LARGEST_SEED
 
+SHOWN = 40  # characters of a value that is refused
 MAX_DOTS = 8  # in the name of an option
 PRESETS = Path(__file__).parent / "presets"
 TRAINING = Path(__file__).parent / "train"
@@ -85,7 +87,7 @@ def _merged(schema: type[Options], path: Path, overrides: Sequence[str]) -> Opti
         raise InputError(f"{path} is not YAML: {_told(error)}") from error
     check_references(told)
     merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(told), _parsed(overrides))
-    _check_finite(OmegaConf.to_container(merged), "")
+    _check_numbers(OmegaConf.to_container(merged), "")
     options = OmegaConf.to_object(merged)
     assert isinstance(options, schema)
     return options
@@ -105,20 +107,22 @@ def _parsed(overrides: Sequence[str]) -> Any:
     return tree
 
 
-def _check_finite(value: Any, name: str) -> None:
-    """Refuse NaN and infinity in every option, whatever its dataclass checks.
+def _check_numbers(value: Any, name: str) -> None:
+    """Refuse NaN, infinity and what needs more than 64 bits in every option, whatever its dataclass checks.
 
     Raises:
         InputError: the name and the number.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            _check_finite(inner, f"{name}.{key}".removeprefix("."))
+            _check_numbers(inner, f"{name}.{key}".removeprefix("."))
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            _check_finite(inner, f"{name}[{index}]")
+            _check_numbers(inner, f"{name}[{index}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{name} is {value}. Give a finite number.")
+    elif isinstance(value, int) and abs(value) > LARGEST_SEED:
+        raise InputError(f"{name} must lie within ±{LARGEST_SEED}, got {str(value)[:SHOWN]}.")
 
 
 def _check_form(override: str) -> None:

@@ -8,6 +8,7 @@ import yaml
 from configs.user_text import SAFE_LOADER, check_yaml
 
 NOT_CONSTRUCTED = (ValueError, KeyError, AttributeError, TypeError, OverflowError)  # by `!!int x`, `!!bool x` and such
+NOT_OF_ITS_TYPE = "a value is not of the type that its tag says (!!…), or a number has thousands of digits"
 SCALARS = {  # how a value of each type is written, and its first characters
     "bool": (r"(?i:true|false)", "tTfF"),
     "null": (r"~|(?i:null)|", "~nN\0"),
@@ -45,4 +46,4 @@ def read_yaml(text: str) -> Any:
     try:
         return yaml.load(text, PlainLoader)
     except NOT_CONSTRUCTED as error:
-        raise yaml.YAMLError(f"a value is not of the type that its tag says: {error}") from error
+        raise yaml.YAMLError(NOT_OF_ITS_TYPE) from error

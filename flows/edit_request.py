@@ -36,14 +36,16 @@ from storage.video_check import check_encoding
 from storage.video_length import check_reaches
 from storage.video_output import check_folder, check_output, output_suffix
 
+DIRECTION = r"^[\w-]+$"  # how one may be called
+
 
 class Edit(BaseModel):
     """One direction and how far to go along it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    direction: str = Field(pattern=r"^[\w-]+$", examples=["smile"])
-    strength: float = Field(examples=[2.5])
+    direction: str = Field(pattern=DIRECTION, examples=["smile"])
+    strength: float = Field(strict=True, examples=[2.5])
 
 
 class FaceEdits(BaseModel):

@@ -1,13 +1,11 @@
 """What can be known of a request before anything is decoded, one check each. None of them imports Prefect."""
 
-import errno
 import os
 import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,13 +13,13 @@ from pydantic import BaseModel, ValidationError
 from stitchedit.errors import InputError, WeightsError
 from storage.bucket_objects import check_keys
 from storage.errors import StoreAddressError, UnreadableVideoError
+from storage.files import why_not_writable
 from storage.remote_clips import SCHEME
 from storage.safe_text import redacted
 from storage.store import check_address
 from tasks.own_directions import packaged_directions, read_own_directions
 from tasks.photo import read_photo
 
-FULL = {errno.ENOSPC, errno.EDQUOT}  # what is in the store may be all that is needed
 DEVICE = re.compile(r"auto|cpu|cuda(?::(0|[1-9]\d{0,2}))?")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -43,7 +41,16 @@ def validated(model: type[Model], **fields: object) -> Model:
 def told_problem(problem: Mapping[str, Any]) -> str:
     """What pydantic finds wrong with a field, and the value if it is short."""
     text, given = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
-    return f"{text}, got {redacted(repr(given)):.60}" if isinstance(given, str | int | float) else text
+    if text.endswith(".") or not isinstance(given, str | int | float):
+        return text
+    return f"{text}, got {_short(given)}"
+
+
+def _short(given: object) -> str:
+    try:
+        return f"{redacted(repr(given)):.60}"
+    except ValueError:  # Python writes no number of so many digits
+        return "a number of thousands of digits"
 
 
 def check_device_name(device: str) -> None:
@@ -163,14 +170,9 @@ def check_folder(folder: Path, flag: str) -> None:
     there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
     if not there.is_dir():
         raise InputError(f"{flag} {folder}: {there} is not a folder. Give another one.")
-    try:
-        with TemporaryFile(dir=there):  # it has no name, so nobody sees it
-            pass
-    except OSError as error:
-        if error.errno not in FULL:
-            raise InputError(
-                f"{flag} {folder}: {there} cannot be written to ({error.strerror}). Give another."
-            ) from error
+    reason = why_not_writable(there)
+    if reason:
+        raise InputError(f"{flag} {folder}: {there} cannot be written to ({reason}). Give another.")
 
 
 def check_landmarks(backend: str) -> None:

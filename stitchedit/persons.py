@@ -1,5 +1,6 @@
 """Whose face? Choice of one person of a clip: by number, size, place, or by a photo."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from stitchedit.nets.recognition import SAME_PERSON
 Descriptor = Float[np.ndarray, "128"]  # in dlib's scale
 
 PHOTO = "photo"  # the choice that a photo decides
+NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")  # one way to write each, so that nobody is chosen twice unseen
+SHOWN = 40  # characters of a choice that is refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,8 @@ def check_choice(choice: str) -> None:
     Raises:
         UnknownNameError: neither a number nor one of the words.
     """
-    if not (choice.isdecimal() or choice in PLACES or choice == PHOTO):
-        raise UnknownNameError("face", choice, ["0", "1", "…", *PLACES, "the path of a photo"])
+    if not (NUMBER.fullmatch(choice) or choice in PLACES or choice == PHOTO):
+        raise UnknownNameError("face", choice[:SHOWN], ["0", "1", "…", *PLACES, "the path of a photo"])
 
 
 def choose_person(persons: list[Person], choice: str, photo: Descriptor | None = None) -> int:
@@ -69,7 +72,7 @@ def choose_person(persons: list[Person], choice: str, photo: Descriptor | None =
         return _person_of_photo(persons, photo)
     if choice in PLACES:
         return min(persons, key=PLACES[choice]).number
-    if not choice.isdecimal() or int(choice) >= len(persons):
+    if not NUMBER.fullmatch(choice) or int(choice) >= len(persons):
         raise UnknownNameError("person", choice, [str(person.number) for person in persons])
     return int(choice)
 

@@ -14,10 +14,12 @@ from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 PART = ".part"  # ends the name of a file that is being written; the name begins with a dot
 NAME_BYTES, PATH_BYTES = 255, 4096  # of a file name and a path on common systems
+FULL = {errno.ENOSPC, errno.EDQUOT}
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -118,6 +120,18 @@ def encodable(text: str | Path) -> str:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # surrogates that stand for no byte, from an escape of JSON or YAML
         return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why no file can be made in a folder that is there, if so; a full disk is no reason, as it may be emptied.
+
+    Tried, not asked for: permissions say nothing of file systems that are read-only, or no place for files (/proc).
+    """
+    try:
+        with TemporaryFile(dir=folder):  # it has no name, so nobody sees it
+            return None
+    except OSError as error:
+        return None if error.errno in FULL else error.strerror
 
 
 def name_bytes(name: str) -> int:

@@ -288,7 +288,7 @@ def check_address(url: str) -> None:
         raise StoreAddressError("--store is empty. Give a folder, or s3://bucket/prefix.")
     if "\0" in url:
         raise StoreAddressError(f"--store {url!r} holds a zero byte. Give a folder, or s3://bucket/prefix.")
-    if separator and scheme != "s3" and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+    if separator == ":/" and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise StoreAddressError(
             f"--store {redacted(url)} is no place for a store. Give a folder, or s3://bucket/prefix."
         )

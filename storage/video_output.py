@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from storage.errors import UnwritableOutputError
-from storage.files import NAME_BYTES, PATH_BYTES, name_bytes
+from storage.files import NAME_BYTES, PATH_BYTES, name_bytes, why_not_writable
 from storage.video import VideoInfo
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -25,6 +25,10 @@ def check_output(source: Path, output: Path) -> None:
     Raises:
         UnwritableOutputError: its suffix, its name, its folder or its being the source forbids it.
     """
+    if not output.name:
+        raise UnwritableOutputError(
+            f"The output is {str(output)!r}, which is no name of a file. Give one, or leave -o out."
+        )
     check_names([output])
     if output.suffix.lower() not in FORMATS:
         raise UnwritableOutputError(
@@ -34,8 +38,11 @@ def check_output(source: Path, output: Path) -> None:
     folder = output.parent
     if not folder.is_dir():
         raise UnwritableOutputError(f"{folder}: no such folder for {output.name}. Make it first, or choose another.")
-    if not os.access(folder, os.W_OK):
-        raise UnwritableOutputError(f"{folder}: no permission to write {output.name} there. Choose another folder.")
+    reason = why_not_writable(folder)
+    if reason:
+        raise UnwritableOutputError(
+            f"{folder}: {output.name} cannot be written there ({reason}). Choose another folder."
+        )
     if output.is_dir():
         raise UnwritableOutputError(f"{output}: is a folder. Give the name of a file.")
     if output.exists() and output.samefile(source):
@@ -49,8 +56,8 @@ def check_folder(folder: Path) -> None:
         UnwritableOutputError: what is in the way.
     """
     there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        reason = "no permission to write there" if there.is_dir() else "it is no folder"
+    reason = why_not_writable(there) if there.is_dir() else "it is no folder"
+    if reason:
         raise UnwritableOutputError(
             f"{folder}: cannot hold a result, because of {there}: {reason}. Name another folder."
         )

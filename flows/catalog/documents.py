@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from configs.plain_yaml import NOT_CONSTRUCTED, PlainLoader
+from configs.plain_yaml import NOT_CONSTRUCTED, NOT_OF_ITS_TYPE, PlainLoader
 from configs.user_text import check_yaml, parse_json
 from stitchedit.errors import InputError
 from stitchedit.options.edit import parse_edit
+from storage.files import encodable
 from storage.safe_text import printable
 
 MAX_BYTES = 16 * 2**20  # of a catalog's file: some 100,000 clips
@@ -59,7 +60,30 @@ def read_document(path: Path) -> Document:
         text = _bounded(path).decode("utf-8-sig")  # Excel begins a file with a mark
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give the path of a text file in UTF-8.") from error
-    return READERS[path.suffix.lower()](path, text)
+    if not text.strip():
+        raise InputError(f"{path} is empty. A catalog has at least its name, or the first line of a table.")
+    document = READERS[path.suffix.lower()](path, text)
+    broken = [
+        (
+            document.line(place),
+            f"{text}: has half a character in it, as \\ud800 is. Name such a file by a pattern, with *.",
+        )
+        for place, text in _broken(document.words)
+    ]
+    if broken:
+        raise CatalogError(path, [*document.problems, *broken])
+    return document
+
+
+def _broken(words: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Where text is no Unicode: escapes can write halves of characters, which nothing can be called."""
+    if isinstance(words, str) and encodable(words) != words:
+        yield place, printable(words)
+    pairs = words.items() if isinstance(words, dict) else enumerate(words) if isinstance(words, list) else ()
+    for key, value in pairs:
+        if isinstance(key, str):
+            yield from _broken(key, place)
+        yield from _broken(value, (*place, key))
 
 
 def _bounded(path: Path) -> bytes:
@@ -83,7 +107,7 @@ def _read_yaml(path: Path, text: str) -> Document:
         line_of_it = text.encode().count(b"\n", 0, error.position) + 1
         raise CatalogError(path, [(line_of_it, f"no YAML: a character {error.character:#06x} in it")]) from error
     except NOT_CONSTRUCTED as error:
-        raise CatalogError(path, [(1, f"no YAML: a value is not of the type that its tag says ({error})")]) from error
+        raise CatalogError(path, [(1, f"no YAML: {NOT_OF_ITS_TYPE}")]) from error
     if not isinstance(words, dict):
         raise CatalogError(path, [(1, "A catalog has `catalog: NAME` and `clips:` at its top.")])
 

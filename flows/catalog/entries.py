@@ -4,15 +4,28 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, field_validator
 
 from flows.catalog.output_names import fill_template
-from flows.edit_request import Edit, EditRequest, FaceEdits
+from flows.edit_request import DIRECTION, Edit, EditRequest, FaceEdits
 from stitchedit.options.edit import describe
 
 AHEAD = timedelta(hours=14)  # of UTC, where a day begins first
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Strengths = Annotated[dict[str, float], Field(examples=[{"smile": 2, "age": -3}])]
+Direction = Annotated[str, Field(pattern=DIRECTION)]
+Strengths = Annotated[dict[Direction, Annotated[float, Strict()]], Field(examples=[{"smile": 2, "age": -3}])]
+MOST = 10**9  # of a priority, either way
+
+
+def _no_truth(value: object) -> object:
+    """Refuse `true`, which Python takes as 1."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic takes ValueError
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_no_truth)]
+Priority = Annotated[int, BeforeValidator(_no_truth), Field(ge=-MOST, le=MOST)]
 
 
 class Consent(BaseModel):
@@ -41,15 +54,15 @@ class Recipe(BaseModel):
     faces: dict[str, Strengths] = Field(default={}, examples=[{"left": {"smile": 2}, "anna.jpg": {}}])
     preset: str = "default"
     options: list[str] = Field(default=[], examples=[["align.size=512", "measure.ring_fail=8"]])
-    ramps: dict[str, str] = Field(default={}, examples=[{"smile": "0:0,2:1"}])
-    start: float | None = Field(default=None, description="s")
-    end: float | None = Field(default=None, description="s")
+    ramps: dict[Direction, str] = Field(default={}, examples=[{"smile": "0:0,2:1"}])
+    start: Seconds | None = Field(default=None, description="s")
+    end: Seconds | None = Field(default=None, description="s")
     output: str = Field(
         default="{stem}_{edit}{suffix}",
         description="Where the result goes, from the catalog's folder: {stem} and {suffix} are the clip's, {edit} says "
         "what was done, {folder} is where the clip lies.",
     )
-    priority: int = Field(default=0, description="Higher ones first; of equal ones, the cheaper.")
+    priority: Priority = Field(default=0, description="Higher ones first; of equal ones, the cheaper.")
     tags: list[str] = []
     consent: Consent | None = None
 

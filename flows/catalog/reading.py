@@ -108,6 +108,8 @@ def _opened(path: Path, catalog: Catalog, every: Sequence[CatalogClip | LeftOut]
         for entry in catalog.clips
         if id(entry) not in with_clips
     ]
+    if not catalog.clips:
+        empty = [f"{path.name} lists no clip: there is nothing to do"]
     return OpenCatalog(path, catalog, clips, [*empty, *notes_of(left_out, path.parent)], left_out)
 
 

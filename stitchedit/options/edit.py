@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from stitchedit.errors import InputError
 
 ROWS = 16  # of a W+ code
+NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")  # as people write them, not as Python
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,7 @@ def parse_edit(text: str) -> tuple[str, float]:
     if match is None:
         raise InputError(f"Edit {text!r} is not NAME=STRENGTH, such as smile=+2.")
     name, strength = match.groups()
-    try:
-        number = float(strength)
-    except ValueError:
-        number = math.nan
+    number = float(strength) if NUMBER.fullmatch(strength) else math.nan
     if not math.isfinite(number):
         raise InputError(f"Strength {strength!r} of edit {name!r} is not a number. Write it as in {name}=+2.")
     return name.replace("-", "_"), number

@@ -70,6 +70,7 @@ MISTAKES = [
     Mistake(("invert.work_size=100",), ("invert.work_size", "128, 256, 512, 1024 px", "100")),
     Mistake(("invert.refine_steps=-1",), ("invert.refine_steps", ">= 0", "-1")),
     Mistake(("invert.seed=99999999999999999999",), ("invert.seed", "99999999999999999999")),
+    Mistake(("tune.passes=99999999999999999999",), ("tune.passes", "99999999999999999999")),
     Mistake(("tune.learning_rate=0",), ("tune.learning_rate", "> 0", "got 0")),
     Mistake(("masks.outer=100000",), ("masks.outer", "[0, 512] px", "100000")),
     Mistake(("align.axes_sigma=1e9",), ("align.axes_sigma", "[0, 60] s", "1e+09")),

@@ -55,7 +55,7 @@ def test_what_is_no_edit_is_refused_with_an_example(text: str) -> None:
         parse_edit(text)
 
 
-@pytest.mark.parametrize("strength", ["much", "2,5", "--2", "nan", "-inf"])
+@pytest.mark.parametrize("strength", ["much", "2,5", "--2", "nan", "-inf", "1_0", "٣"])
 def test_a_strength_that_is_not_a_number_is_refused(strength: str) -> None:
     with pytest.raises(InputError, match=rf"Strength '{strength}' of edit 'age' is not a number"):
         parse_edit(f"age={strength}")

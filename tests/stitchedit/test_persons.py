@@ -3,7 +3,7 @@ import pytest
 
 from stitchedit.errors import NoFaceError, UnknownNameError
 from stitchedit.options.align import AlignOptions
-from stitchedit.persons import PHOTO, Person, choose_person
+from stitchedit.persons import PHOTO, Person, check_choice, choose_person
 
 ANNA, BERT = 1.4 * np.eye(128)[:2]  # two persons' descriptors, 2 apart
 
@@ -24,6 +24,12 @@ COUPLE = [person(0, 300, 50, ANNA), person(1, 20, 90, BERT)]
 def test_a_person_is_chosen_by_number_size_or_place(choice: str, number: int) -> None:
     assert choose_person(COUPLE, choice) == number
     assert choose_person(COUPLE[::-1], choice) == number
+
+
+@pytest.mark.parametrize("choice", ["00", "01", "+1", "٣", "1_0", "9" * 5000, ""])
+def test_a_number_is_written_in_one_way(choice: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"No face '.{0,40}'\."):
+        check_choice(choice)
 
 
 def test_a_photo_chooses_whom_it_shows() -> None:

@@ -27,6 +27,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("  ", "is empty"),
         ("s3://", "names no bucket"),
         ("s3:///prefix", "names no bucket"),
+        ("s3:/bucket/x", "s3:/bucket/x is no place"),
         ("gs://bucket/x", "gs://bucket/x is no place"),
         ("https://me:secret-words@host/x", "is no place"),
         ("s3://key:secret-words@bucket/x", "holds a name or a password"),

@@ -183,6 +183,8 @@ def test_index_comes_first_in_mp4(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (lambda folder, source: Path(), "no name of a file"),
+        (lambda folder, source: Path("/proc/out.mp4"), "cannot be written"),
         (lambda folder, source: folder / "out.avi", r"cannot write \.avi"),
         (lambda folder, source: folder / "out", "without a suffix"),
         (lambda folder, source: folder / "none" / "out.mp4", "no such folder"),

@@ -1,8 +1,10 @@
 """Which files a catalog takes for clips, and that it tells what it leaves out."""
 
+import errno
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,32 @@ def names(catalog):
 def test_a_name_with_brackets_is_that_name_where_it_is_there(opened, source, found):
     files = ["Talk [dQw4w9WgXcQ].mp4", "Talk d.mp4", "[2025] shoot/y.mp4", "2 shoot/y.mp4", "take1.mp4", "take2.mp4"]
     assert names(opened(source, *files, "what?.mp4", "what1.mp4", "who1.mp4")) == found
+
+
+@pytest.mark.parametrize("source", ["**/*.mp4", "*/*.mp4"])
+def test_a_folder_that_may_not_be_read_is_told_and_the_others_are_searched(opened, monkeypatch, source):
+    """Running as root, nothing is closed: `os.listdir` and `os.stat` refuse as they do for others."""
+
+    def refusing(call, parts):
+        def checked(path, *args, **options):
+            if "closed" in Path(os.fsdecode(path)).parts[parts]:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *args, **options)
+
+        return checked
+
+    files = ["a/x.mp4", "closed/in/y.mp4", "z/x.mp4"]
+    opened(source, *files)
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir, slice(None)))
+    monkeypatch.setattr(os, "stat", refusing(os.stat, slice(-1)))
+    catalog = opened(source)
+    assert names(catalog) == ["a/x.mp4", "z/x.mp4"]
+    assert catalog.notes == ["left out, a folder without the permission to read it: closed"]
+
+
+def test_a_pattern_of_many_folders_is_as_quick_as_of_one(opened):
+    files = [f"{a}/{b}/{c}/x.mp4" for a in "abcd" for b in "abcd" for c in "abcd"]
+    assert names(opened("**/**/**/**/*.mp4", *files)) == sorted(files)
 
 
 def test_a_catalog_may_lie_in_a_folder_with_brackets(opened, tmp_path):

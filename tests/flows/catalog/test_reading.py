@@ -107,6 +107,11 @@ clips:
         ("catalog: n\nclips:\n  - source: a\x07\n", 3, "no YAML: a character 0x0007"),
         ("catalog: n\nclips:\n  - source: x\n    consent: {by: ' ', on: 2026-10-01, reference: r}\n", 4, "at least 1"),
         ("catalog: n\nclips:\n  - source: x\n    consent: {by: A, on: 2999-01-01, reference: r}\n", 4, "not come yet"),
+        ("catalog: n\nclips:\n  - source: x\n    ramps: {'smile=0:0 #': '0:0,2:1'}\n", 4, "should match pattern"),
+        ("catalog: n\nclips:\n  - source: x\n    edits: {smile: true}\n", 4, "valid number, got True"),
+        ("catalog: n\nclips:\n  - source: x\n    edits: {smile: 012}\n", 4, "valid number, got '012'"),
+        ("catalog: n\nclips:\n  - source: x\n    start: true\n", 4, "are no numbers, got True"),
+        ("catalog: n\nclips:\n  - source: x\n    priority: 99999999999\n", 4, "less than or equal to 1000000000"),
     ],
 )
 def test_what_is_no_catalog_is_told_with_the_line(opened, text, line, told):
@@ -138,6 +143,21 @@ def test_an_output_that_cannot_be_is_refused(opened, output, told):
     ((line, words),) = problems_of(opened, f"catalog: n\nconsent_required: false\nclips: [{clip}]")
     assert line == 3
     assert told in words
+
+
+@pytest.mark.parametrize("name", ["n.yaml", "n.csv", "n.jsonl"])
+def test_an_empty_file_is_no_catalog(folder, name):
+    (folder / name).write_text("\n")
+    with pytest.raises(InputError, match="is empty"):
+        open_catalog(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("n.yaml", "catalog: n\nclips: []\n"), ("n.csv", "source,edits\n"), ("n.jsonl", '{"catalog": "n"}')],
+)
+def test_a_catalog_without_clips_is_told(opened, name, text):
+    assert opened(text, name).notes == [f"{name} lists no clip: there is nothing to do"]
 
 
 def test_a_pattern_that_finds_nothing_is_told(opened):
@@ -188,6 +208,11 @@ def test_a_table_as_spreadsheets_write_it(folder, parted):
         ("jobs.jsonl", '{"source": "clips/a.mp4", "source": "b", "edits": {"smile": 2}}', 1, "'source' is there more"),
         ("jobs.jsonl", '{"catalog": "a", "clips": []}', 1, "each clip has a line of its own"),
         ("jobs.jsonl", '{"catalog": "a"}\n{"catalog": "b"}', 2, "one such line"),
+        ("jobs.jsonl", '{"catalog": "a"}\n{"source": "clips/a.mp4", "output": "\\ud800.mp4"}', 2, "half a character"),
+        ("jobs.jsonl", '{"source": "clips/\\udce9.mp4", "edits": {"smile": 2}}', 1, "half a character"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "tags": ["\\udfff"]}', 1, "half a character"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "faces": {"\\udfff": {}}}', 1, "half a character"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "consent": {"by": "\\udfff"}}', 1, "half a character"),
     ],
 )
 def test_what_would_be_dropped_is_told(opened, name, text, line, told):
