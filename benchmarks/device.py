@@ -32,11 +32,11 @@ from device_networks import Networks, load_networks
 from torch import Tensor
 from torch.nn import functional as F
 
-from stitchedit.descent import DescentState
-from stitchedit.gradients import Gradients
 from stitchedit.invert import Course, Footage, Inverter
 from stitchedit.nets.face_parsing import parse_faces
 from stitchedit.nets.occlusion import visible_logits
+from stitchedit.optimize.descent import DescentState
+from stitchedit.optimize.gradients import Gradients
 from stitchedit.options.invert import InvertOptions
 from stitchedit.options.stitch import StitchOptions
 from stitchedit.options.tune import TuneOptions

@@ -43,7 +43,7 @@ def main() -> None:
         opened.callback(server.kill)
         settings = server.settings | {"PREFECT_WORKER_QUERY_SECONDS": str(words.query), "OMP_WAIT_POLICY": "PASSIVE"}
         places = ["--catalog", str(folder / "none.yaml"), "--store", str(folder / "store")]
-        deploy = [sys.executable, "-m", "flows.cli", "deploy", *places]
+        deploy = [sys.executable, "-m", "flows.cli.main", "deploy", *places]
         subprocess.run(deploy, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
         opened.enter_context(process(WORKER, settings, folder / "worker.log"))
         opened.enter_context(temporary_settings(server.client_settings))

@@ -33,8 +33,8 @@ def measure(layout: str, allocator: str, size: int, repeats: int) -> None:
     """Print the median seconds of a forward pass and of forward and backward."""
     import torch  # noqa: PLC0415 - the allocator is set first
 
-    from stitchedit.memory import keep_freed_memory  # noqa: PLC0415
     from stitchedit.nets.mobile_stylegan import MobileStyleGAN  # noqa: PLC0415
+    from tasks.runtime.memory import keep_freed_memory  # noqa: PLC0415
 
     if allocator == "keep_freed_memory":
         keep_freed_memory()

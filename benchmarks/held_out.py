@@ -13,10 +13,10 @@ from inversion import WAYS, Judge, draw
 from torch.nn import functional as F
 
 from stitchedit.invert import Footage, Inverter
-from stitchedit.memory import keep_freed_memory
 from stitchedit.train.samples import SampleOptions, draw_codes, draw_picture
-from tasks import networks
-from tasks.faces import to_images
+from tasks.inputs.faces import to_images
+from tasks.runtime import networks
+from tasks.runtime.memory import keep_freed_memory
 
 SEED = 2026
 

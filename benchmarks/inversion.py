@@ -21,27 +21,27 @@ import torch
 from torch.nn import functional as F
 
 from configs.load import load_config
+from stitchedit.detect.finder import FaceFinder
 from stitchedit.invert import Footage, Inverter
-from stitchedit.landmarks import FaceFinder
-from stitchedit.memory import keep_freed_memory
-from stitchedit.metrics import identity_consistency
+from stitchedit.measure.metrics import identity_consistency
 from stitchedit.nets.attributes import AgeAndGender, score_face
 from stitchedit.nets.recognition import FaceRecognizer
 from stitchedit.options.edit import parse_edit
 from stitchedit.options.invert import InvertOptions
 from stitchedit.options.landmarks import LandmarkOptions
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
-from storage.frame_array import FrameArray
 from storage.store import Store
-from tasks import networks
 from tasks.align import align_faces
 from tasks.decode import decode_video
 from tasks.detect import detect_faces
 from tasks.edit import edit_faces
-from tasks.faces import open_faces, to_images, to_pictures
+from tasks.inputs.faces import open_faces, to_images, to_pictures
 from tasks.invert import invert_faces
 from tasks.occlude import find_occlusions
-from tasks.pretrained import pretrained
+from tasks.runtime import networks
+from tasks.runtime.memory import keep_freed_memory
+from tasks.runtime.pretrained import pretrained
 from tasks.tune import tune_weights, tuned_generator
 
 WAYS = {

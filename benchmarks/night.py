@@ -118,7 +118,7 @@ def write_catalog(folder: Path, clips: list[Path], seconds: float) -> None:
 
 def deploy(folder: Path, settings: dict[str, str], gpus: int) -> None:
     words = ["--catalog", str(folder / "night.yaml"), "--store", str(folder / "store"), "--gpus", str(gpus)]
-    command = [sys.executable, "-m", "flows.cli", "deploy", *words]
+    command = [sys.executable, "-m", "flows.cli.main", "deploy", *words]
     subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numcodecs import Blosc, Delta, Zstd, blosc
 
+from stitchedit.images.warp import crop_face
 from stitchedit.nets.face_parsing import SIZE, parse_faces
-from stitchedit.warp import crop_face
-from tasks import networks
-from tasks.faces import to_images
+from tasks.inputs.faces import to_images
+from tasks.runtime import networks
 
 CODES_PER_UNIT = 16
 REPEATS = 3

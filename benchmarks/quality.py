@@ -17,12 +17,12 @@ from pathlib import Path
 from configs.load import load_config
 from flows.edit_request import Edit, EditRequest
 from flows.edit_video import edit_stages
-from stitchedit.memory import keep_freed_memory
 from stitchedit.options.edit import EditOptions, parse_edit
 from storage.artifact import Artifact, Source
 from storage.store import Store
-from storage.video import probe
+from storage.video.info import probe
 from tasks.measure import measure_edit
+from tasks.runtime.memory import keep_freed_memory
 
 CLIPS = {  # first second of the excerpt: a face, moving if it ever does
     "pyfeat_single_face.mp4": 1.0,

@@ -22,16 +22,16 @@ import cv2
 import numpy as np
 from av.video.frame import PictureType
 
+from stitchedit.images.warp import crop_face
 from stitchedit.options.shots import ShotOptions
-from stitchedit.warp import crop_face
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
-from storage.decode_options import DecodeOptions
-from storage.frame_array import FrameArray
 from storage.store import Store
-from storage.video import rgb
-from storage.video_writer import EncodeOptions, write_video
-from tasks.clip import frames_at, open_clip
+from storage.video.decode_options import DecodeOptions
+from storage.video.info import rgb
+from storage.video.writer import EncodeOptions, write_video
 from tasks.decode import decode_video
+from tasks.inputs.clip import frames_at, open_clip
 
 QUAD = np.array([(200, 10), (200, 330), (520, 330), (520, 10)], float)  # around the face of single_face.mp4, px
 FACES = 48

@@ -24,7 +24,7 @@ from prefect import flow
 from storage.artifact import Recipe
 from storage.store import open_store
 from storage.workspace import Workspace
-from tasks.slot import SLOT, device_slot
+from tasks.runtime.device_slot import SLOT, device_slot
 
 BESIDE_S = 1.0  # s of simulated decoding and encoding, beside the device
 

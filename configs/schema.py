@@ -8,14 +8,14 @@ from stitchedit.options.edit import EditOptions
 from stitchedit.options.invert import InvertOptions
 from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.masks import MaskOptions
-from stitchedit.options.occlusion import OcclusionOptions
-from stitchedit.options.quality import MeasureOptions
+from stitchedit.options.measure import MeasureOptions
+from stitchedit.options.occlude import OcclusionOptions
 from stitchedit.options.shots import ShotOptions
 from stitchedit.options.stitch import StitchOptions
 from stitchedit.options.tracks import TrackOptions
 from stitchedit.options.tune import TuneOptions
-from storage.decode_options import DecodeOptions
-from storage.video_writer import EncodeOptions
+from storage.video.decode_options import DecodeOptions
+from storage.video.writer import EncodeOptions
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from configs.load import load_config
 from configs.schema import RunConfig
-from flows.output_files import check_output_files, named_output
-from flows.paths import AnyPath, AnyText
-from flows.request_checks import (
+from flows.requests.any_text import AnyPath, AnyText
+from flows.requests.checks import (
     check_clip,
     check_device,
     check_device_name,
@@ -20,21 +19,22 @@ from flows.request_checks import (
     check_store,
     known_directions,
 )
+from flows.requests.output_files import check_output_files, named_output
+from stitchedit.detect.persons import PHOTO, check_choice
 from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.options.align import SIZES, AlignOptions
 from stitchedit.options.edit import EditOptions, describe
-from stitchedit.persons import PHOTO, check_choice
 from storage.artifact import Source
-from storage.decode_options import check_limits
 from storage.errors import StoreAddressError
 from storage.files import encodable
-from storage.remote_clips import SCHEME
 from storage.safe_text import printable
 from storage.store import Store, check_address, open_store
-from storage.video import VideoInfo, probe
-from storage.video_check import check_encoding
-from storage.video_length import check_reaches
-from storage.video_output import check_folder, check_output, output_suffix
+from storage.video.check import check_encoding
+from storage.video.decode_options import check_limits
+from storage.video.info import VideoInfo, probe
+from storage.video.length import check_reaches
+from storage.video.output import check_folder, check_output, output_suffix
+from storage.video.remote_clips import SCHEME
 
 DIRECTION = r"^[\w-]+$"  # how one may be called
 

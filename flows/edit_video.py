@@ -9,19 +9,19 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.artifacts import show_edit
-from flows.attempts import begin
 from flows.edit_request import EditRequest, check_request, check_words
-from flows.export import destination, export_result
-from flows.run_log import shown
+from flows.requests.export import destination, export_result
+from flows.server.artifacts import show_edit
+from flows.server.attempts import begin
+from flows.server.run_log import shown
 from storage.artifact import Source
 from storage.errors import DamagedError
 from storage.files import encodable
-from storage.remote_clips import check_copy, fetch
 from storage.runs import RunRecord, recorded
 from storage.store import Store
+from storage.video.remote_clips import check_copy, fetch
 from tasks.decode import decode_video
-from tasks.progress import tell
+from tasks.runtime.progress import tell
 
 REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
 
@@ -57,7 +57,7 @@ def edit_stages(
     config, device, own = request.config(), request.device, request.own_directions()
     clip = call(decode_video, source, config.decode, config.shots)
     # All others take seconds to import (torch, SciPy): while the clip is decoded.
-    from stitchedit.landmarks import resolve_backend  # noqa: PLC0415
+    from stitchedit.detect.finder import resolve_backend  # noqa: PLC0415
     from tasks import align, composite, detect, edit, encode, invert, measure, occlude, report, stitch, tune  # noqa: PLC0415
 
     landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe

@@ -7,8 +7,8 @@ from jaxtyping import Float
 
 from stitchedit.arrays import Landmarks, Quads
 from stitchedit.errors import InputError, NoFaceError
+from stitchedit.images.warp import square_sides
 from stitchedit.options.align import AlignOptions
-from stitchedit.warp import square_sides
 
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 MOUTH_CORNERS = [48, 54]

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from stitchedit.arrays import Alpha, Pixels
-from stitchedit.depth import OPAQUE, SHALLOW, Stored, shown, stored, stored_alpha
-from stitchedit.warp import Box, Quad, covered, warp_back
+from stitchedit.images.depth import OPAQUE, SHALLOW, Stored, shown, stored, stored_alpha
+from stitchedit.images.warp import Box, Quad, covered, warp_back
 
 CHANGE_REACH = 64  # a change counts round about as far as this part of the crop's side
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stitchedit.descent import Descent, DescentState, Subject
-from stitchedit.gradients import Gradients
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
-from stitchedit.occlusion import seen_only
+from stitchedit.occlude import seen_only
+from stitchedit.optimize.descent import Descent, DescentState, Subject
+from stitchedit.optimize.gradients import Gradients
 from stitchedit.options.invert import InvertOptions
 from stitchedit.tensors import Latent
 from stitchedit.tune import CropReader, MaskReader

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from stitchedit.descent import Losses, Subject, adam
-from stitchedit.gradients import Gradients
-from stitchedit.losses import levels, masked_squared_error
 from stitchedit.nets.generator import Generator
+from stitchedit.optimize.descent import Losses, Subject, adam
+from stitchedit.optimize.gradients import Gradients
+from stitchedit.optimize.losses import levels, masked_squared_error
 from stitchedit.options.stitch import StitchOptions
 from stitchedit.tensors import Image, Latent, Mask
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stitchedit.descent import Descent, DescentState, Subject
-from stitchedit.gradients import Gradients
 from stitchedit.nets.generator import Generator
 from stitchedit.nets.lpips import LPIPS
-from stitchedit.occlusion import in_colors_of, seen_only
+from stitchedit.occlude import in_colors_of, seen_only
+from stitchedit.optimize.descent import Descent, DescentState, Subject
+from stitchedit.optimize.gradients import Gradients
 from stitchedit.options.tune import TuneOptions
 from stitchedit.tensors import Latent
 

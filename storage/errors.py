@@ -13,7 +13,7 @@ StorageError
     ├── UnreadableVideoError    the source cannot be decoded
     └── UnwritableOutputError   the result cannot be encoded or placed
 
-A full disk or a missing permission stays an `OSError`. What may pass, tasks try again (tasks/stage.py).
+A full disk or a missing permission stays an `OSError`. What may pass, tasks try again (tasks/runtime/stage.py).
 """
 
 from pathlib import Path

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
-from storage.array_layout import METADATA
+from storage.arrays.layout import METADATA
 from storage.artifact import RESERVED, canonical_json, file_sha256
 
 MANIFEST = "manifest.json"

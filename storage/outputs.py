@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.artifact import file_sha256
+from storage.backends.lease import held
 from storage.errors import DamagedError, UnwritableOutputError
 from storage.files import encodable, new_file_beside, rename_new, sync
-from storage.lease import held
 from storage.store import Store
 
 FOLDER = "outputs"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from storage.lease import died, held, holder
+from storage.backends.lease import died, held, holder
 from storage.runs import FOLDER, Run, read_run
 from storage.store import Store
 from storage.usage import CONNECTIONS, Contents, Name, clip_of, contents

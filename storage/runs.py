@@ -15,8 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from storage.artifact import Artifact
+from storage.backends.lease import held
 from storage.files import encodable
-from storage.lease import held
 from storage.outputs import Written
 from storage.safe_text import redacted
 from storage.store import Store

@@ -1,7 +1,7 @@
 """Where results are kept, and the one truth about what is done.
 
 <stage>/<key>/manifest.json    an artifact with a manifest is finished; it lists every file with size and SHA-256
-leases/<stage>-<key>.json      who makes it now (storage/lease.py)
+leases/<stage>-<key>.json      who makes it now (storage/backends/lease.py)
 runs/<run>.json                who wanted what, and when (storage/runs.py)
 
 All of it lies in a folder or in a bucket of S3-compatible object storage: see `open_store`.
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage.artifact import Artifact, Recipe, file_sha256
-from storage.bucket import Bucket
+from storage.backends.bucket import Bucket
+from storage.backends.folder import Folder
+from storage.backends.lease import Lease, Patience, held
+from storage.backends.objects import Objects
 from storage.errors import DamagedError, MismatchError, StoreAddressError
-from storage.folder import Folder
-from storage.lease import Lease, Patience, held
 from storage.manifest import MANIFEST, Files, content_digest, is_artifact, is_whole, parse_manifest, plain_file
-from storage.objects import Objects
 from storage.safe_text import redacted
 from storage.workspace import STARTED, Attempt, Workspace, drop_links, finish, keep_whole, versions
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from storage import frame_array
+from storage.arrays import frame_array
 from storage.artifact import file_sha256
 from storage.errors import IncompleteError
 from storage.files import remove_tree, sync, write_json

@@ -7,28 +7,28 @@ import numpy as np
 from torch.nn import functional as F
 
 from stitchedit.align import align_run, usable_sizes, working_size
-from stitchedit.depth import DEEP, SHALLOW, stored
+from stitchedit.detect.persons import choose_person
 from stitchedit.errors import InputError
+from stitchedit.images.depth import DEEP, SHALLOW, stored
+from stitchedit.images.warp import crop_face
 from stitchedit.nets.face_parsing import SIZE as PARSING
 from stitchedit.nets.face_parsing import parse_faces
 from stitchedit.options.align import AlignOptions
-from stitchedit.persons import choose_person
-from stitchedit.warp import crop_face
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
 from storage.errors import DamagedError
 from storage.files import write_json
-from storage.frame_array import FrameArray
 from storage.store import Store
-from storage.video_levels import is_deep, levels
+from storage.video.levels import is_deep, levels
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.chunks import face_pictures, pending_in_any
-from tasks.clip import ShotClip, open_clip, save_rows
 from tasks.detect import read_persons
-from tasks.faces import to_images
-from tasks.photo import describe_photo
-from tasks.progress import Progress, tell
-from tasks.stage import stage
+from tasks.inputs.chunks import face_pictures, pending_in_any
+from tasks.inputs.clip import ShotClip, open_clip, save_rows
+from tasks.inputs.faces import to_images
+from tasks.inputs.photo import describe_photo
+from tasks.runtime import networks
+from tasks.runtime.progress import Progress, tell
+from tasks.runtime.stage import stage
 
 CHUNK = 16  # faces; at most so many are lost in a crash
 PERSON = "person.json"  # who was chosen, by number

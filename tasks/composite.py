@@ -5,27 +5,27 @@ from functools import lru_cache
 import numpy as np
 
 from stitchedit.composite import keep_detail, kept_detail, make_patch, paste
-from stitchedit.depth import SHALLOW, shown
-from stitchedit.masks import moving_features, paste_alpha, seam_masks, soft_face
-from stitchedit.metrics import ring_error
-from stitchedit.mouth_color import MouthColor, median_color, mouth_color, within, within_finely
-from stitchedit.occlusion import enlarged
+from stitchedit.images.depth import SHALLOW, shown
+from stitchedit.images.masks import moving_features, paste_alpha, seam_masks, soft_face
+from stitchedit.images.mouth_color import MouthColor, median_color, mouth_color, within, within_finely
+from stitchedit.images.steady import Redrawing, neighbors, smoothed_rows, steadied_drawings
+from stitchedit.images.warp import Box, patch_box, patch_size, warp_back
+from stitchedit.measure.metrics import ring_error
+from stitchedit.occlude import enlarged
 from stitchedit.options.composite import CompositeOptions
 from stitchedit.options.masks import MaskOptions
-from stitchedit.steady import Redrawing, neighbors, smoothed_rows, steadied_drawings
-from stitchedit.warp import Box, patch_box, patch_size, warp_back
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
 from storage.files import write_json
-from storage.frame_array import FrameArray
-from storage.video_levels import levels
+from storage.video.levels import levels
 from storage.workspace import Workspace
-from tasks.chunks import face_pictures, pending_in_any, write_pending
-from tasks.clip import open_clip
-from tasks.faces import open_faces
+from tasks.inputs.chunks import face_pictures, pending_in_any, write_pending
+from tasks.inputs.clip import open_clip
+from tasks.inputs.faces import open_faces
 from tasks.occlude import hidden_rows
-from tasks.progress import Progress
-from tasks.reuse import equal_rows, take_rows
-from tasks.stage import QUALITY, stage
+from tasks.runtime.progress import Progress
+from tasks.runtime.row_reuse import equal_rows, take_rows
+from tasks.runtime.stage import QUALITY, stage
 
 CHUNK = 8  # faces; at most so many are lost in a crash
 SAMPLED = 8  # faces of a run, about, that the color of its mouth is learned from

@@ -5,13 +5,13 @@ import numpy as np
 from stitchedit.options.shots import ShotOptions
 from stitchedit.shots import ShotFinder
 from storage.artifact import Source
-from storage.decode_options import DecodeOptions, check_limits
-from storage.video import probe
-from storage.video_index import Clip, index_frames
+from storage.video.decode_options import DecodeOptions, check_limits
+from storage.video.index import Clip, index_frames
+from storage.video.info import probe
 from storage.workspace import Workspace
-from tasks.clip import save_clip
-from tasks.progress import Progress, tell
-from tasks.stage import stage
+from tasks.inputs.clip import save_clip
+from tasks.runtime.progress import Progress, tell
+from tasks.runtime.stage import stage
 
 
 @stage()

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
+from stitchedit.detect.persons import Person
+from stitchedit.detect.tracks import Tracker, Tracks
 from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.tracks import TrackOptions
-from stitchedit.persons import Person
-from stitchedit.tracks import Tracker, Tracks
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
 from storage.files import write_json
-from storage.frame_array import FrameArray
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.clip import ShotClip, open_clip, save_rows
-from tasks.detections import find_faces
-from tasks.progress import Progress, tell
-from tasks.stage import stage
+from tasks.inputs.clip import ShotClip, open_clip, save_rows
+from tasks.inputs.detections import find_faces
+from tasks.runtime import networks
+from tasks.runtime.progress import Progress, tell
+from tasks.runtime.stage import stage
 
 TRACKS = "tracks.json"
 PER_FACE = ("frame", "track", "person", "interpolated", "landmarks", "box")

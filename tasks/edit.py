@@ -4,12 +4,12 @@ import torch
 
 from stitchedit.edit import Moments, edit_codes
 from stitchedit.options.edit import EditOptions
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
-from storage.frame_array import FrameArray
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.clip import frame_times, save_rows
-from tasks.stage import stage
+from tasks.inputs.clip import frame_times, save_rows
+from tasks.runtime import networks
+from tasks.runtime.stage import stage
 
 
 @stage(*networks.DIRECTIONS)

@@ -10,24 +10,24 @@ import cv2
 import numpy as np
 
 from stitchedit.composite import Patch, patch_from
-from stitchedit.depth import DEEP, SHALLOW, shown, stored
-from stitchedit.planes import paste_patch
-from stitchedit.sheet import contact_sheet
+from stitchedit.images.depth import DEEP, SHALLOW, shown, stored
+from stitchedit.images.planes import paste_patch
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
 from storage.files import write_json, write_whole
-from storage.frame_array import FrameArray
-from storage.video import VideoInfo, rgb
-from storage.video_index import Clip
-from storage.video_levels import coded_levels, tone_of
-from storage.video_planes import writable_planes
-from storage.video_preview import Panels, write_side_by_side
-from storage.video_segments import EditFrame
-from storage.video_writer import EncodeOptions, write_video
+from storage.video.index import Clip
+from storage.video.info import VideoInfo, rgb
+from storage.video.levels import coded_levels, tone_of
+from storage.video.planes import writable_planes
+from storage.video.preview import Panels, write_side_by_side
+from storage.video.segments import EditFrame
+from storage.video.writer import EncodeOptions, write_video
 from storage.workspace import Workspace
-from tasks.clip import frames_at, open_clip
-from tasks.faces import open_faces
-from tasks.progress import Progress, tell
-from tasks.stage import stage
+from tasks.inputs.clip import frames_at, open_clip
+from tasks.inputs.faces import open_faces
+from tasks.reporting.sheet import contact_sheet
+from tasks.runtime.progress import Progress, tell
+from tasks.runtime.stage import stage
 
 SHEET_FRAMES = 6
 

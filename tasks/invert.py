@@ -10,16 +10,16 @@ from torch import Tensor
 
 from stitchedit.invert import Course, Footage, Inverter
 from stitchedit.options.invert import InvertOptions
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
-from storage.frame_array import FrameArray
-from storage.state_dict import load_tensors, save_tensors
+from storage.weights.state_dict import load_tensors, save_tensors
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.checkpoint import save_state, saved_state
-from tasks.faces import open_faces
+from tasks.inputs.faces import open_faces
 from tasks.occlude import hidden_images
-from tasks.progress import Progress
-from tasks.stage import stage
+from tasks.runtime import networks
+from tasks.runtime.checkpoint import save_state, saved_state
+from tasks.runtime.progress import Progress
+from tasks.runtime.stage import stage
 
 
 @stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER, on_device=True)

@@ -6,29 +6,29 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stitchedit.appearance import FFHQ_BOX, score_names
 from stitchedit.arrays import Crop, Frame
 from stitchedit.composite import Patch, paste, patch_from
-from stitchedit.landmarks import Detection, FaceFinder
-from stitchedit.metrics import ms_ssim, mse, outside_difference, psnr, ssim
-from stitchedit.motion import source_flow, warp_error
+from stitchedit.detect.finder import Detection, FaceFinder
+from stitchedit.images.warp import crop_face
+from stitchedit.measure.appearance import FFHQ_BOX, score_names
+from stitchedit.measure.metrics import ms_ssim, mse, outside_difference, psnr, ssim
+from stitchedit.measure.motion import source_flow, warp_error
 from stitchedit.nets.generator import Generator
 from stitchedit.options.edit import EditOptions
 from stitchedit.options.landmarks import LandmarkOptions
-from stitchedit.options.quality import MeasureOptions
+from stitchedit.options.measure import MeasureOptions
 from stitchedit.tune import Pivots
-from stitchedit.warp import crop_face
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
-from storage.frame_array import FrameArray
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.appearance import scorer
-from tasks.chunks import face_pictures, pending_in_any, write_pending
-from tasks.clip import open_clip
-from tasks.faces import Faces, open_faces, to_pictures
-from tasks.measures import COLUMNS, Measured, save_measures, scored_rows
-from tasks.progress import Progress
-from tasks.stage import stage
+from tasks.inputs.chunks import face_pictures, pending_in_any, write_pending
+from tasks.inputs.clip import open_clip
+from tasks.inputs.faces import Faces, open_faces, to_pictures
+from tasks.inputs.scorer import scorer
+from tasks.reporting.measures import COLUMNS, Measured, save_measures, scored_rows
+from tasks.runtime import networks
+from tasks.runtime.progress import Progress
+from tasks.runtime.stage import stage
 from tasks.tune import open_pivots, tuned_generator
 
 CHUNK = 8  # faces; at most so many are measured again after a crash

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stitchedit.images.steady import smoothed_rows
 from stitchedit.nets.occlusion import visible_logits
-from stitchedit.occlusion import SIDE, hidden
-from stitchedit.options.occlusion import OcclusionOptions
-from stitchedit.steady import smoothed_rows
+from stitchedit.occlude import SIDE, hidden
+from stitchedit.options.occlude import OcclusionOptions
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
-from storage.frame_array import FrameArray
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.clip import frame_times
-from tasks.faces import Faces, open_faces, to_images
-from tasks.progress import Progress, tell
-from tasks.stage import stage
+from tasks.inputs.clip import frame_times
+from tasks.inputs.faces import Faces, open_faces, to_images
+from tasks.runtime import networks
+from tasks.runtime.progress import Progress, tell
+from tasks.runtime.stage import stage
 
 CHUNK = 16  # faces; at most so many are lost in a crash
 HIDDEN = "hidden"  # the array: `face 64 64`, 0 = the face is seen, 255 = something is in front

@@ -10,19 +10,19 @@ import cv2
 import numpy as np
 
 from stitchedit.arrays import Frame
-from stitchedit.quality import VERDICTS
-from stitchedit.warp import Quad
+from stitchedit.images.warp import Quad
+from stitchedit.measure.verdict import VERDICTS
 from storage.artifact import Artifact, Source
 from storage.files import encodable, write_whole
 from storage.store import Store
-from storage.video import rgb
-from storage.video_index import Clip
+from storage.video.index import Clip
+from storage.video.info import rgb
 from storage.workspace import Workspace
-from tasks.clip import frames_at, open_clip
 from tasks.encode import frame_editor
-from tasks.faces import Faces, open_faces
-from tasks.measures import PLOTS
-from tasks.report_page import (
+from tasks.inputs.clip import frames_at, open_clip
+from tasks.inputs.faces import Faces, open_faces
+from tasks.reporting.measures import PLOTS
+from tasks.reporting.report_page import (
     SUMMARY,
     Pair,
     Person,
@@ -32,8 +32,8 @@ from tasks.report_page import (
     markdown_summary,
     report_page,
 )
-from tasks.stage import stage
-from tasks.verdict import MEASURES
+from tasks.reporting.verdict import MEASURES
+from tasks.runtime.stage import stage
 
 PAGE = "report.html"
 SHOWN = 6  # frames for the slider

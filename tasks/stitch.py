@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stitchedit.masks import resize_masks, seam_masks
+from stitchedit.images.masks import resize_masks, seam_masks
 from stitchedit.nets.generator import Generator
 from stitchedit.options.masks import MaskOptions
 from stitchedit.options.stitch import StitchOptions
 from stitchedit.stitch import SeamTarget, Stitched, fresh_copy, settle, stitch_face
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
 from storage.files import write_json
-from storage.frame_array import FrameArray
-from storage.state_dict import load_tensors, save_tensors
+from storage.weights.state_dict import load_tensors, save_tensors
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.chunks import pending_in_any, write_pending
-from tasks.faces import Faces, open_faces, to_images, to_stored
-from tasks.progress import Progress
-from tasks.reuse import equal_rows, take_rows
-from tasks.stage import QUALITY, stage
+from tasks.inputs.chunks import pending_in_any, write_pending
+from tasks.inputs.faces import Faces, open_faces, to_images, to_stored
+from tasks.runtime import networks
+from tasks.runtime.progress import Progress
+from tasks.runtime.row_reuse import equal_rows, take_rows
+from tasks.runtime.stage import QUALITY, stage
 from tasks.tune import tuned_generator
 
 

@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stitchedit.descent import DescentState
-from stitchedit.metrics import psnr
+from stitchedit.measure.metrics import psnr
 from stitchedit.nets.generator import Generator
+from stitchedit.optimize.descent import DescentState
 from stitchedit.options.tune import TuneOptions
 from stitchedit.stitch import fresh_copy
 from stitchedit.tune import Pivots, tune_generator
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
 from storage.files import write_json
-from storage.frame_array import FrameArray
-from storage.state_dict import load_tensors, read_metadata, save_tensors
+from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
 from storage.workspace import Workspace
-from tasks import networks
-from tasks.checkpoint import save_state, saved_state
-from tasks.clip import save_rows
-from tasks.faces import Faces, open_faces, to_pictures
+from tasks.inputs.clip import save_rows
+from tasks.inputs.faces import Faces, open_faces, to_pictures
 from tasks.occlude import hidden_images
-from tasks.progress import Progress
-from tasks.stage import QUALITY, stage
+from tasks.runtime import networks
+from tasks.runtime.checkpoint import save_state, saved_state
+from tasks.runtime.progress import Progress
+from tasks.runtime.stage import QUALITY, stage
 
 WEIGHTS = "weights.safetensors"
 MEASURED = 24  # faces, evenly over the clip, on which the reconstruction is measured

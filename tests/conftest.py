@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see `prepare_process` in flows/cli.py
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see `prepare_process` in flows/cli/main.py
 
 import av
 import numpy as np
@@ -30,9 +30,9 @@ from scheduling import pytest_xdist_make_scheduler  # noqa: F401
 from tiny import TINY
 
 from flows.edit_request import Edit, EditRequest
-from stitchedit.memory import keep_freed_memory
 from storage.artifact import Artifact, Source
 from storage.store import Store
+from tasks.runtime.memory import keep_freed_memory
 
 PTS = (0, 512, 1024, 2048, 2560, 3072)  # in 1/15360 s: the fourth frame comes one frame late
 TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # display matrix of a phone held upright

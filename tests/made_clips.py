@@ -8,10 +8,10 @@ from typing import Any
 import av
 import numpy as np
 
-from storage.decode_options import DecodeOptions
-from storage.video import probe
-from storage.video_index import Clip, index_frames
-from storage.video_writer import EncodeOptions, write_video
+from storage.video.decode_options import DecodeOptions
+from storage.video.index import Clip, index_frames
+from storage.video.info import probe
+from storage.video.writer import EncodeOptions, write_video
 
 FRAMES, RATE = 12, 25
 

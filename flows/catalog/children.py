@@ -21,7 +21,7 @@ from prefect.states import Cancelled, Cancelling, Crashed, Failed, Pending
 
 from flows.edit_request import EditRequest
 from flows.edit_video import edit_video
-from tasks.slot import SLOT
+from tasks.runtime.device_slot import SLOT
 
 RESTART_S = 60.0  # that a crashed run has to be restarted by somebody else
 PAGE = 200  # runs that a server gives at once

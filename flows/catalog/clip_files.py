@@ -8,7 +8,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from storage.clip_suffixes import is_playlist, why_no_clip, why_no_suffix
+from storage.video.suffixes import is_playlist, why_no_clip, why_no_suffix
 
 HIDDEN = "hidden: the name begins with a dot"
 CLOSED = "a folder without the permission to read it"

@@ -10,11 +10,11 @@ from flows.catalog.clip_files import FOLDER, LeftOut, clip_files
 from flows.catalog.entries import Entry, request_of
 from flows.catalog.outcomes import HOLD
 from flows.edit_request import EditRequest
-from flows.output_files import exported_files
+from flows.requests.output_files import exported_files
 from stitchedit.errors import StitchEditError
-from storage.clip_suffixes import why_no_suffix
-from storage.remote_clips import SCHEME, RemoteClip, remote_clips
-from storage.video_output import FORMATS
+from storage.video.output import FORMATS
+from storage.video.remote_clips import SCHEME, RemoteClip, remote_clips
+from storage.video.suffixes import why_no_suffix
 
 NO_OUTPUT = (StitchEditError, ValueError)
 """What a pattern for `output` raises that names no file; `_problems` in reading.py tells why."""

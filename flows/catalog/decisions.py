@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.catalog.outcomes import HELD, MADE, PUBLISHED, REJECTED, Outcome, recipe_digest
 from flows.edit_request import EditRequest
-from flows.output_files import exported_files
+from flows.requests.output_files import exported_files
 from storage.outputs import Outputs
 from storage.store import Store
 

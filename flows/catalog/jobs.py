@@ -16,16 +16,16 @@ from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
 from flows.edit_request import EditRequest
 from flows.edit_video import edit_stages
-from flows.plan import Plan, plan_edit
+from flows.planning.plan import Plan, plan_edit
 from stitchedit.errors import StitchEditError
 from storage.artifact import Source
 from storage.errors import StorageError
-from storage.remote_clips import fetch
 from storage.safe_text import redacted
 from storage.store import Store
-from storage.video import probe
-from storage.video_output import FORMATS, output_suffix
-from tasks.code import code_digest
+from storage.video.info import probe
+from storage.video.output import FORMATS, output_suffix
+from storage.video.remote_clips import fetch
+from tasks.runtime.code_digest import code_digest
 
 ERRORS = (StitchEditError, StorageError, OSError)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from configs.user_text import parse_json
 from flows.edit_request import EditRequest
-from flows.output_files import exported_files
-from flows.paths import from_json, to_json
+from flows.requests.any_text import from_json, to_json
+from flows.requests.output_files import exported_files
 from storage.store import Store
 
 FOLDER = "catalogs"

@@ -20,16 +20,16 @@ from flows.catalog.entries import Catalog, Entry, Recipe, request_of
 from flows.catalog.outcomes import hold_folder, recorded_files
 from flows.catalog.output_names import allowed_folders, check_place
 from flows.edit_request import EditRequest, check_words
-from flows.output_files import exported_files
-from flows.request_checks import told_problem
+from flows.requests.checks import told_problem
+from flows.requests.output_files import exported_files
 from stitchedit.errors import InputError, StitchEditError
-from storage.clip_suffixes import PLAYLIST, is_playlist
 from storage.errors import StorageError
-from storage.remote_clips import SCHEME
 from storage.store import Store
-from storage.video import probe
-from storage.video_length import check_reaches
-from storage.video_output import FORMATS
+from storage.video.info import probe
+from storage.video.length import check_reaches
+from storage.video.output import FORMATS
+from storage.video.remote_clips import SCHEME
+from storage.video.suffixes import PLAYLIST, is_playlist
 
 BRACKETS = "; where no such name is there, [ ] stand for one of the characters between them"
 

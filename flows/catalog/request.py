@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from flows.paths import AnyPath, AnyText
-from flows.request_checks import check_device, check_device_name, check_store
+from flows.requests.any_text import AnyPath, AnyText
+from flows.requests.checks import check_device, check_device_name, check_store
 from storage.errors import StoreAddressError
 from storage.store import Store, check_address, open_store
 

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flows.artifacts import picture_uri
-from flows.catalog.made import ON_DEVICE, saved_seconds
 from flows.catalog.outcomes import MADE, Outcome
 from flows.catalog.reading import OpenCatalog
+from flows.catalog.results import ON_DEVICE, saved_seconds
 from flows.catalog.timeline import overlap_seconds, plot_timeline
-from flows.output_files import exported_files
+from flows.requests.output_files import exported_files
+from flows.server.artifacts import picture_uri
 from storage.files import fitted_name
 from storage.outputs import Outputs
 from storage.safe_text import redacted
 from storage.store import Store
-from tasks.markdown import markdown
-from tasks.report_page import page_environment
+from tasks.reporting.markdown import markdown
+from tasks.reporting.report_page import page_environment
 
 THUMBNAIL = 360  # px, of a contact sheet's width
 

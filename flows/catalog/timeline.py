@@ -9,8 +9,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from flows.catalog.made import ON_DEVICE
 from flows.catalog.outcomes import Outcome
+from flows.catalog.results import ON_DEVICE
 from storage.safe_text import printable
 
 LABELLED = 0.035  # of the whole; shorter bars have no room for a name

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stitchedit.persons import check_choice
+from stitchedit.detect.persons import check_choice
 
 SIZES = (128, 256, 512, 1024)  # px; what the packaged generator makes
 LONGEST_SIGMA = 60.0  # s; a Gaussian of hours is a mistake, and its kernel would fill the memory

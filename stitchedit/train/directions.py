@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stitchedit.appearance import Appearance
 from stitchedit.errors import InputError
+from stitchedit.measure.appearance import Appearance
 from stitchedit.options.edit import parse_layers
 
 PARTS = 5  # of the cross-validation
@@ -17,7 +17,7 @@ FEWEST_SCORES = 20  # samples with a score, of which a direction is fitted
 class DirectionPlan:
     """What one direction is fitted to, what may change along with it, and where in a code it is applied."""
 
-    score: str = ""  # that should rise; see `score_names` in stitchedit/appearance.py
+    score: str = ""  # that should rise; see `score_names` in stitchedit/measure/appearance.py
     layers: str = "0-15"  # first and last row of a W+ code that it moves
     may_change: tuple[str, ...] = ()  # scores that are not kept constant
     strength: float = 1.0  # at which its effects are measured and stated

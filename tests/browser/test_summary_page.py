@@ -8,7 +8,7 @@ import pytest
 from flows.catalog.outcomes import Outcome, StageTime
 from flows.catalog.reading import open_catalog
 from flows.catalog.summary import write_summary
-from flows.output_files import exported_files
+from flows.requests.output_files import exported_files
 from storage.store import Store
 
 

@@ -29,11 +29,11 @@ OPTIONS = [
 # $STAGE tells that it advanced, or that it is through, the power fails.
 CHILD = """
 import json, logging, os, signal, threading
-import tasks.progress
-import tasks.stage
-tasks.progress.PERIOD = 0.0
-tasks.stage.RETRY_DELAYS[:] = [1, 2, 4]
-from flows.cli import main
+import tasks.runtime.progress
+import tasks.runtime.stage
+tasks.runtime.progress.PERIOD = 0.0
+tasks.runtime.stage.RETRY_DELAYS[:] = [1, 2, 4]
+from flows.cli.main import main
 
 log = open(os.environ["LOG"], "a", buffering=1)
 stage, left, delay = os.environ.get("STAGE"), int(os.environ.get("COUNT", 0)), float(os.environ.get("DELAY", 0))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.display import STAGES
-from storage.lease import died, holder
+from flows.cli.display import STAGES
+from storage.backends.lease import died, holder
 from storage.runs import runs as recorded_runs
 
 # How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.

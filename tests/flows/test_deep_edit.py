@@ -12,13 +12,13 @@ from tiny import TINY
 
 from flows.edit_request import Edit, EditRequest
 from stitchedit.composite import patch_from
-from stitchedit.depth import shown
-from stitchedit.warp import crop_face
-from storage.frame_array import FrameArray
-from storage.video import probe
-from storage.video_index import Clip, index_frames, read_frames
-from storage.video_planes import readable_planes
-from tasks.faces import open_faces
+from stitchedit.images.depth import shown
+from stitchedit.images.warp import crop_face
+from storage.arrays.frame_array import FrameArray
+from storage.video.index import Clip, index_frames, read_frames
+from storage.video.info import probe
+from storage.video.planes import readable_planes
+from tasks.inputs.faces import open_faces
 
 FRAMES, WIDTH, HEIGHT = 3, 640, 360
 TO_BT2020 = np.array([(0.6274, 0.3293, 0.0433), (0.0691, 0.9195, 0.0114), (0.0164, 0.088, 0.8956)])  # BT.2087

@@ -10,12 +10,12 @@ import pytest
 
 from flows.edit_request import Edit, EditRequest, FaceEdits
 from stitchedit.errors import InputError
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
-from storage.frame_array import FrameArray
-from storage.video_index import read_frames
-from storage.video_planes import writable_planes
-from tasks.clip import open_clip
+from storage.video.index import read_frames
+from storage.video.planes import writable_planes
 from tasks.encode import frame_editor
+from tasks.inputs.clip import open_clip
 
 FRAMES = 3
 TINY = [

@@ -9,14 +9,14 @@ import sys
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows import cli
-from flows.display import STAGES
-from storage.state_dict import read_metadata
+from flows.cli import main as cli
+from flows.cli.display import STAGES
+from storage.weights.state_dict import read_metadata
 
 # The command line, and a line for every step of tuning on top. `--json` keeps the rest off standard output.
 CHILD = """
 import logging
-from flows.cli import main
+from flows.cli.main import main
 
 class Steps(logging.Handler):
     def emit(self, record):

@@ -14,20 +14,20 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from flows.artifacts import link_page, show_edit
 from flows.catalog.jobs import first_line
 from flows.catalog.outcomes import Outcome, StageTime
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.summary import summary_markdown, summary_table, write_summary
-from flows.display import RunDisplay
-from flows.output_files import exported_files
-from flows.run_log import written
-from flows.terminal import escape
+from flows.cli.display import RunDisplay
+from flows.cli.terminal import escape
+from flows.requests.output_files import exported_files
+from flows.server.artifacts import link_page, show_edit
+from flows.server.run_log import written
 from storage.safe_text import printable
 from storage.store import Store
-from tasks.markdown import markdown
-from tasks.progress import tell
-from tasks.report_page import Pair, Person, Report, markdown_summary, report_page
+from tasks.reporting.markdown import markdown
+from tasks.reporting.report_page import Pair, Person, Report, markdown_summary, report_page
+from tasks.runtime.progress import tell
 
 NAMES = [
     "javascript:alert(1).mp4",
@@ -189,7 +189,7 @@ def test_artifacts_of_prefect_have_escaped_titles_and_links(prefect_server, fini
     made = []
     for kind in ("markdown", "table", "image", "link"):
         monkeypatch.setattr(
-            f"flows.artifacts.create_{kind}_artifact", lambda *words, **named: made.append((words, named))
+            f"flows.server.artifacts.create_{kind}_artifact", lambda *words, **named: made.append((words, named))
         )
     artifacts = finished.artifacts
     written_to = finished.output
@@ -209,7 +209,7 @@ def test_a_server_that_is_away_is_told_without_its_password(finished, monkeypatc
     def away(*_, **__):
         raise httpx.ConnectError("http://anna:hush-hush@host/api is away\nall is well")
 
-    monkeypatch.setattr("flows.artifacts.create_markdown_artifact", away)
+    monkeypatch.setattr("flows.server.artifacts.create_markdown_artifact", away)
     caplog.set_level(logging.WARNING)
     show_edit("a", finished.artifacts["report"], [finished.artifacts["measure"]], finished.output)
     (record,) = [one for one in caplog.records if "does not show it" in one.getMessage()]

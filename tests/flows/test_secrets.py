@@ -13,11 +13,11 @@ from prefect.client.orchestration import get_client
 from flows.catalog.children import LocalChildren
 from flows.catalog.reading import open_catalog
 from flows.edit_request import Edit, EditRequest
-from storage.bucket_objects import BucketObjects
+from storage.backends.bucket_objects import BucketObjects
 from storage.errors import StorageError
-from storage.remote_clips import RemoteClip, remote_clips
 from storage.runs import recorded, runs
 from storage.store import Store
+from storage.video.remote_clips import RemoteClip, remote_clips
 
 SECRET = "wJalrXUtnFEMI-K7MDENG"
 
@@ -30,7 +30,7 @@ def _secrets(monkeypatch):
 
 def command(*words):
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", "flows.cli.main", *words], capture_output=True, text=True, check=False, timeout=300
     )
     return done.stdout + done.stderr
 

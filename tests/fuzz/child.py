@@ -5,11 +5,11 @@ import sys
 import traceback
 from pathlib import Path
 
-from storage.decode_options import DecodeOptions, check_limits
 from storage.errors import StorageError
-from storage.video import probe
-from storage.video_index import Clip, index_frames
-from storage.video_writer import EncodeOptions, write_video
+from storage.video.decode_options import DecodeOptions, check_limits
+from storage.video.index import Clip, index_frames
+from storage.video.info import probe
+from storage.video.writer import EncodeOptions, write_video
 
 LOSSLESS = EncodeOptions(crf=0, preset="ultrafast", segment=16)
 

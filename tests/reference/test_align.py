@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stitchedit.align import face_quads
-from stitchedit.warp import frame_to_crop, translation
+from stitchedit.images.warp import frame_to_crop, translation
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/stit_align_quads.npz"
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stitchedit.warp import crop_face, crop_to_frame, inside, resample
+from stitchedit.images.warp import crop_face, crop_to_frame, inside, resample
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/stit_align_crop.npz"
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stitchedit.masks import SeamMasks, resize_masks, seam_masks
+from stitchedit.images.masks import SeamMasks, resize_masks, seam_masks
 from stitchedit.options.masks import MaskOptions
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/stit_masks.npz"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stitchedit.metrics import identity_consistency
+from stitchedit.measure.metrics import identity_consistency
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/tlid_tgid.npz"
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tasks import networks
+from tasks.runtime import networks
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from stitchedit.composite import opaque_layers, paste, patch_of
-from stitchedit.masks import feathered
-from stitchedit.warp import Box, covered, frame_to_crop, resample, translation
+from stitchedit.images.masks import feathered
+from stitchedit.images.warp import Box, covered, frame_to_crop, resample, translation
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/stit_paste_back.npz"
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")

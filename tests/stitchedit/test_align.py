@@ -4,8 +4,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from stitchedit.align import align_run, face_quads, smooth, working_size
 from stitchedit.errors import InputError, NoFaceError
+from stitchedit.images.warp import square_sides
 from stitchedit.options.align import AlignOptions
-from stitchedit.warp import square_sides
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from stitchedit.composite import Patch, keep_detail, kept_detail, make_patch, paste, patch_from
-from stitchedit.depth import DEEP, SHALLOW, shown, stored
-from stitchedit.masks import paste_alpha
-from stitchedit.metrics import outside_difference
+from stitchedit.images.depth import DEEP, SHALLOW, shown, stored
+from stitchedit.images.masks import paste_alpha
+from stitchedit.images.warp import crop_face, patch_box, patch_size
+from stitchedit.measure.metrics import outside_difference
 from stitchedit.options.composite import CompositeOptions
-from stitchedit.warp import crop_face, patch_box, patch_size
 
 SEAM = CompositeOptions().seam
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stitchedit.descent import DescentState
 from stitchedit.errors import OptimizationError
 from stitchedit.invert import SMOOTHING, Course, Footage, Inverter, shuffled_batches, smoothing_matrix
+from stitchedit.optimize.descent import DescentState
 from stitchedit.options.invert import InvertOptions
 
 TOY = {"work_size": 32, "refine_steps": 40, "color_steps": 0, "refine_passes": 15, "batch": 3, "lpips_weight": 0.1}
@@ -129,7 +129,7 @@ def test_steps_are_told_up_to_the_last(inverter, mean):
 def test_losses_that_stay_on_the_device_are_all_read_in_the_end(inverter, mean, monkeypatch):
     at_once, late = Course(), Course()
     inverter(refine_steps=3, color_steps=2).person(mean, at_once)
-    monkeypatch.setattr("stitchedit.descent.steps_between_reads", lambda device: 32)  # as on a GPU
+    monkeypatch.setattr("stitchedit.optimize.descent.steps_between_reads", lambda device: 32)  # as on a GPU
     inverter(refine_steps=3, color_steps=2).person(mean, late)
     assert len(late.state.losses) == 5
     assert late.state.losses == at_once.state.losses

@@ -8,8 +8,8 @@ import pytest
 
 from stitchedit.options.shots import ShotOptions
 from stitchedit.shots import ShotFinder
-from storage.video import probe
-from storage.video_index import index_frames
+from storage.video.index import index_frames
+from storage.video.info import probe
 
 FEAT = importlib.util.find_spec("feat")
 PACKAGED = Path((FEAT.submodule_search_locations or [""])[0] if FEAT else "") / "tests" / "data"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stitchedit.descent import DescentState
 from stitchedit.errors import OptimizationError
+from stitchedit.optimize.descent import DescentState
 from stitchedit.options.tune import TuneOptions
 from stitchedit.tune import Pivots, farthest_codes, shuffled_batches, tune_generator
 

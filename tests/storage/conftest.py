@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.bucket import Bucket
-from storage.folder import Folder
-from storage.lease import Patience
-from storage.objects import Objects
+from storage.backends.bucket import Bucket
+from storage.backends.folder import Folder
+from storage.backends.lease import Patience
+from storage.backends.objects import Objects
 from storage.store import Place, Store
 
 PLACES = ["folder", "bucket"]

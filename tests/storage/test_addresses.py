@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.bucket_objects import BucketObjects, check_keys
+from storage.backends.bucket_objects import BucketObjects, check_keys
 from storage.errors import StorageError, StoreAddressError, UnwritableOutputError
-from storage.remote_clips import RemoteClip, check_copy
 from storage.store import open_store
+from storage.video.remote_clips import RemoteClip, check_copy
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_no_error_of_a_server_shows_a_secret(no_keys: pytest.MonkeyPatch) -> Non
     no_keys.setenv("AWS_ENDPOINT_URL", "http://me:hidden-password@127.0.0.1:9")
     no_keys.setenv("AWS_ACCESS_KEY_ID", "some-key")
     no_keys.setenv("AWS_SECRET_ACCESS_KEY", "hidden-secret")
-    no_keys.setattr("storage.bucket_objects.PATIENCE", timedelta(milliseconds=1))
+    no_keys.setattr("storage.backends.bucket_objects.PATIENCE", timedelta(milliseconds=1))
     with pytest.raises(StorageError, match="cannot be reached") as error:
         BucketObjects("s3://bucket-of-this-test/x").read("a")
     assert "hidden" not in str(error.value)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from storage.artifact import Artifact, Recipe
-from storage.bucket import Bucket
+from storage.backends.bucket import Bucket
+from storage.backends.lease import Patience
+from storage.backends.mirror import kept_files
 from storage.errors import DamagedError, IncompleteError, MismatchError, StorageError
-from storage.examine import examine
-from storage.lease import Patience
 from storage.manifest import MANIFEST, content_digest, is_inside, parse_manifest
-from storage.mirror import kept_files
 from storage.prune import PruneRule, plan_prune, prune
 from storage.runs import recorded
 from storage.store import Store
+from storage.verify import examine
 from storage.workspace import Workspace
 
 RECIPE = Recipe("align", 1, {}, {}, {"clip": "ab"}, "")

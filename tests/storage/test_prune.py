@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from storage.artifact import Artifact, Recipe
+from storage.backends.folder import Folder
+from storage.backends.lease import Patience, held
 from storage.errors import DamagedError
-from storage.folder import Folder
-from storage.lease import Patience, held
 from storage.prune import PrunePlan, PruneRule, Verdict, plan_prune, prune
 from storage.runs import Run, RunRecord, recorded, runs
 from storage.store import Store
@@ -29,8 +29,8 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 from storage.artifact import Recipe
-from storage.bucket import Bucket
-from storage.lease import holder
+from storage.backends.bucket import Bucket
+from storage.backends.lease import holder
 from storage.runs import recorded
 from storage.store import open_store
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.artifact import Recipe
-from storage.lease import died, holder
+from storage.backends.lease import died, holder
 from storage.runs import read_run, recorded, run_of, runs
 from storage.store import Store
 from storage.workspace import Workspace

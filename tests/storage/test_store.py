@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Recipe
-from storage.bucket import Bucket
+from storage.backends.bucket import Bucket
+from storage.backends.lease import Patience, holder
 from storage.errors import (
     DamagedError,
     IncompleteError,
@@ -26,8 +28,6 @@ from storage.errors import (
     StorageError,
     UnreachableStoreError,
 )
-from storage.frame_array import FrameArray
-from storage.lease import Patience, holder
 from storage.store import Store, open_store
 from storage.workspace import Workspace
 
@@ -42,7 +42,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from storage.artifact import Recipe
-from storage.frame_array import FrameArray
+from storage.arrays.frame_array import FrameArray
 from storage.store import open_store
 
 def fill(workspace):

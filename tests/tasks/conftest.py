@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from storage.arrays.frame_array import FrameArray, Kind
 from storage.artifact import Artifact
-from storage.frame_array import FrameArray, Kind
 from storage.workspace import Workspace
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from stitchedit.errors import UnknownNameError
+from stitchedit.images.warp import crop_face, square_sides
 from stitchedit.nets.face_parsing import CLASSES
-from stitchedit.warp import crop_face, square_sides
-from storage.frame_array import FrameArray
+from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from storage.video import rgb
+from storage.video.info import rgb
 from tasks.align import align_faces
-from tasks.clip import frames_at, open_clip
-from tasks.faces import open_faces
+from tasks.inputs.clip import frames_at, open_clip
+from tasks.inputs.faces import open_faces
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from stitchedit.composite import Patch, paste
-from stitchedit.metrics import outside_difference
-from storage.frame_array import FrameArray
-from storage.video import rgb
-from storage.video_index import read_frames
-from tasks.clip import open_clip
+from stitchedit.measure.metrics import outside_difference
+from storage.arrays.frame_array import FrameArray
+from storage.video.index import read_frames
+from storage.video.info import rgb
 from tasks.composite import composite_faces
-from tasks.faces import open_faces
+from tasks.inputs.clip import open_clip
+from tasks.inputs.faces import open_faces
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import pytest
 from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.shots import ShotOptions
 from storage.artifact import Source
-from storage.decode_options import DecodeOptions
 from storage.store import Store
-from storage.video_index import read_frames
-from tasks.clip import frames_at, open_clip
+from storage.video.decode_options import DecodeOptions
+from storage.video.index import read_frames
 from tasks.decode import decode_video, separate_shots
-from tasks.detections import find_faces
+from tasks.inputs.clip import frames_at, open_clip
+from tasks.inputs.detections import find_faces
 
 PTS = [0, 512, 1024, 2048, 2560, 3072]  # of the fixture `clip`
 

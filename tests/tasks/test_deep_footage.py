@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from stitchedit.composite import patch_from
-from stitchedit.depth import DEEP, SHALLOW, shown, stored
+from stitchedit.images.depth import DEEP, SHALLOW, shown, stored
+from stitchedit.images.warp import crop_face
 from stitchedit.options.composite import CompositeOptions
 from stitchedit.options.masks import MaskOptions
-from stitchedit.warp import crop_face
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
-from storage.frame_array import FrameArray
-from storage.video import probe
-from storage.video_index import Clip, index_frames, read_frames
-from storage.video_levels import levels
-from storage.video_planes import writable_planes
-from storage.video_writer import EncodeOptions
-from tasks.clip import save_clip, save_rows
+from storage.video.index import Clip, index_frames, read_frames
+from storage.video.info import probe
+from storage.video.levels import levels
+from storage.video.planes import writable_planes
+from storage.video.writer import EncodeOptions
 from tasks.composite import composite_faces
 from tasks.encode import encode_video, frame_editor
+from tasks.inputs.clip import save_clip, save_rows
 
 SIDE, FRAMES, SIZE = 360, 3, 256  # px of the frame, and of a crop
 QUAD = np.array([(30.0, 30), (30, 330), (330, 330), (330, 30)])

@@ -10,13 +10,13 @@ from stitchedit.errors import NoFaceError
 from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.shots import ShotOptions
 from stitchedit.options.tracks import TrackOptions
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
-from storage.decode_options import DecodeOptions
-from storage.frame_array import FrameArray
 from storage.store import Store
-from tasks import detections
+from storage.video.decode_options import DecodeOptions
 from tasks.decode import decode_video
 from tasks.detect import detect_faces, read_persons
+from tasks.inputs import detections
 
 DLIB = LandmarkOptions(backend="dlib")
 

@@ -5,12 +5,12 @@ import pytest
 
 from stitchedit.errors import UnknownNameError
 from stitchedit.options.edit import EditOptions
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
-from storage.frame_array import FrameArray
-from storage.state_dict import save_tensors
 from storage.store import Store
-from tasks import networks
+from storage.weights.state_dict import save_tensors
 from tasks.edit import edit_faces
+from tasks.runtime import networks
 
 
 def codes_of(artifact):

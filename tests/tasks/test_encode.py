@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from storage.frame_array import FrameArray
-from storage.video import rgb
-from storage.video_index import read_frames
-from storage.video_planes import writable_planes
-from tasks.clip import open_clip
+from storage.arrays.frame_array import FrameArray
+from storage.video.index import read_frames
+from storage.video.info import rgb
+from storage.video.planes import writable_planes
 from tasks.encode import encode_video, frame_editor
-from tasks.faces import open_faces
+from tasks.inputs.clip import open_clip
+from tasks.inputs.faces import open_faces
 
 
 @pytest.fixture(scope="module")

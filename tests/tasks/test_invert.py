@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from storage.frame_array import FrameArray
-from storage.state_dict import load_tensors
+from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from tasks import networks
-from tasks.faces import open_faces
+from storage.weights.state_dict import load_tensors
+from tasks.inputs.faces import open_faces
 from tasks.invert import invert_faces
+from tasks.runtime import networks
 
 
 def test_artifact_has_a_code_per_face_and_the_persons(finished):

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
-from storage.frame_array import FrameArray
 from tasks.measure import _pairs, measure_edit, with_the_one_before
-from tasks.measures import COLUMNS, Measured, scored_rows
+from tasks.reporting.measures import COLUMNS, Measured, scored_rows
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from configs.load import load_config
-from stitchedit.options.occlusion import OcclusionOptions
+from stitchedit.options.occlude import OcclusionOptions
+from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
-from storage.frame_array import FrameArray
 from storage.store import Store
 from tasks.align import align_faces
 from tasks.decode import decode_video

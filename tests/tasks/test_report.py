@@ -7,9 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.display import STAGES
+from flows.cli.display import STAGES
 from storage.artifact import Artifact
-from tasks.report_page import Pair, Person, Report, magnified_difference, markdown_summary, report_page, written
+from tasks.reporting.report_page import (
+    Pair,
+    Person,
+    Report,
+    magnified_difference,
+    markdown_summary,
+    report_page,
+    written,
+)
 
 
 @pytest.fixture(scope="module")

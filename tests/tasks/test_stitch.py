@@ -8,10 +8,10 @@ import torch
 
 from stitchedit.options.masks import MaskOptions
 from stitchedit.options.stitch import StitchOptions
-from storage.frame_array import FrameArray
+from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from tasks import networks
-from tasks.faces import to_pictures
+from tasks.inputs.faces import to_pictures
+from tasks.runtime import networks
 from tasks.stitch import WarmChain, stitch_faces
 from tasks.tune import tuned_generator
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from storage.frame_array import FrameArray
-from storage.state_dict import load_tensors, read_metadata
+from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from tasks import networks
+from storage.weights.state_dict import load_tensors, read_metadata
+from tasks.runtime import networks
 from tasks.tune import tune_weights, tuned_generator
 
 

@@ -7,19 +7,19 @@ import cv2
 import numpy as np
 import pytest
 
+from stitchedit.images.warp import square_sides
 from stitchedit.options.align import AlignOptions
 from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.shots import ShotOptions
 from stitchedit.options.tracks import TrackOptions
-from stitchedit.warp import square_sides
 from storage.artifact import Source
-from storage.decode_options import DecodeOptions
 from storage.store import Store
-from storage.video import probe
+from storage.video.decode_options import DecodeOptions
+from storage.video.info import probe
 from tasks.align import align_faces
 from tasks.decode import decode_video
 from tasks.detect import detect_faces
-from tasks.faces import open_faces
+from tasks.inputs.faces import open_faces
 
 FRAMES = 2
 ONE = 1 << 16

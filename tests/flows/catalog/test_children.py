@@ -81,7 +81,15 @@ def test_a_command_that_is_stopped_stops_what_it_started(client, parent, started
 def test_ctrl_c_ends_the_run_of_the_catalog(client, clip, tmp_path):
     entry = f"{{source: {clip}, edits: {{smile: 2}}, output: a.mp4}}"
     (tmp_path / "night.yaml").write_text(f"catalog: night\nconsent_required: false\nclips: [{entry}]\n")
-    words = [sys.executable, "-m", "flows.cli", "run", str(tmp_path / "night.yaml"), "--store", str(tmp_path / "store")]
+    words = [
+        sys.executable,
+        "-m",
+        "flows.cli.main",
+        "run",
+        str(tmp_path / "night.yaml"),
+        "--store",
+        str(tmp_path / "store"),
+    ]
     environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()}
 
     def mine():

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from flows.catalog.decisions import decide, settled, to_send
 from flows.catalog.jobs import Job, prepared, run_name, standing
-from flows.catalog.made import made_by
 from flows.catalog.outcomes import FAILED, HELD, PUBLISHED, REJECTED, REVIEW, Outcome, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest
-from flows.cli import app
+from flows.catalog.results import made_by
+from flows.cli.main import app
 from flows.edit_request import EditRequest
-from flows.output_files import exported_files
+from flows.requests.output_files import exported_files
 from storage.outputs import Outputs
 from storage.store import Store
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.catalog.edit_catalog import show_catalog
 from flows.catalog.jobs import in_order, prepared
-from flows.catalog.made import ON_DEVICE
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
+from flows.catalog.results import ON_DEVICE
+from flows.edit_catalog import show_catalog
 from flows.edit_video import edit_stages
 
 

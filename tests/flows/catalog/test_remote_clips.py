@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from flows.catalog.documents import CatalogError
-from flows.catalog.edit_catalog import Night, edit_catalog
 from flows.catalog.jobs import Job, nothing_yet, prepared, standing
 from flows.catalog.outcomes import MADE, Outcome, write_outcome
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
-from storage.bucket_objects import BucketObjects
+from flows.edit_catalog import Night, edit_catalog
+from storage.backends.bucket_objects import BucketObjects
 from storage.errors import UnreadableVideoError
-from storage.remote_clips import fetch, remote_clips
+from storage.video.remote_clips import fetch, remote_clips
 
 TEXT = (
     "catalog: night\nconsent_required: false\ndefaults:\n  edits: {{smile: 2}}\n  options: {}\nclips:\n  - source: {}\n"

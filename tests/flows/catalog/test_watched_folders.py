@@ -9,7 +9,7 @@ from flows.catalog.jobs import standing
 from flows.catalog.outcomes import HELD, REVIEW, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest
-from flows.output_files import exported_files
+from flows.requests.output_files import exported_files
 from storage.store import Store
 
 

@@ -9,7 +9,7 @@ from stitchedit.errors import WeightsError
 from stitchedit.nets.encoder import Encoder, fold_norms, load_encoder
 from stitchedit.nets.face_parsing import ResNet18
 from stitchedit.train.samples import SampleOptions, draw_codes
-from tasks import networks
+from tasks.runtime import networks
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_weights_of_another_network_are_refused(encoder):
 
 
 def test_the_shipped_file_is_small_enough_for_a_repository():
-    from tasks.pretrained import pretrained  # noqa: PLC0415
+    from tasks.runtime.pretrained import pretrained  # noqa: PLC0415
 
     assert pretrained()["encoder"].locate().stat().st_size <= 30e6
 

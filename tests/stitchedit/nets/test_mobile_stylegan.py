@@ -13,8 +13,8 @@ from stitchedit.nets.mobile_stylegan import haar, inverse_haar, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.openvino_ir import read_constants
 from stitchedit.train.samples import SampleOptions, draw_codes
-from tasks import networks
-from tasks.pretrained import pretrained
+from tasks.runtime import networks
+from tasks.runtime.pretrained import pretrained
 
 
 def packaged(name: str) -> Path:

@@ -3,7 +3,7 @@ import torch
 
 from stitchedit.errors import WeightsError
 from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net, visible_logits
-from tasks import networks
+from tasks.runtime import networks
 
 
 def test_it_reads_crops_of_any_working_size():

@@ -17,7 +17,7 @@ from stitchedit.train.encoder import (
     train_encoder,
 )
 from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
-from tasks import networks
+from tasks.runtime import networks
 
 FEW = EncoderOptions(steps=4, batch=2, drawn=1, held_out=4, start_samples=12, checkpoint_every=2)
 

@@ -15,7 +15,7 @@ from stitchedit.train.occlusion import (
     train_occlusion_net,
 )
 from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
-from tasks import networks
+from tasks.runtime import networks
 
 FEW = OcclusionTraining(steps=4, batch=2, held_out=4, checkpoint_every=2)
 

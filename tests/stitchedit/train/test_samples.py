@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stitchedit.train.samples import SampleOptions, Samples, draw_codes, write_samples
-from tasks import networks
+from tasks.runtime import networks
 
 
 def draw(**options):

@@ -1,0 +1,53 @@
+"""What a finished run left in the store, as a catalog tells it."""
+
+from dataclasses import replace
+from typing import Any
+
+from flows.catalog.outcomes import HELD, PUBLISHED, REVIEW, Outcome, StageTime
+from stitchedit.measure.verdict import Verdict, worst_of
+from storage.artifact import Artifact
+from storage.runs import run_of
+from storage.store import Store
+from tasks.reporting.verdict import read_verdict
+
+STATES = {"pass": PUBLISHED, "review": REVIEW, "fail": HELD}
+ON_DEVICE = {"invert", "tune", "stitch"}  # stages that hold the device: those with `on_device` in their `@stage`
+
+
+def made_by(store: Store, outcome: Outcome) -> Outcome:
+    """`outcome` with the verdict and the stages of its run."""
+    run = run_of(store, outcome.flow_run)
+    if run is None:
+        return replace(outcome, state=REVIEW, reasons=["the store has no record of the run"])
+    verdicts, stages, video = [], [], None
+    for stage, key in run.artifacts:
+        manifest = store.read_manifest(stage, key)
+        if manifest is None:
+            continue
+        stages.append(_time_of(stage, manifest, run.started))
+        if stage == "encode":
+            video = manifest["digest"]
+        if stage == "measure":
+            artifact = Artifact(store.folder, stage, key, manifest["digest"])
+            store.fetch(artifact)
+            verdicts.append(read_verdict(artifact.path))
+    verdict = worst_of(verdicts) if verdicts else Verdict("review", ("it was not measured",))
+    return replace(
+        outcome, state=STATES[verdict.verdict], verdict=verdict.verdict, reasons=list(verdict.reasons), stages=stages,
+        clip=run.source, video=video,
+    )  # fmt: skip
+
+
+def saved_seconds(outcome: Outcome) -> float:
+    """Seconds on the device that the store saved this clip."""
+    return sum(time.seconds or 0.0 for time in outcome.stages if time.cached and time.stage in ON_DEVICE)
+
+
+def _time_of(stage: str, manifest: dict[str, Any], run_started: str) -> StageTime:
+    """When a stage ran; or that it was there before this run started."""
+    attempts = manifest["lineage"].get("attempts", [])
+    last = attempts[-1] if attempts else {}
+    started, seconds = last.get("started"), last.get("seconds")
+    cached = started is None or started < run_started
+    spent = sum(attempt["seconds"] or 0.0 for attempt in attempts) if cached else seconds
+    return StageTime(stage, cached, started, spent)

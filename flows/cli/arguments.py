@@ -1,0 +1,83 @@
+"""What commands have in common: how a store, and how an edit, is named on the command line."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # it takes seconds
+    from flows.edit_request import Edit, EditRequest
+
+StoreUrl = Annotated[
+    str,
+    typer.Option("--store", help="Where results are kept: a folder, or s3://bucket/prefix.", envvar="STITCHEDIT_STORE"),
+]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        "--scratch", help="Where files of an s3:// store are kept on this machine.", envvar="STITCHEDIT_SCRATCH"
+    ),
+]
+Clip = Annotated[Path, typer.Argument(help="The video.")]
+Options = Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")]
+Edits = Annotated[list[str] | None, typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")]
+Faces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--face",
+        help="Whose: a number (0 = the largest), largest, smallest, left, right, top, bottom, or a photo's path. "
+        "Repeatable; WHO:NAME=STRENGTH,... gives that face edits of its own.",
+    ),
+]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Beside the clip unless given.")]
+Preset = Annotated[str, typer.Option(help="A file of configs/presets.")]
+Start = Annotated[float | None, typer.Option(help="Seconds; the output begins here.")]
+End = Annotated[float | None, typer.Option(help="Seconds; the output ends before.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+HERE = ".stitchedit"
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse NaN and infinity, which `min` and `max` of an option let through."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def edit_request(edits: list[str] | None, faces: list[str] | None, **fields: object) -> "EditRequest":
+    """The request for these words, checked.
+
+    Raises:
+        InputError: an unknown preset, option, direction or device, or a value out of range.
+        VideoError: the clip cannot be read, or the output cannot be written.
+    """
+    from flows.edit_request import EditRequest, FaceEdits, check_request  # noqa: PLC0415 - takes a second
+    from flows.requests.checks import validated  # noqa: PLC0415
+
+    shared = _edits(edits or [])
+    named = [FaceEdits(face=who, edits=_edits(own)) for who, own in map(parse_face, faces or [])]
+    if not all(face.edits or shared for face in named or [FaceEdits()]):
+        raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
+    if shared and named and all(face.edits for face in named):
+        raise typer.BadParameter("--edit is of no use: every --face has edits of its own. Leave one of the two out.")
+    request = validated(EditRequest, edits=shared, faces=named, **fields)
+    check_request(request)
+    return request
+
+
+def parse_face(text: str) -> tuple[str, list[str]]:
+    """`left:smile=+2,age=-3` as (`left`, [`smile=+2`, `age=-3`]); `left` as (`left`, [])."""
+    who, colon, edits = text.rpartition(":")
+    if colon and "=" in edits:
+        return who, edits.split(",")
+    return text, []
+
+
+def _edits(texts: list[str]) -> "list[Edit]":
+    from flows.edit_request import Edit  # noqa: PLC0415 - takes a second
+    from stitchedit.options.edit import parse_edit  # noqa: PLC0415
+
+    return [Edit(direction=name, strength=strength) for name, strength in map(parse_edit, texts)]

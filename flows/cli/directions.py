@@ -1,0 +1,300 @@
+"""`stitchedit directions`: fit a direction of one's own, and see what the packaged ones do."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import torch
+import typer
+from rich.progress import TaskID
+
+from configs.load import load_options
+from flows.cli.arguments import finite
+from flows.cli.known_edits import known_edits, measured_effects
+from flows.cli.terminal import plain
+from flows.training.log import bar
+from flows.training.train_directions import Progress, make_directions
+from stitchedit.errors import InputError
+from stitchedit.nets.mobile_stylegan import MobileStyleGAN
+from stitchedit.train.directions import DirectionOptions, Regression, in_layers, keep_constant, regress
+from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
+from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
+from tasks.reporting.sheet import grid_sheet
+from tasks.runtime import networks
+from tasks.runtime.memory import keep_freed_memory
+from tasks.runtime.pretrained import pretrained
+
+app = typer.Typer(help="Directions: fit your own, and see what all of them do.", no_args_is_help=True)
+
+COLUMNS = ("seed", "score")
+DRAWN = 256  # px of the pictures that people score
+LITTLE_LEFT = 0.3  # of a direction's length; when keeping others constant leaves less, little of it is its own
+Truncation = Annotated[
+    float, typer.Option(callback=finite, help="0 = the mean face, 1 = all faces. The same for `fit`.")
+]
+
+SAMPLES_EXAMPLES = """
+[bold]Example[/bold]
+
+  stitchedit directions samples --count 300 --output faces
+
+  draws faces/000000.png to 000299.png and faces/scores.csv, with a row for each: write a number into the column score.
+"""
+FIT_EXAMPLES = """
+[bold]Examples[/bold]
+
+  stitchedit directions fit freckles --scores faces/scores.csv
+
+  stitchedit directions fit freckles --scores faces/scores.csv --layers 6-11 --keep age,gender -o mine.safetensors
+
+  stitchedit edit interview.mp4 --edit freckles=+2 edit.directions=mine.safetensors
+"""
+
+
+@app.command(epilog=SAMPLES_EXAMPLES)
+def samples(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures and the table.")],
+    count: Annotated[int, typer.Option(min=1, help="Faces; 200 to 500 scored ones make a good direction.")] = 300,
+    truncation: Truncation = DirectionOptions.measured_truncation,
+) -> None:
+    """Draw faces to score, each named for its seed, and a table to write the scores into."""
+    output.mkdir(parents=True, exist_ok=True)
+    generator = networks.generator("cpu")
+    for seed in range(count):
+        path = output / f"{seed:06d}.png"
+        if not path.exists():
+            cv2.imwrite(str(path), draw(generator, code_of_seed(generator, seed, truncation))[..., ::-1])
+    table = output / "scores.csv"
+    if not table.exists():
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *([seed, ""] for seed in range(count))])
+    told = f"{count} faces in {output}. Fill in the column score of {table}, then: stitchedit directions fit NAME"
+    print(plain(f"{told} --scores {table}"))
+
+
+@app.command(epilog=FIT_EXAMPLES)
+def fit(  # noqa: PLR0913, PLR0917 - the flags of a command
+    name: Annotated[str, typer.Argument(help="Of the new direction.")],
+    scores: Annotated[Path, typer.Option(help="CSV with the columns seed and score.")],
+    layers: Annotated[str, typer.Option(help="Rows of the code it moves: 0-1 place, 2-7 shape, 8-15 color.")] = "2-15",
+    keep: Annotated[str, typer.Option(help="Scores to keep constant, comma between; or all, or none.")] = "all",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="NAME.safetensors unless given. May hold others.")
+    ] = None,
+    truncation: Truncation = DirectionOptions.measured_truncation,
+) -> None:  # fmt: skip
+    """Fit a direction to your own scores: the more of it, the higher the score, and other scores stay."""
+    name = checked_name(name)
+    path = output or Path(f"{name}.safetensors")
+    others = networks.own_directions(path) if path.exists() else {}
+    kept = kept_gradients(keep)
+    seeds, values = read_scores(scores)
+    generator = networks.generator("cpu")
+    rows = in_layers(np.zeros(generator.channels), layers, generator.layers)  # a mistake is told before the work
+    codes = torch.stack([code_of_seed(generator, seed, truncation) for seed in seeds]).numpy()
+
+    regression = regress(codes, values, DirectionOptions().ridge)
+    found = keep_constant(regression, list(kept.values()))
+    rows[:] = in_layers(found.direction, layers, generator.layers)
+    facts = {name: {"layers": layers, "samples": len(seeds), "r_squared": found.r_squared, "left": found.left}}
+    before = json.loads(read_metadata(path).get("facts", "{}")) if others else {}
+    tensors = {other: tensor.numpy() for other, tensor in others.items()} | {name: rows}
+    save_tensors(path, tensors, {"made_by": "stitchedit directions fit", "facts": json.dumps(before | facts)})
+    print(plain(_told(name, path, regression, found.direction, values)))
+    if found.r_squared < DirectionOptions.keep_above:
+        print("Caution: the scores can hardly be told from these faces. Score more of them, or more evenly.")
+    if found.left < LITTLE_LEFT:
+        print(f"Caution: keeping others constant leaves {found.left:.0%} of it. Name fewer scores with --keep.")
+
+
+def _told(name: str, path: Path, regression: Regression, direction: np.ndarray, values: np.ndarray) -> str:
+    rise = float(regression.gradient @ direction) * float(values.std())
+    return (
+        f"{path}: {name} from {len(values)} scores. Held out, R² is {regression.r_squared:.2f}; a strength of 1 in all "
+        f"layers should raise the score by {rise:.3g}.\n"
+        f"Use it: stitchedit edit CLIP --edit {name}=+2 edit.directions={path}"
+    )
+
+
+def checked_name(name: str) -> str:
+    """The name as edits are given, `big_nose` also for `big-nose`.
+
+    Raises:
+        InputError: no name, or one that is taken.
+    """
+    name = name.replace("-", "_")
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise InputError(f"{name!r} is no name for a direction: letters, digits and _ only, a letter first.")
+    if name in load_tensors(pretrained()["directions"].locate()):
+        raise InputError(f"{name!r} is a packaged direction. Give yours another name, such as my_{name}.")
+    return name
+
+
+def kept_gradients(keep: str) -> dict[str, np.ndarray]:
+    """Gradients of the scores named in `keep`, with commas between; of all for `all`, of none for `none`.
+
+    Raises:
+        InputError: a score is named that there is none of.
+    """
+    known = load_tensors(pretrained()["score_gradients"].verified())
+    if keep in {"all", "none", ""}:
+        return known if keep == "all" else {}
+    names = [name.strip() for name in keep.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"--keep knows no {', '.join(unknown)}. There are: {', '.join(sorted(known))}.")
+    return {name: known[name] for name in names}
+
+
+def read_scores(path: Path) -> tuple[list[int], np.ndarray]:
+    """Seeds and their scores; rows without a score are left out.
+
+    Raises:
+        InputError: no such file, a column is missing, or something in it is not a number.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no file {path}. `stitchedit directions samples` makes one to fill in.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
+            if missing:
+                found = ", ".join(table.fieldnames or ())[:200] or "nothing"
+                raise InputError(f"{path} has no column {' and no '.join(missing)} in its first line, but {found}.")
+            rows = [(table.line_num, row["seed"], row["score"]) for row in table if (row["score"] or "").strip()]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table: {error}. Save it as CSV in UTF-8.") from error
+    seeds, values = [], []
+    for line, seed, score in rows:
+        try:
+            seeds.append(int(seed))
+            values.append(float(score))
+        except ValueError as error:
+            raise InputError(f"{path}, line {line}: {seed!r}, {score!r} is not a whole seed and a number.") from error
+        if not np.isfinite(values[-1]) or seeds[-1] < 0:
+            raise InputError(f"{path}, line {line}: {seed}, {score} cannot be used. Leave the score empty to skip it.")
+    return seeds, np.array(values)
+
+
+@app.command()
+def effects() -> None:
+    """Print what every direction does to every score, as a table in Markdown."""
+    print(effects_table(measured_effects()))
+
+
+@app.command()
+def sheet(
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG or JPEG.")] = Path("directions.jpg"),
+    seeds: Annotated[str, typer.Option(help="Faces that are shown, comma between.")] = "14,15",
+    truncation: Truncation = DirectionOptions.measured_truncation,
+) -> None:
+    """Draw every packaged direction from one end of its useful range to the other."""
+    if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
+        raise InputError(f"--seeds {seeds!r} are not whole numbers with commas between, such as 14,15.")
+    generator = networks.generator("cpu")
+    codes = [code_of_seed(generator, int(seed), truncation) for seed in seeds.split(",")]
+    rows = []
+    for edit in known_edits():
+        low, high = map(float, edit.useful.split(" to "))
+        direction = networks.directions()[edit.name]
+        pictures = [
+            draw(generator, code + strength * direction)
+            for code in codes
+            for strength in (low, low / 2, 0.0, high / 2, high)
+        ]
+        rows.append((f"{edit.name} {low:+g} .. {high:+g}", pictures))
+    picture = grid_sheet(rows, side=112)
+    if not cv2.imwrite(str(output), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85]):
+        raise InputError(f"{output} cannot be written. Name a .png or .jpg in a folder that is there.")
+    print(plain(output))
+
+
+def train_directions(
+    output: Annotated[Path, typer.Argument(help="Where they go, as safetensors; effects and gradients beside.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="Over configs/train/directions.yaml.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder for samples and tables; an interrupted run goes on.")] = Path(
+        "out/train"
+    ),
+    samples: Annotated[
+        Path | None, typer.Option(help="Folder of samples that are there, such as WORK/encoder-samples.")
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="Folder of NAME.npy directions to give cosines with.")] = None,
+) -> None:
+    """Fit the packaged directions again: draw, score, regress, correct, and measure what each does.
+
+    **Examples**
+
+        stitchedit train directions out/directions.safetensors
+
+        stitchedit train directions out/directions.safetensors measured=40 fit.age.layers=4-15
+
+        stitchedit train directions out/directions.safetensors --samples out/train/encoder-samples
+    """
+    keep_freed_memory()
+    plan = load_options("directions", DirectionOptions, options or [])
+    with bar() as progress:
+        shown: dict[str, TaskID] = {}
+
+        def on_step(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                shown[what] = progress.add_task(what, total=total)
+            progress.update(shown[what], completed=done)
+
+        folder = samples or _drawn_samples(work / "direction-samples", plan.samples, on_step)
+        facts = make_directions(Samples(folder), work / "directions", output, plan, on_step, compare)
+    print(effects_table(facts))
+
+
+def _drawn_samples(folder: Path, count: int, on_step: Progress) -> Path:
+    """The folder, with `count` samples of one w each in it."""
+    generator = networks.generator("cpu")
+    codes = draw_codes(generator, SampleOptions(count=count, mixed=0, size=DRAWN))
+    write_samples(
+        folder,
+        codes,
+        DRAWN,
+        lambda left: (draw_picture(generator, code, DRAWN, DRAWN) for code in left),
+        lambda done, total: on_step("samples", done, total),
+    )
+    return folder
+
+
+@torch.no_grad()
+def code_of_seed(generator: MobileStyleGAN, seed: int, truncation: float) -> torch.Tensor:
+    """The w that `seed` stands for, `channel`: noise of that seed through the mapping network, then truncated."""
+    noise = torch.randn(1, generator.channels, generator=torch.Generator().manual_seed(seed))
+    w: torch.Tensor = generator.mapping(noise)[0]
+    return generator.w_mean + truncation * (w - generator.w_mean)
+
+
+def draw(generator: MobileStyleGAN, code: torch.Tensor) -> np.ndarray:
+    """uint8 `height width rgb` at 256 px, of a w or of one for each layer."""
+    return draw_picture(generator, code.expand(generator.layers, -1), DRAWN, DRAWN)
+
+
+def effects_table(measured: dict[str, Any]) -> str:
+    """Attribute by direction in Markdown: mean change at the stated strength, in standard deviations.
+
+    Bold is what it is for; in brackets what may change along.
+    """
+    directions, deviations = measured["directions"], measured["deviations"]
+    head = [f"{name} {found['strength']:+g}" for name, found in directions.items()]
+    lines = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
+    for score, deviation in deviations.items():
+        cells = []
+        for found in directions.values():
+            cell = f"{found['effects'][score] / deviation:+.2f}"
+            if score == found["score"]:
+                cell = f"**{cell}**"
+            elif score in found["may_change"]:
+                cell = f"({cell})"
+            cells.append(cell)
+        lines.append(f"| {score} | " + " | ".join(cells) + " |")
+    lines.append("| identity | " + " | ".join(f"{found['identity']:.2f}" for found in directions.values()) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,161 @@
+"""Is this machine ready? What `stitchedit doctor` prints. Asks nothing of the network."""
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from storage.errors import PretrainedError
+from storage.weights.pretrained import PretrainedFile
+from tasks.runtime.pretrained import pretrained
+
+PROJECT = "stitchedit"
+INSTALL = "make install"
+ENCODERS = ("libx264", "libx265", "ffv1")
+ENOUGH_MEMORY = 4e9  # bytes; a 256 px face on a CPU stays below it
+ENOUGH_DISK = 5e9  # bytes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    good: bool
+    remedy: str = ""  # what to do when it is not good
+
+
+def examine(store: Path) -> list[Finding]:
+    """Everything a run needs: packages, network files, codecs, device, memory, and the store at `store`."""
+    checks: tuple[Callable[[], Iterable[Finding]], ...] = (
+        check_packages,
+        lambda: check_networks(pretrained()),
+        check_fan,
+        check_encoders,
+        check_device,
+        check_memory,
+        lambda: check_store(store),
+    )
+    return [finding for check in checks for finding in _whatever_happens(check)]
+
+
+def check_packages() -> Iterator[Finding]:
+    """Python and every package that the project pins, against what is installed."""
+    try:
+        own = metadata.metadata(PROJECT)
+    except metadata.PackageNotFoundError:
+        yield Finding(PROJECT, "not installed", False, INSTALL)
+        return
+    supported = SpecifierSet(own["Requires-Python"])
+    version = platform.python_version()
+    yield Finding("python", version, version in supported, f"needs Python {supported}")
+    for requirement in map(Requirement, metadata.requires(PROJECT) or ()):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield check_package(requirement)
+
+
+def check_package(requirement: Requirement) -> Finding:
+    """Whether the installed version is the one asked for."""
+    remedy = f"pip install '{requirement}'"
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Finding(requirement.name, "not installed", False, remedy)
+    good = requirement.specifier.contains(version, prereleases=True)
+    found = version if good else f"{version}, needs {requirement.specifier}"
+    return Finding(requirement.name, found, good, remedy)
+
+
+def check_networks(catalog: Mapping[str, PretrainedFile]) -> Iterator[Finding]:
+    """Every network file: there, and by its SHA-256 the right one."""
+    for name, network in catalog.items():
+        try:
+            path = network.verified()
+        except PretrainedError as error:
+            told, _, command = str(error).partition(" Run: ")
+            own = network.package.startswith(f"{PROJECT}==")  # on no package index
+            yield Finding(name, told, False, f"git checkout -- {PROJECT}/{network.file}" if own else command)
+        else:
+            size_mb = path.stat().st_size / 1e6
+            yield Finding(name, f"{network.package}, {size_mb:.1f} MB, {network.sha256[:8]}", True)
+
+
+def check_fan() -> Iterator[Finding]:
+    """The better landmarks, which no package carries; without them dlib's are used."""
+    from stitchedit.detect.finder import FAN_FILE, fan_weights  # noqa: PLC0415 - imports torch and dlib
+
+    weights = fan_weights()
+    yield Finding("landmarks by FAN", str(weights) if weights else f"no {FAN_FILE}: dlib's are used", True)
+
+
+def check_encoders(encoders: Iterable[str] = ENCODERS) -> Iterator[Finding]:
+    """Whether PyAV's FFmpeg has the encoders that `encode.codec` is likely to name."""
+    import av  # noqa: PLC0415 - so that the rest is told without it
+
+    for name in encoders:
+        try:
+            av.codec.Codec(name, "w")
+        except ValueError:
+            remedy = f"pip install --force-reinstall --no-deps av=={av.__version__}"
+            yield Finding(f"encoder {name}", f"not in FFmpeg {av.ffmpeg_version_info}", False, remedy)
+        else:
+            yield Finding(f"encoder {name}", f"FFmpeg {av.ffmpeg_version_info}", True)
+
+
+def check_device() -> Iterator[Finding]:
+    """What computes: good either way."""
+    import torch  # noqa: PLC0415 - takes seconds
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("cpu", f"{cores} cores, {torch.get_num_threads()} threads", True)
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    yield Finding("gpu", ", ".join(devices) or "none that torch can use: the CPU computes", True)
+
+
+def check_memory() -> Iterator[Finding]:
+    """Memory of the machine, or of the container if that is less."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    container = Path("/sys/fs/cgroup/memory.max")
+    if container.is_file() and container.read_text().strip().isdigit():
+        limits.append(int(container.read_text()))
+    most = min(limits)
+    remedy = f"{_gigabytes(ENOUGH_MEMORY)} are needed for faces at 256 px, more for larger ones"
+    yield Finding("memory", _gigabytes(most), most >= ENOUGH_MEMORY, remedy)
+
+
+def check_store(store: Path) -> Iterator[Finding]:
+    """Room and permission where results are kept; the folder is not made."""
+    folder = next(parent for parent in (store.absolute(), *store.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    remedy = f"free some of it ({_gigabytes(ENOUGH_DISK)} is enough for a short clip), or choose another with --store"
+    yield Finding(f"disk at {store}", f"{_gigabytes(free)} free", free >= ENOUGH_DISK, remedy)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        remedy = "choose another folder with --store"
+        yield Finding(f"store {store}", f"{folder} cannot be written to ({error.strerror})", False, remedy)
+    else:
+        yield Finding(f"store {store}", "can be written to", True)
+
+
+def _whatever_happens(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Findings of `check`; a package that cannot be imported is one too, not the end."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(check())
+    except (ImportError, OSError) as error:
+        findings.append(Finding(getattr(error, "name", None) or "import", f"fails: {error}", False, INSTALL))
+    return findings
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,266 @@
+"""The command `stitchedit`. Prefect is imported only where a flow runs: it takes seconds."""
+
+import errno
+import io
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.arguments import (
+    HERE,
+    AsJson,
+    Clip,
+    Device,
+    Edits,
+    End,
+    Faces,
+    Options,
+    Output,
+    Preset,
+    Scratch,
+    Start,
+    StoreUrl,
+    edit_request,
+)
+from flows.cli.catalog import (
+    DECIDE_EXAMPLES,
+    RUN_EXAMPLES,
+    STATUS_EXAMPLES,
+    approve,
+    reject,
+    report,
+    run,
+    schema,
+    status,
+)
+from flows.cli.plan import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
+from flows.cli.store import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
+from flows.cli.terminal import escape
+from flows.server.deploy import DEPLOY_EXAMPLES, deploy
+from flows.server.signals import stop_on_signal
+from stitchedit.errors import InputError, StitchEditError
+from storage.errors import StorageError, StoreAddressError, VideoError
+from storage.safe_text import redacted
+
+if TYPE_CHECKING:  # it takes seconds too
+    from flows.edit_request import EditRequest
+
+app = typer.Typer(
+    help="Edit faces in real videos: younger, older, a smile, in minutes.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+NO_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
+
+EDIT_EXAMPLES = """
+[bold]Examples[/bold]
+
+  stitchedit edit interview.mp4 --edit smile=+2
+
+  stitchedit edit interview.mp4 --edit age=-3 --edit smile=+1 -o younger.mp4
+
+  stitchedit edit interview.mp4 --edit age=+3 --start 2 --end 4 --preset draft
+
+  stitchedit edit two.mp4 --edit smile=+2 --face anna.jpg
+
+  stitchedit edit two.mp4 --face left:smile=+2 --face right:age=-3,smile=+1
+
+  stitchedit edit interview.mp4 --edit smile=+2 align.size=512 stitch.steps=40
+"""
+
+
+@app.command(epilog=EDIT_EXAMPLES)
+def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
+    clip: Clip,
+    options: Options = None,
+    edits: Edits = None,
+    faces: Faces = None,
+    output: Output = None,
+    preset: Preset = "default",
+    start: Start = None,
+    end: End = None,
+    store: StoreUrl = HERE,
+    scratch: Scratch = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
+) -> None:
+    """Edit faces of one clip. What was computed before, for this or another edit of it, is not computed again."""
+    request = edit_request(
+        edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
+        store=store, scratch=scratch, device=device,
+    )  # fmt: skip
+    _run(request, Console(stderr=as_json), as_json, verbose)
+
+
+def _run(request: "EditRequest", console: Console, as_json: bool, verbose: bool) -> None:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    from flows.cli.display import RunDisplay  # noqa: PLC0415
+    from flows.edit_video import edit_video  # noqa: PLC0415
+
+    with RunDisplay(console) as display:
+        stop_on_signal(console)
+        written = edit_video(request)
+    if as_json:
+        print(json.dumps(display.summary(written), indent=1))
+    else:
+        console.print(display.table())
+        console.print(f"{display.seconds:.0f} s, and {display.first_stage or 0:.0f} s for Prefect to start")
+        console.print(f"[bold]{escape(written)}[/bold]")
+        console.print(f"{escape(written.stem)}_report.html, _preview.mp4 and _sheet.png lie beside it")
+
+
+def prepare_process() -> None:
+    """Settings that have to be there before Prefect and torch are imported."""
+    # Threads that wait by spinning cost five times the time when another process wants the cores too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # 17-27 s seen, default is 20
+
+
+@app.command()
+def edits(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the edit directions with useful strengths and what they do."""
+    from flows.cli.known_edits import known_edits  # noqa: PLC0415
+
+    known = known_edits()
+    if as_json:
+        print(json.dumps([vars(entry) for entry in known], indent=1))
+        return
+    columns = ("edit", "minus", "plus", "useful", "strength 1 is", "besides, in deviations", "identity")
+    table = Table(*columns, title="stitchedit edit CLIP --edit NAME=STRENGTH")
+    for entry in known:
+        besides, identity = f"at {entry.strength:+g}: {entry.besides}", f"{entry.identity:.2f}"
+        table.add_row(entry.name, entry.minus, entry.plus, entry.useful, entry.unit, besides, identity)
+    Console().print(table)
+    Console().print("identity: distance from the unedited face at that strength; from .6 on it is taken for another")
+
+
+@app.command()
+def options(preset: Annotated[str, typer.Option(help="Show the values of this preset.")] = "default") -> None:
+    """List every STAGE.OPTION with its value."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from configs.load import load_config  # noqa: PLC0415
+
+    table = Table("option", "value", title=f"preset {escape(preset)}")
+    for stage, values in asdict(load_config(preset)).items():
+        for name, value in values.items():
+            table.add_row(f"{stage}.{name}", escape(value))
+    Console().print(table)
+
+
+@app.command()
+def doctor(
+    store: Annotated[Path, typer.Option(help="Where results are kept.", envvar="STITCHEDIT_STORE")] = Path(
+        ".stitchedit"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Check this machine: packages, network files with their SHA-256, codecs, device, disk."""
+    from flows.cli.doctor import examine  # noqa: PLC0415
+
+    findings = examine(store)
+    if as_json:
+        print(redacted(json.dumps([vars(finding) for finding in findings], indent=1)))
+    else:
+        table = Table("what", "found", "")
+        for finding in findings:
+            state = "[green]ok[/green]" if finding.good else f"[red]{escape(finding.remedy)}[/red]"
+            table.add_row(escape(finding.what), escape(finding.found), state)
+        Console().print(table)
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+app.command(epilog=RUN_EXAMPLES)(run)
+app.command(epilog=STATUS_EXAMPLES)(status)
+app.command()(report)
+app.command(epilog=DECIDE_EXAMPLES)(approve)
+app.command(epilog=DECIDE_EXAMPLES)(reject)
+app.command()(schema)
+app.command(epilog=DEPLOY_EXAMPLES)(deploy)
+app.command(epilog=PLAN_EXAMPLES)(plan)
+app.command(epilog=WHY_EXAMPLES)(why)
+app.command(epilog=STORE_EXAMPLES)(store)
+app.command(epilog=VERIFY_EXAMPLES)(verify)
+app.command(epilog=PRUNE_EXAMPLES)(prune)
+
+# All that these two are given, `--help` too, goes on to commands of their own.
+group = app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+
+
+@group
+def train(context: typer.Context) -> None:
+    """Make the project's own weights again: encoder, occlusion network, heads and directions."""
+    from flows.cli.train import app as commands  # noqa: PLC0415 - imports torch
+
+    commands(context.args, prog_name="stitchedit train")
+
+
+@group
+def directions(context: typer.Context) -> None:
+    """Fit a direction to your own scores, and see what the packaged ones do."""
+    from flows.cli.directions import app as commands  # noqa: PLC0415 - imports torch
+
+    commands(context.args, prog_name="stitchedit directions")
+
+
+def main() -> None:
+    """Run the command line: exit code 0 = done, 1 = failed, 2 = asked for something that cannot be."""
+    prepare_process()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # names of files that are not UTF-8, or terminals that are not
+    try:
+        app()
+    except (StitchEditError, StorageError, PermissionError) as error:
+        _tell_error(str(error))
+        sys.exit(2 if isinstance(error, InputError | VideoError | StoreAddressError) else 1)
+    except OSError as error:
+        _tell_error(f"{error}. {_way_out(error)}")
+        sys.exit(2 if error.errno in NO_NAME else 1)
+    except Exception as error:
+        _tell_error(f"{type(error).__name__}: {error}. This is a fault of stitchedit. {_kept_traceback()}")
+        sys.exit(1)
+
+
+def _tell_error(text: str) -> None:
+    Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _kept_traceback() -> str:
+    """Write the traceback of the error in hand to a file, and say which."""
+    try:
+        with NamedTemporaryFile("w", prefix="stitchedit-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+    except OSError:
+        return "Please report it with the command that you ran."
+    return f"Please report it with {file.name} and the command that you ran."
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in NO_NAME:
+        return "No file can be called so. Give another name."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return (
+            "What is finished stays. Make room (`stitchedit store` shows what uses it, `stitchedit prune` frees it), "
+            "then run the same command."
+        )
+    return "What is finished stays. See to it and run the same command; `stitchedit doctor` looks at disk and store."
+
+
+if __name__ == "__main__":
+    main()

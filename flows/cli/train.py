@@ -1,0 +1,259 @@
+"""`stitchedit train`: make the project's own weights again, from the packaged generator alone.
+
+Everything is kept in a work folder: samples, checkpoints, curves. A run that was interrupted goes on from there when it
+is started again with the same words.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from torch import Tensor
+
+from configs.load import load_options
+from flows.cli.directions import train_directions
+from flows.requests.checks import check_device
+from flows.training.log import TrainingLog, bar
+from stitchedit.nets.encoder import Encoder, load_encoder
+from stitchedit.nets.mobile_stylegan import HALF, MobileStyleGAN, load_heads
+from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
+from stitchedit.nets.occlusion import load_occlusion_net
+from stitchedit.train.encoder import EncoderOptions, Teachers, measure_encoder, start_encoder, train_encoder
+from stitchedit.train.heads import HeadOptions, fit_heads, least_squares_start, measure_heads
+from stitchedit.train.occlusion import (
+    OcclusionTraining,
+    measure_occlusion_net,
+    start_occlusion_net,
+    train_occlusion_net,
+)
+from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
+from storage.weights.state_dict import load_tensors, save_tensors
+from tasks.runtime import networks
+from tasks.runtime.memory import keep_freed_memory
+from tasks.runtime.pretrained import pretrained
+
+app = typer.Typer(
+    help="Make the project's own networks and directions again; hours on two cores, minutes on a GPU.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+Work = Annotated[
+    Path, typer.Option(help="Folder for samples, checkpoints and curves; an interrupted run goes on from it.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="Over configs/train/NAME.yaml.")
+]
+Device = Annotated[str, typer.Option(help="`auto` is a GPU when there is one.")]
+From = Annotated[Path | None, typer.Option("--from", help="Weights to begin with, instead of a least-squares fit.")]
+
+
+@dataclass(frozen=True)
+class EncoderTraining:
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    drawn_size: int = 1024  # px, at which the generator draws a sample; its area mean is what is learned from
+    processes: int = 2  # that draw, on a CPU
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+
+
+@dataclass(frozen=True)
+class OcclusionPlan:
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    drawn_size: int = 256  # px
+    processes: int = 2
+    occlusion: OcclusionTraining = field(default_factory=OcclusionTraining)
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    processes: int = 2
+    heads: HeadOptions = field(default_factory=HeadOptions)
+
+
+@app.command()
+def encoder(
+    output: Annotated[Path, typer.Argument(help="Where the encoder goes, as safetensors in float16.")],
+    options: Overrides = None,
+    work: Work = Path("out/train"),
+    device: Device = "auto",
+    begin: From = None,
+) -> None:
+    """Train the encoder: crops to codes, in one pass.
+
+    **Examples**
+
+        stitchedit train encoder out/encoder.safetensors
+
+        stitchedit train encoder out/encoder.safetensors encoder.steps=2000 samples.count=4000 drawn_size=256
+
+        stitchedit train encoder out/better.safetensors --from stitchedit/weights/encoder.safetensors
+    """
+    check_device(device)
+    keep_freed_memory()
+    plan = load_options("encoder", EncoderTraining, options or [])
+    samples = drawn_samples(work / "encoder-samples", plan.samples, plan.drawn_size, plan.processes, device)
+    teachers = Teachers(networks.generator(device), networks.perceptual(device), samples)
+    log, checkpoint = TrainingLog(work / "encoder.csv"), work / "encoder.pt"
+    student = _student(teachers, plan.encoder, begin, go_on=checkpoint.exists())
+    with log.shown("encoder", plan.encoder.steps) as on_step:
+        student = train_encoder(student, teachers, plan.encoder, checkpoint, on_step)
+    state = {name: value.half().cpu().numpy() for name, value in student.state_dict().items()}
+    quality = measure_encoder(
+        load_encoder({name: torch.from_numpy(value) for name, value in state.items()}).to(
+            networks.choose_device(device)
+        ),
+        teachers,
+        plan.encoder,
+    )
+    _save(output, state, "stitchedit train encoder", asdict(plan), quality)
+    Console().print(f"{output}: held out {_rounded(quality)}; curves in {log.plot()}")
+
+
+@app.command()
+def heads(
+    output: Annotated[Path, typer.Argument(help="Where the heads go, as safetensors.")],
+    options: Overrides = None,
+    work: Work = Path("out/train"),
+    device: Device = "auto",
+    begin: From = None,
+) -> None:
+    """Train the generator's heads for 128 and 256 px.
+
+    **Examples**
+
+        stitchedit train heads out/heads.safetensors
+
+        stitchedit train heads out/longer.safetensors heads.steps=2000 --from out/heads.safetensors
+    """
+    check_device(device)
+    keep_freed_memory()
+    plan = load_options("heads", HeadTraining, options or [])
+    samples = drawn_samples(work / "head-samples", plan.samples, HALF, plan.processes, device)
+    generator = published_generator(plan.heads.sizes).to(networks.choose_device(device))
+    if begin is None:
+        least_squares_start(generator, samples, plan.heads)
+    else:
+        load_heads(generator, {name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
+    log = TrainingLog(work / "heads.csv")
+    with log.shown("heads", plan.heads.steps) as on_step:
+        fit_heads(generator, samples, plan.heads, work / "heads.pt", on_step)
+    state = {
+        f"{size}.{name}": value.cpu().numpy()
+        for size in plan.heads.sizes
+        for name, value in generator.heads[str(size)].state_dict().items()
+    }
+    quality = {str(size): value for size, value in measure_heads(generator, samples, plan.heads).items()}
+    _save(output, state, "stitchedit train heads", asdict(plan), quality)
+    Console().print(f"{output}: held-out PSNR in dB {_rounded(quality)}; curves in {log.plot()}")
+
+
+@app.command()
+def occlusion(
+    output: Annotated[Path, typer.Argument(help="Where the network goes, as safetensors in float16.")],
+    options: Overrides = None,
+    work: Work = Path("out/train"),
+    device: Device = "auto",
+    begin: From = None,
+) -> None:
+    """Train the network that sees what is in front of a face.
+
+    **Examples**
+
+        stitchedit train occlusion out/occlusion.safetensors
+
+        stitchedit train occlusion out/better.safetensors --from stitchedit/weights/occlusion.safetensors
+    """
+    check_device(device)
+    keep_freed_memory()
+    plan = load_options("occlusion", OcclusionPlan, options or [])
+    samples = drawn_samples(work / "occlusion-samples", plan.samples, plan.drawn_size, plan.processes, device)
+    log, checkpoint = TrainingLog(work / "occlusion.csv"), work / "occlusion.pt"
+    if begin is None:
+        network = start_occlusion_net(networks.face_parser("cpu"), plan.occlusion)
+    else:
+        network = load_occlusion_net({name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
+    with log.shown("occlusion", plan.occlusion.steps) as on_step:
+        network = train_occlusion_net(
+            network.to(networks.choose_device(device)), samples, plan.occlusion, checkpoint, on_step
+        )
+    state = {name: value.half().cpu().numpy() for name, value in network.state_dict().items()}
+    kept = load_occlusion_net({name: torch.from_numpy(value) for name, value in state.items()})
+    quality = measure_occlusion_net(kept, samples, plan.occlusion)
+    _save(output, state, "stitchedit train occlusion", asdict(plan), quality)
+    Console().print(f"{output}: held out {_rounded(quality)}; curves in {log.plot()}")
+
+
+app.command(name="directions")(train_directions)
+
+
+def drawn_samples(folder: Path, options: SampleOptions, drawn_size: int, processes: int, device: str) -> Samples:
+    """The samples in `folder`, those that are not there yet drawn first."""
+    codes = draw_codes(networks.generator("cpu"), options)
+    with bar() as progress:
+        shown = progress.add_task("samples", total=len(codes))
+        write_samples(
+            folder,
+            codes,
+            options.size,
+            lambda left: _draw(left, (drawn_size, options.size), processes, device),
+            lambda done, total: progress.update(shown, completed=done, total=total),
+        )
+    return Samples(folder)
+
+
+def published_generator(sizes: tuple[int, ...]) -> MobileStyleGAN:
+    """The packaged generator with untrained heads for `sizes`."""
+    files = {name: pretrained()[name].verified() for name in networks.GENERATOR[:4]}
+    generator = read_mobile_stylegan(files["mobile_stylegan_mapping"], files["mobile_stylegan_synthesis"], sizes)
+    return generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _student(teachers: Teachers, options: EncoderOptions, begin: Path | None, *, go_on: bool) -> Encoder:
+    device = teachers.generator.w_mean.device
+    if go_on:  # its weights come from the checkpoint
+        return Encoder(teachers.generator.layers, teachers.generator.channels).to(device)
+    if begin is not None:
+        return load_encoder({name: torch.from_numpy(value) for name, value in load_tensors(begin).items()}).to(device)
+    return start_encoder(networks.face_parser(str(device)), teachers, options)
+
+
+def _draw(codes: Tensor, sizes: tuple[int, int], processes: int, device: str) -> Iterator[np.ndarray]:
+    """Pictures of `codes`: on a CPU by several processes, which is faster there than threads."""
+    if not len(codes):
+        return
+    if networks.choose_device(device).type != "cpu":
+        for code in codes:
+            yield draw_picture(networks.generator(device), code.to(networks.choose_device(device)), *sizes)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_drawing) as pool:
+        yield from pool.map(_draw_one, list(codes.numpy()), [sizes] * len(codes), chunksize=4)
+
+
+def _start_drawing() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+def _draw_one(code: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
+    return draw_picture(networks.generator("cpu"), torch.from_numpy(code), *sizes)
+
+
+def _save(
+    output: Path, state: dict[str, np.ndarray], command: str, plan: dict[str, object], quality: dict[str, float]
+) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"plan": plan, "held_out": _rounded(quality)}
+    save_tensors(output, state, {"made_by": command, "facts": json.dumps(facts)})
+
+
+def _rounded(quality: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in quality.items()}

@@ -1,0 +1,188 @@
+"""A catalog, every night: each clip in a run of its own, so that one that fails stops no other."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.catalog.children import (
+    Children,
+    DeployedChildren,
+    LocalChildren,
+    cancel_children,
+    local_client,
+    outcome_state,
+)
+from flows.catalog.clips import CatalogClip
+from flows.catalog.decisions import settled, to_send
+from flows.catalog.jobs import Job, first_line, in_order, nothing_yet, prepared, run_name, wanted_clips
+from flows.catalog.outcomes import CRASHED, FAILED, LOST, Outcome, outcome_id, read_outcome, write_outcome
+from flows.catalog.reading import OpenCatalog, open_catalog
+from flows.catalog.request import CatalogRequest, check_catalog_request
+from flows.catalog.results import made_by
+from flows.catalog.summary import counts_of, summary_markdown, summary_table, write_summary
+from flows.server.artifacts import link_page
+from flows.server.attempts import begin
+from storage.errors import UnwritableOutputError
+from storage.safe_text import printable, redacted
+from storage.store import Store
+from tasks.runtime.progress import Progress, tell
+
+POLL_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+@flow(name="edit-catalog", persist_result=False, on_cancellation=[cancel_children])
+def edit_catalog(request: CatalogRequest) -> State[Any]:
+    """Edit the clips of a catalog that are new or changed. What is in the store is not computed again."""
+    begin()
+    check_catalog_request(request)
+    store = request.open_store()
+    opened = open_catalog(request.catalog, request.scratch, store)
+    night = Night(opened, request, store)
+    with local_client() as client:
+        slot = f"stitchedit-{request.device.replace(':', '-')}"
+        children: Children = LocalChildren(client, slot)
+        if request.deployment:
+            children = DeployedChildren(client, request.deployment)
+        else:
+            client.upsert_global_concurrency_limit_by_name(slot, request.slots)
+        outcomes = night.run(children)
+    page = write_summary(opened, outcomes, store)
+    show_catalog(opened, outcomes, page)
+    counts = counts_of(outcomes)
+    clips = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no clip is there"
+    told = f"{opened.name}: {clips}; {page}"
+    lost = sum(counts.get(state, 0) for state in LOST)
+    return Failed(message=told) if lost else Completed(message=told)
+
+
+def show_catalog(opened: OpenCatalog, outcomes: list[Outcome], page: Path) -> None:
+    """Make `catalog-summary`, `catalog-clips` and `catalog-page` for this run, if the server is there."""
+    try:
+        create_markdown_artifact(
+            summary_markdown(opened, outcomes, page), key="catalog-summary", description=opened.name
+        )
+        create_table_artifact(summary_table(outcomes), key="catalog-clips", description=opened.name)
+        link_page(page, "catalog-page")
+    except httpx.HTTPError as error:
+        told = printable(redacted(str(error)))
+        logger.warning("%s is done; Prefect's page does not show it: %s", opened.name, told)
+
+
+@dataclass
+class Night:
+    """One run of a catalog."""
+
+    opened: OpenCatalog
+    request: CatalogRequest
+    store: Store
+
+    def run(self, children: Children) -> list[Outcome]:
+        """Edit what has to be edited, and give what became of every clip, in the catalog's order."""
+        clips = wanted_clips(self.opened, self.request.tags)
+        found: dict[int, Outcome] = {}
+        progress = Progress("catalog", "clips")
+        for job, outcome in self._run_all(self.coming(clips, found), children):
+            found[id(job.clip)] = outcome
+            self._keep(outcome)
+            progress(len(found), len(clips))
+        return [found[id(clip)] for clip in clips]
+
+    def coming(self, clips: Iterable[CatalogClip], found: dict[int, Outcome]) -> Iterator[list[Job]]:
+        """What has to be edited, one priority after the other; what is known of the others goes into `found`.
+
+        To know what a clip costs it is brought, hashed and planned: the urgent ones do not wait for that of the rest.
+        """
+        urgent_first = sorted(clips, key=lambda clip: -clip.entry.priority)
+        for priority, group in groupby(urgent_first, lambda clip: clip.entry.priority):
+            jobs, of_it = [], list(group)
+            for clip in of_it:
+                job = prepared(clip, self.opened, self.request, self.store)
+                if isinstance(job, Job):
+                    jobs.append(job)
+                    continue
+                found[id(clip)] = job
+                if job.state in LOST:
+                    self._keep(job)
+            tell("catalog", "noted", text=f"priority {priority}: {len(jobs)} of {len(of_it)} clips are new or changed.")
+            if jobs:
+                yield in_order(jobs)
+
+    def _keep(self, outcome: Outcome) -> None:
+        write_outcome(self.store, self.opened.name, outcome)
+        text = f"{Path(outcome.source).name}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}"
+        tell("catalog", "noted", text=text)
+
+    def _run_all(self, coming: Iterator[list[Job]], children: Children) -> Iterator[tuple[Job, Outcome]]:
+        waiting: list[Job] = []
+        running: list[Job] = []
+        while True:
+            while len(running) < self.request.clips_at_once:
+                waiting = waiting or next(coming, [])
+                if not waiting:
+                    break
+                running.append(self._started(waiting.pop(0), children))
+            if not running:
+                return
+            time.sleep(POLL_S)
+            for job in list(running):
+                state = self._ended(job, children)
+                if state is None:
+                    continue
+                running.remove(job)
+                outcome = self._outcome(job, state)
+                if outcome.state == CRASHED and job.attempts < self.request.attempts:
+                    waiting.insert(0, job)  # a lost process or machine is no fault of the clip's
+                else:
+                    yield job, outcome
+
+    def _started(self, job: Job, children: Children) -> Job:
+        job.attempts += 1
+        job.started = datetime.now(UTC).isoformat(timespec="milliseconds")
+        tags = [f"catalog:{self.opened.name}", *map(printable, job.clip.entry.tags)]
+        job.sent = to_send(job.request, job.before)
+        assert job.sent.output is not None
+        job.sent.output.parent.mkdir(parents=True, exist_ok=True)
+        job.child = children.start(job.sent, run_name(self.opened, job), tags)
+        tell("catalog", "noted", text=f"{job.clip.source.name}: started")
+        return job
+
+    def _ended(self, job: Job, children: Children) -> State[Any] | None:
+        assert job.child is not None
+        state = children.ended(job.child)
+        limit = self.request.time_limit_s
+        if state is None and limit and job.child.seconds > limit:
+            reason = f"It took longer than {limit:g} s. Run the catalog again: it goes on from there."
+            children.stop(job.child, reason)
+            return Failed(name="TimedOut", message=reason)
+        return state
+
+    def _outcome(self, job: Job, state: State[Any]) -> Outcome:
+        assert job.child is not None
+        assert job.sent is not None
+        job.before = read_outcome(self.store, self.opened.name, outcome_id(job.request))  # somebody may have decided
+        outcome = replace(
+            nothing_yet(job),
+            flow_run=str(job.child.flow_run),
+            started=job.started,
+            seconds=job.child.seconds,
+            attempts=job.attempts,
+        )
+        if state.is_completed():
+            try:
+                return settled(self.store, made_by(self.store, outcome), job.sent)
+            except UnwritableOutputError as error:  # somebody put a file there while the run lasted
+                return replace(outcome, state=FAILED, error=first_line(str(error)))
+        return replace(outcome, state=outcome_state(state), error=first_line(state.message))

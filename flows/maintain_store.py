@@ -1,0 +1,44 @@
+"""What a store needs once a week: as flows, for a schedule."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.states import Completed, Failed
+
+from flows.cli.store import chosen_artifacts, examined_files, opened_store, prune_rule
+from storage.prune import plan_prune
+from storage.prune import prune as remove
+
+
+@flow(name="prune", persist_result=False)
+def prune_store(  # noqa: PLR0913, PLR0917 - the fields of a form
+    store: str,
+    scratch: Path | None = None,
+    keep_last: int | None = 3,
+    older_than: str | None = None,
+    max_size: str | None = None,
+    dry_run: bool = False,
+) -> Any:
+    """Free space: remove what only old runs need, as `stitchedit prune` does."""
+    place = opened_store(store, scratch)
+    plan = plan_prune(place, prune_rule(keep_last, older_than, max_size), time.time())
+    freed = plan.freed_bytes if dry_run else remove(place, plan)
+    told = f"{'Would free' if dry_run else 'Freed'} {freed / 1e9:.2f} GB; {plan.kept_bytes / 1e9:.2f} GB stay."
+    return Completed(message=told)
+
+
+@flow(name="verify", persist_result=False)
+def verify_store(store: str, scratch: Path | None = None, repair: bool = True) -> Any:
+    """Read every file of a store and compare it with its SHA-256, as `stitchedit verify` does; fails if one is damaged.
+
+    `repair` notes what is damaged, so that the next run makes it again, and only it.
+    """
+    artifacts, damaged = chosen_artifacts(opened_store(store, scratch), []), []
+    for artifact in artifacts:
+        damaged += [one for one in examined_files(store, scratch, artifact, repair) if one.fault]
+    if not damaged:
+        return Completed(message=f"{len(artifacts)} artifacts are whole.")
+    named = ", ".join(f"{one.artifact.stage}/{one.artifact.key} {one.file}" for one in damaged[:5])
+    return Failed(message=f"{len(damaged)} files are damaged: {named}. {'They are made again when needed.' * repair}")

@@ -1,0 +1,303 @@
+"""What an edit would run, why, and what it would cost: found out without computing anything."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import unwrap
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from flows.edit_request import EditRequest, check_request
+from flows.edit_video import edit_stages
+from flows.planning.recipe_changes import Change, changes, nearest
+from flows.requests.any_text import to_json
+from storage.arrays.frame_array import FrameArray
+from storage.artifact import Artifact, Recipe, Source
+from storage.backends.lease import died, holder
+from storage.errors import StorageError
+from storage.manifest import is_whole
+from storage.runs import runs
+from storage.store import Store
+from storage.video.info import probe
+from storage.weights.state_dict import read_metadata
+from tasks.runtime.code_digest import code_digests
+
+RATES = 5  # earlier results of a stage that an estimate is the median of
+BYTES_STAY = {"code", "revision"}  # changes after which a stage may well make the same bytes
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage would do."""
+
+    stage: str
+    state: str  # cached, partial or to run
+    reasons: list[str]
+    key: str | None = None
+    done: int = 0  # of a partial one: units, in `unit`
+    total: int = 0
+    unit: str = ""
+    condition: str | None = None  # stages before that have to make the same bytes as before for this to hold
+    seconds: float | None = None  # still to be spent; None where nothing was recorded
+    bytes: int | None = None  # still to be written
+    seconds_saved: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one edit would do."""
+
+    clip: str
+    output: str
+    stages: list[StagePlan]
+
+    @property
+    def unknown(self) -> list[str]:
+        """Stages that would run and of whose cost nothing is recorded."""
+        return [stage.stage for stage in self.stages if stage.state != "cached" and stage.seconds is None]
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all stages that would run; None where nothing is recorded of any of them."""
+        return self._total([stage.seconds for stage in self.stages if stage.state != "cached"])
+
+    @property
+    def bytes(self) -> float | None:
+        """Likewise."""
+        return self._total([stage.bytes for stage in self.stages if stage.state != "cached"])
+
+    @staticmethod
+    def _total(costs: Sequence[float | None]) -> float | None:
+        known = [cost for cost in costs if cost is not None]
+        return None if costs and not known else sum(known)
+
+    @property
+    def seconds_saved(self) -> float:
+        return sum(stage.seconds_saved or 0 for stage in self.stages)
+
+
+def plan_edit(request: EditRequest, *, verify: bool = False) -> Plan:
+    """The plan for a request, checked as the flow would check it.
+
+    Args:
+        verify: hash what is cached; else a changed byte is only found by the stage that reads it.
+    """
+    output, source = check_request(request), Source.of(request.video)
+    planner = Planner(request.open_store(), source, _frames(request), verify)
+    edit_stages(planner, request, source, output)
+    return Plan(to_json(source.path), to_json(output), planner.stages)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What stands for a stage's artifact as an argument of others."""
+
+    stage: str
+    artifact: Artifact | None  # None: it cannot be told yet
+    conditions: tuple[str, ...] = ()  # stages that have to make the same bytes as before for this to hold
+
+
+@dataclass
+class Planner:
+    """Walks the graph of the method as the flow does, and calls nothing."""
+
+    store: Store
+    source: Source
+    frames: int
+    verify: bool
+    stages: list[StagePlan] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._manifests: dict[str, list[dict[str, Any]]] = {}
+        for stage, key in self.store.place.finished():
+            manifest = self.store.read_manifest(stage, key)
+            if manifest:
+                self._manifests.setdefault(stage, []).append({**manifest, "key": key})
+        self._digests = _recorded_digests([one for found in self._manifests.values() for one in found])
+        ours = [
+            run for run in runs(self.store) if self.source.digest == run.source or run.clip == str(self.source.path)
+        ]
+        self._own = {name for run in ours for name in run.artifacts}
+
+    def __call__(self, task: Any, *arguments: Any) -> Expected:
+        stage = task.name
+        expected = [one for value in arguments for one in (value if isinstance(value, tuple) else [value])]
+        expected = [one for one in expected if isinstance(one, Expected)]
+        waits = [one for one in expected if one.artifact is None]
+        conditions = dict.fromkeys(condition for one in expected for condition in one.conditions)
+        if waits:
+            names = " and ".join(dict.fromkeys(one.stage for one in waits))
+            plan, result = self._to_run(stage, None, [f"{names} is made anew"], None), Expected(stage, None)
+        else:
+            recipe: Recipe = task.fn.describe([_artifact(value) for value in arguments], {})
+            plan, result = self._known(recipe, dict(code_digests(unwrap(task.fn))), tuple(conditions))
+        self.stages.append(plan)
+        return result
+
+    def _known(
+        self, recipe: Recipe, code: Mapping[str, str], conditions: tuple[str, ...]
+    ) -> tuple[StagePlan, Expected]:
+        stage, key, condition = recipe.stage, recipe.key, " and ".join(conditions) or None
+        manifest = self.store.read_manifest(stage, key)
+        if manifest:
+            artifact = Artifact(self.store.folder, stage, key, manifest["digest"])
+            if "frames" in manifest["lineage"]:
+                self.frames = manifest["lineage"]["frames"]
+            bad = sorted({*self.store.lacking(stage, key, manifest), *self._changed(artifact, manifest)})
+            if not bad:
+                saved = _seconds(manifest)
+                return StagePlan(stage, "cached", [], key, condition=condition, seconds_saved=saved), Expected(
+                    stage, artifact, conditions
+                )
+            return self._damaged(recipe, manifest, bad, condition), Expected(stage, artifact, (stage,))
+        under_way = self._under_way(recipe, condition)
+        before = nearest(recipe, self._candidates(stage))
+        told = changes(recipe, code, before) if before else []
+        plan = under_way or self._to_run(stage, key, self._reasons(stage, key, before, told), before, condition)
+        digest = self._digests.get((stage, key))  # made before: the same bytes come out
+        if digest is None and before and {change.part for change in told} <= BYTES_STAY:
+            digest = before["digest"]
+        if digest is None:
+            return plan, Expected(stage, None)
+        return plan, Expected(stage, Artifact(self.store.folder, stage, key, digest), (stage,))
+
+    def _reasons(self, stage: str, key: str, before: Mapping[str, Any] | None, told: Sequence[Change]) -> list[str]:
+        if (stage, key) in self._digests or (stage, key) in self._own:
+            return ["its result is no longer in the store"]
+        if before is None:
+            return [f"nothing of {stage} is in the store"]
+        if (stage, before["key"]) not in self._own and any(change.part == "inputs" for change in told):
+            return ["first time for this clip"]
+        return [change.text for change in told]
+
+    def _candidates(self, stage: str) -> list[dict[str, Any]]:
+        """Manifests of a stage: of this clip if there are any, else all."""
+        found = self._manifests.get(stage, [])
+        own = [manifest for manifest in found if (stage, manifest["key"]) in self._own]
+        return own or found
+
+    def _changed(self, artifact: Artifact, manifest: Mapping[str, Any]) -> list[str]:
+        if not self.verify:
+            return []
+        self.store.place.fetch_anew(artifact, manifest["files"])
+        return [name for name, listed in manifest["files"].items() if not is_whole(artifact.path, name, listed)]
+
+    def _damaged(self, recipe: Recipe, manifest: Mapping[str, Any], bad: list[str], condition: str | None) -> StagePlan:
+        total = len(manifest["files"])
+        listed = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+        share = sum(manifest["files"][name]["size"] for name in bad) / max(1, _bytes(manifest))
+        seconds = _seconds(manifest)
+        return StagePlan(
+            recipe.stage, "partial",
+            [f"{len(bad)} of {total} files gone or damaged ({listed}): what they held is made again"],
+            recipe.key, total - len(bad), total, "files", condition,
+            seconds=None if seconds is None else seconds * share, bytes=int(_bytes(manifest) * share),
+        )  # fmt: skip
+
+    def _under_way(self, recipe: Recipe, condition: str | None) -> StagePlan | None:
+        folder = self.store.place.under_way(recipe.stage, recipe.key)
+        if folder is None:
+            return None
+        done, total, unit = progress_in(folder)
+        said = holder(self.store.place.objects, f"leases/{recipe.stage}-{recipe.key}.json")
+        reason = "a run was cut off; it goes on from there"
+        if said and not died(said):
+            reason = f"process {said['process']} on {said['host']} is making it"
+        whole = self._to_run(recipe.stage, recipe.key, [reason], None, condition)
+        left = 1 - done / total if total else 1.0
+        return StagePlan(
+            recipe.stage, "partial", [reason], recipe.key, done, total, unit, condition,
+            seconds=None if whole.seconds is None else whole.seconds * left,
+            bytes=None if whole.bytes is None else int(whole.bytes * left),
+        )  # fmt: skip
+
+    def _to_run(
+        self,
+        stage: str,
+        key: str | None,
+        reasons: list[str],
+        before: Mapping[str, Any] | None,
+        condition: str | None = None,
+    ) -> StagePlan:
+        latest = sorted(self._candidates(stage), key=lambda manifest: manifest["lineage"]["finished"])[-RATES:]
+        known = [before] if before else latest
+        timed = [(_seconds(m), _frame_count(m)) for m in known]
+        rates = [seconds / frames for seconds, frames in timed if seconds is not None and frames]
+        sizes = [_bytes(m) / _frame_count(m) for m in known if _frame_count(m)]
+        return StagePlan(
+            stage, "to run", reasons, key, condition=condition,
+            seconds=median(rates) * self.frames if rates and self.frames else None,
+            bytes=int(median(sizes) * self.frames) if sizes and self.frames else None,
+        )  # fmt: skip
+
+
+def _artifact(value: Any) -> Any:
+    """`value` with the artifacts that are expected in the places of their stand-ins."""
+    if isinstance(value, tuple):
+        return tuple(map(_artifact, value))
+    return value.artifact if isinstance(value, Expected) else value
+
+
+def progress_in(folder: Path) -> tuple[int, int, str]:
+    """How far an unfinished workspace is: chunks done and in all of the arrays it has begun, or steps of tuning."""
+    done = total = 0
+    for journal in folder.rglob(".*.done"):
+        marks = journal.read_bytes()
+        done, total = done + marks.count(b"1"), total + len(marks)
+    for metadata in folder.rglob("[!.]*/zarr.json"):
+        if not metadata.parent.with_name(f".{metadata.parent.name}.done").exists():
+            try:
+                chunks = FrameArray.open(metadata.parent).chunks
+            except StorageError:
+                continue
+            done, total = done + chunks, total + chunks
+    states = sorted(folder.glob(".state*.safetensors"))
+    if not total and states:
+        try:
+            return int(read_metadata(states[0])["step"]), 0, "steps"
+        except (StorageError, KeyError, ValueError):
+            return 0, 0, ""
+    return done, total, "chunks"
+
+
+def _frames(request: EditRequest) -> int:
+    """Frames that the edit is about, before anything was decoded; 0 = the container does not say."""
+    info = probe(request.video)
+    rate = float(info.rate)
+    declared = info.declared_frames or round((info.duration or 0) * rate)
+    if not declared:
+        return 0
+    first, last = (request.start or 0) * rate, declared if request.end is None else request.end * rate
+    return max(1, round(min(last, declared) - first))
+
+
+def _recorded_digests(manifests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Content of artifacts by stage and key, as those that were made of them tell it: also of such that are gone."""
+    return {
+        (origin["stage"], origin["key"]): manifest["recipe"]["inputs"][name]
+        for manifest in manifests
+        for name, origin in manifest["lineage"].get("inputs", {}).items()
+        if "key" in origin and name in manifest["recipe"]["inputs"]
+    }
+
+
+def _seconds(manifest: Mapping[str, Any]) -> float | None:
+    """What an artifact cost, all attempts that are known of; None when none is."""
+    known = [a["seconds"] for a in manifest["lineage"].get("attempts", []) if a["seconds"] is not None]
+    return sum(known) if known else None
+
+
+def _frame_count(manifest: Mapping[str, Any]) -> int:
+    return int(manifest["lineage"].get("frames") or 0)
+
+
+def _bytes(manifest: Mapping[str, Any]) -> int:
+    return sum(listed["size"] for listed in manifest["files"].values())
+
+
+def as_json(plan: Plan) -> str:
+    """What `--json` prints."""
+    totals = {"seconds": plan.seconds, "bytes": plan.bytes, "seconds_saved": plan.seconds_saved}
+    facts = {"clip": plan.clip, "output": plan.output, **totals, "unknown": plan.unknown}
+    return json.dumps({**facts, "stages": [vars(stage) for stage in plan.stages]}, indent=1)

@@ -1,0 +1,49 @@
+"""From the store to where the user wants it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.requests.output_files import exported_files
+from stitchedit.measure.verdict import worst_of
+from storage.artifact import Artifact
+from storage.errors import DamagedError
+from storage.outputs import Outputs, Written
+from storage.store import Store
+from tasks.reporting.verdict import read_verdict
+
+
+def destination(store: Store, measures: Sequence[Artifact], output: Path, hold: Path | None) -> Path:
+    """`output`, or the same name in `hold` if some face's edit was judged `fail`."""
+    for measured in measures:
+        store.fetch(measured)
+    verdict = worst_of(read_verdict(measured.path) for measured in measures)
+    if hold is None or verdict.verdict != "fail":
+        return output
+    hold.mkdir(parents=True, exist_ok=True)
+    return hold / output.name
+
+
+def export_result(store: Store, video: Artifact, report: Artifact, output: Path) -> list[Written]:
+    """Copy video, preview, contact sheet and report to where `output` says; what was written, the video first.
+
+    A file is there as a whole or not at all, and only over what an earlier run wrote.
+
+    Raises:
+        DamagedError: a file in the store is not what was put there.
+        UnwritableOutputError: somebody put another file there while the run lasted.
+    """
+    try:
+        for artifact in (video, report):
+            store.fetch(artifact)
+    except DamagedError as error:
+        if error.path is not None:
+            store.report_damage(error.path)
+        raise
+    names = [(video, f"video{output.suffix}"), (video, "preview.mp4"), (video, "sheet.png"), (report, "report.html")]
+    targets, outputs = exported_files(output).values(), Outputs(store)
+    with outputs.writing(output):
+        outputs.check(targets)
+        return [
+            outputs.put(artifact.path / name, target, store.manifest(artifact)["files"][name]["sha256"])
+            for (artifact, name), target in zip(names, targets, strict=True)
+        ]

@@ -1,0 +1,72 @@
+"""The faces of one person in a clip, as later stages see them: a row per face, ordered by frame."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stitchedit.arrays import Flags, Quads
+from stitchedit.images.depth import SHALLOW, shown, stored
+from stitchedit.invert import Footage
+from stitchedit.tune import MaskReader
+from storage.arrays.frame_array import FrameArray
+from storage.artifact import Artifact
+
+PAUSE_S = 0.25  # a face that is shown so long says little about the next: codes are not smoothed across
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What `align` wrote. `crops` and `labels` are read row by row: they do not fit in memory."""
+
+    frames: np.ndarray  # `face`, number of the frame
+    times_s: np.ndarray  # `face`, from the first frame of the clip
+    runs: np.ndarray  # `face`, number of the unbroken run of frames
+    quads: Quads
+    interpolated: Flags
+    crops: FrameArray  # `face rgb size size`; uint8, or uint16 of a deep source: see stitchedit/images/depth.py
+    labels: FrameArray  # `face 512 512`
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def size(self) -> int:
+        """Side of a crop, px."""
+        return self.crops.shape[-1]
+
+    def footage(self, device: torch.device, covered: MaskReader | None = None) -> Footage:
+        """The crops as networks take them, in runs without a pause, and where something is in front of the faces."""
+
+        def read(rows: np.ndarray) -> Tensor:
+            return to_images(np.stack([self.crops.read(int(row)) for row in rows]), device)
+
+        breaks = (np.diff(self.runs) != 0) | (np.abs(np.diff(self.times_s)) > PAUSE_S)
+        return Footage(read, np.cumsum(np.r_[0, breaks]), self.size, covered)
+
+
+def open_faces(faces: Artifact) -> Faces:
+    """What `align` wrote."""
+    names = ("frames", "times_s", "runs", "quads", "interpolated")
+    rows = {name: FrameArray.open(faces.path / name).read() for name in names}
+    return Faces(**rows, crops=FrameArray.open(faces.path / "crops"), labels=FrameArray.open(faces.path / "labels"))
+
+
+def to_images(pictures: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 or uint16 `face rgb size size`, as arrays hold them, as float32 in [-1, 1]."""
+    images = torch.from_numpy(shown(pictures)).to(device).float() / 127.5 - 1
+    return images if pictures.dtype == SHALLOW else images.clamp(-1, 1)
+
+
+def to_pictures(images: Tensor) -> np.ndarray:
+    """Float in [-1, 1] as uint8 `face rgb size size`."""
+    return ((images.detach().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+
+
+def to_stored(images: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
+    """Float in [-1, 1] as arrays hold `face rgb size size`: uint8, or uint16 without the rounding to 8 bits."""
+    if dtype == SHALLOW:
+        return to_pictures(images)
+    return stored(((images.detach().clamp(-1, 1) + 1) * 127.5).cpu().numpy(), dtype)

