@@ -14,7 +14,7 @@ from torch import nn
 from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.face_parsing import FaceParser, read_face_parser
 from stitchedit.nets.lpips import LPIPS, AlexTrunk
-from stitchedit.nets.mobile_stylegan import MobileStyleGAN, Modulation, StyledConv, load_heads, mean_code
+from stitchedit.nets.mobile_stylegan import MobileStyledConv, MobileStyleGAN, Modulation, load_heads, mean_code
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net
 
@@ -120,7 +120,7 @@ def _scale_generator(generator: MobileStyleGAN, noise: torch.Generator) -> None:
         if isinstance(module, Modulation):
             module.affine.weight.mul_(0.1 / module.gain)
             module.affine.bias.fill_(1 / module.gain)
-        if isinstance(module, StyledConv) and isinstance(module.depthwise, nn.Conv2d):
+        if isinstance(module, MobileStyledConv) and isinstance(module.depthwise, nn.Conv2d):
             module.depthwise.weight.mul_(0.5**0.5)  # two convolutions, one rectifier
     for head in generator.heads.values():
         head.bands.weight.mul_(0.3)

@@ -13,7 +13,7 @@ from inversion import WAYS, Judge, draw
 from torch.nn import functional as F
 
 from stitchedit.invert import Footage, Inverter
-from stitchedit.train.samples import SampleOptions, draw_codes, draw_picture
+from stitchedit.train.samples import SampleOptions, generate_image, sample_codes
 from tasks.inputs.faces import to_images
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
@@ -28,8 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     generator, encoder = networks.generator("cpu"), networks.encoder("cpu")
-    codes = draw_codes(generator, SampleOptions(count=options.faces, truncation=(0.7, 1.0), seed=SEED))
-    pictures = [draw_picture(generator, code, 1024, 256).transpose(2, 0, 1) for code in codes]
+    codes = sample_codes(generator, SampleOptions(count=options.faces, truncation=(0.7, 1.0), seed=SEED))
+    pictures = [generate_image(generator, code, 1024, 256).transpose(2, 0, 1) for code in codes]
     images = to_images(np.stack(pictures), torch.device("cpu"))
     with torch.no_grad():
         found = encoder(images)

@@ -36,7 +36,7 @@ from tasks.align import align_faces
 from tasks.decode import decode_video
 from tasks.detect import detect_faces
 from tasks.edit import edit_faces
-from tasks.inputs.faces import open_faces, to_images, to_pictures
+from tasks.inputs.faces import open_faces, to_images, to_uint8
 from tasks.invert import invert_faces
 from tasks.occlude import find_occlusions
 from tasks.runtime import networks
@@ -160,7 +160,7 @@ def still(faces):
 
 @torch.no_grad()
 def draw(generator, codes, size):
-    return [to_pictures(generator(code[None], size))[0] for code in codes]
+    return [to_uint8(generator(code[None], size))[0] for code in codes]
 
 
 class Judge:

@@ -25,18 +25,18 @@ from flows.catalog.children import (
 )
 from flows.catalog.clips import CatalogClip
 from flows.catalog.decisions import settled, to_send
-from flows.catalog.jobs import Job, first_line, in_order, nothing_yet, prepared, run_name, wanted_clips
+from flows.catalog.jobs import Job, first_line, in_order, pending_outcome, prepare_job, run_name, select_clips
 from flows.catalog.outcomes import CRASHED, FAILED, LOST, Outcome, outcome_id, read_outcome, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest, check_catalog_request
-from flows.catalog.results import made_by
+from flows.catalog.results import with_results
 from flows.catalog.summary import counts_of, summary_markdown, summary_table, write_summary
 from flows.server.artifacts import link_page
 from flows.server.attempts import begin
 from storage.errors import UnwritableOutputError
 from storage.safe_text import printable, redacted
 from storage.store import Store
-from tasks.runtime.progress import Progress, tell
+from tasks.runtime.progress import Progress, report_event
 
 POLL_S = 0.5
 
@@ -91,7 +91,7 @@ class Night:
 
     def run(self, children: Children) -> list[Outcome]:
         """Edit what has to be edited, and give what became of every clip, in the catalog's order."""
-        clips = wanted_clips(self.opened, self.request.tags)
+        clips = select_clips(self.opened, self.request.tags)
         found: dict[int, Outcome] = {}
         progress = Progress("catalog", "clips")
         for job, outcome in self._run_all(self.coming(clips, found), children):
@@ -109,21 +109,23 @@ class Night:
         for priority, group in groupby(urgent_first, lambda clip: clip.entry.priority):
             jobs, of_it = [], list(group)
             for clip in of_it:
-                job = prepared(clip, self.opened, self.request, self.store)
+                job = prepare_job(clip, self.opened, self.request, self.store)
                 if isinstance(job, Job):
                     jobs.append(job)
                     continue
                 found[id(clip)] = job
                 if job.state in LOST:
                     self._keep(job)
-            tell("catalog", "noted", text=f"priority {priority}: {len(jobs)} of {len(of_it)} clips are new or changed.")
+            report_event(
+                "catalog", "noted", text=f"priority {priority}: {len(jobs)} of {len(of_it)} clips are new or changed."
+            )
             if jobs:
                 yield in_order(jobs)
 
     def _keep(self, outcome: Outcome) -> None:
         write_outcome(self.store, self.opened.name, outcome)
         text = f"{Path(outcome.source).name}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}"
-        tell("catalog", "noted", text=text)
+        report_event("catalog", "noted", text=text)
 
     def _run_all(self, coming: Iterator[list[Job]], children: Children) -> Iterator[tuple[Job, Outcome]]:
         waiting: list[Job] = []
@@ -156,7 +158,7 @@ class Night:
         assert job.sent.output is not None
         job.sent.output.parent.mkdir(parents=True, exist_ok=True)
         job.child = children.start(job.sent, run_name(self.opened, job), tags)
-        tell("catalog", "noted", text=f"{job.clip.source.name}: started")
+        report_event("catalog", "noted", text=f"{job.clip.source.name}: started")
         return job
 
     def _ended(self, job: Job, children: Children) -> State[Any] | None:
@@ -174,7 +176,7 @@ class Night:
         assert job.sent is not None
         job.before = read_outcome(self.store, self.opened.name, outcome_id(job.request))  # somebody may have decided
         outcome = replace(
-            nothing_yet(job),
+            pending_outcome(job),
             flow_run=str(job.child.flow_run),
             started=job.started,
             seconds=job.child.seconds,
@@ -182,7 +184,7 @@ class Night:
         )
         if state.is_completed():
             try:
-                return settled(self.store, made_by(self.store, outcome), job.sent)
+                return settled(self.store, with_results(self.store, outcome), job.sent)
             except UnwritableOutputError as error:  # somebody put a file there while the run lasted
                 return replace(outcome, state=FAILED, error=first_line(str(error)))
         return replace(outcome, state=outcome_state(state), error=first_line(state.message))

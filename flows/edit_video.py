@@ -13,7 +13,7 @@ from flows.edit_request import EditRequest, check_request, check_words
 from flows.requests.export import destination, export_result
 from flows.server.artifacts import show_edit
 from flows.server.attempts import begin
-from flows.server.run_log import shown
+from flows.server.run_log import log_stages
 from storage.artifact import Source
 from storage.errors import DamagedError
 from storage.files import encodable
@@ -21,7 +21,7 @@ from storage.runs import RunRecord, recorded
 from storage.store import Store
 from storage.video.remote_clips import check_copy, fetch
 from tasks.decode import decode_video
-from tasks.runtime.progress import tell
+from tasks.runtime.progress import report_event
 
 REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
 
@@ -99,7 +99,7 @@ def edit_video(request: EditRequest) -> Path:
     output, source, store = check_request(request), Source.of(request.video), request.open_store()
     words = request.model_dump(mode="json")
     with (
-        shown(encodable(source.path.name)),
+        log_stages(encodable(source.path.name)),
         recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run,
     ):
         return _repaired(lambda: _run_and_export(store, run, request, source, output))
@@ -143,5 +143,5 @@ def _repaired(edit: Callable[[], Path]) -> Path:
         except DamagedError as error:
             if error.path is None:
                 raise
-            tell("repair", "noted", text=f"{error} What is missing of it is computed now.")
+            report_event("repair", "noted", text=f"{error} What is missing of it is computed now.")
     return edit()

@@ -15,11 +15,11 @@ MOUTH_CORNERS = [48, 54]
 REACH = 4.0  # standard deviations, of smoothing
 MOST_NEIGHBORS = 1000  # rows on either side; of footage beyond 2000 frames per second no more are weighed
 
-Times = Float[np.ndarray, " frame"]
+FrameTimes = Float[np.ndarray, " frame"]
 Points = Float[np.ndarray, "frame xy"]
 
 
-def align_run(landmarks: Landmarks, times_s: Times, options: AlignOptions) -> Quads:
+def align_run(landmarks: Landmarks, times_s: FrameTimes, options: AlignOptions) -> Quads:
     """Crop squares smoothed over one run: a track, within a shot, without gaps.
 
     Landmarks and squares are in pixels that are square, of an image that is not mirrored.
@@ -31,7 +31,7 @@ def align_run(landmarks: Landmarks, times_s: Times, options: AlignOptions) -> Qu
 
 
 def face_quads(
-    landmarks: Landmarks, center_sigma: float, axes_sigma: float, side: float = 1.0, times: Times | None = None
+    landmarks: Landmarks, center_sigma: float, axes_sigma: float, side: float = 1.0, times: FrameTimes | None = None
 ) -> Quads:
     """Crop squares smoothed over time.
 
@@ -60,7 +60,7 @@ def face_quads(
     return np.stack(corners, axis=1)
 
 
-def smooth(values: Points, times: Times, sigma: float) -> Points:
+def smooth(values: Points, times: FrameTimes, sigma: float) -> Points:
     """Each row as the mean of those around it, weighed by a Gaussian of the time between them.
 
     At even times this is SciPy's `gaussian_filter1d`, ends mirrored as there. Rows on the other side of a pause count

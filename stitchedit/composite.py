@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from stitchedit.arrays import Alpha, Pixels
-from stitchedit.images.depth import OPAQUE, SHALLOW, Stored, shown, stored, stored_alpha
+from stitchedit.images.depth import OPAQUE, SHALLOW, StoredLevels, to_levels, to_stored, to_stored_alpha
 from stitchedit.images.warp import Box, Quad, covered, warp_back
 
 CHANGE_REACH = 64  # a change counts round about as far as this part of the crop's side
@@ -26,7 +26,7 @@ class Patch:
     top: int
 
     @property
-    def layers(self) -> Stored:
+    def layers(self) -> StoredLevels:
         """Color and alpha, `4 height width`."""
         return np.concatenate([self.rgb.transpose(2, 0, 1), self.alpha[None]])
 
@@ -39,12 +39,12 @@ class Patch:
         """At 8 bits, for what looks at the edit without keeping it."""
         if self.rgb.dtype == SHALLOW:
             return self
-        alpha = stored_alpha(self.opacity, SHALLOW)
-        rgb = np.where(alpha[..., None] > 0, stored(shown(self.rgb), SHALLOW), np.uint8(0))
+        alpha = to_stored_alpha(self.opacity, SHALLOW)
+        rgb = np.where(alpha[..., None] > 0, to_stored(to_levels(self.rgb), SHALLOW), np.uint8(0))
         return replace(self, rgb=rgb, alpha=alpha)
 
 
-def patch_from(layers: Stored, place: tuple[int, int]) -> Patch:
+def patch_from(layers: StoredLevels, place: tuple[int, int]) -> Patch:
     """The patch of `Patch.layers` at `place`, left and top."""
     return Patch(np.ascontiguousarray(layers[:3].transpose(1, 2, 0)), layers[3], *place)
 
@@ -73,7 +73,7 @@ def keep_detail(patch: Patch, frame: Pixels, drawings: tuple[Pixels, Pixels], ke
     detailed = new + warp_back(kept, quad, box)[:height, :width, None] * (region - old)
     rgb = patch.rgb.copy()
     visible = patch.alpha[:height, :width] > 0
-    rgb[:height, :width][visible] = stored(detailed, rgb.dtype)[visible]
+    rgb[:height, :width][visible] = to_stored(detailed, rgb.dtype)[visible]
     return replace(patch, rgb=rgb)
 
 
@@ -104,10 +104,10 @@ def opaque_layers(image: Pixels, alpha: Alpha) -> Layers:
 
 def patch_of(layers: Layers, box: Box, dtype: np.dtype[Any] = SHALLOW) -> Patch:
     """The patch at `box` whose colors are `layers` divided by their alpha; stored in `dtype`."""
-    alpha = stored_alpha(layers[..., 3], dtype)
+    alpha = to_stored_alpha(layers[..., 3], dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
         color = np.where(alpha[..., None] > 0, layers[..., :3] / layers[..., 3:], 0)
-    return Patch(np.where(alpha[..., None] > 0, stored(color, dtype), dtype.type(0)), alpha, box.left, box.top)
+    return Patch(np.where(alpha[..., None] > 0, to_stored(color, dtype), dtype.type(0)), alpha, box.left, box.top)
 
 
 def paste(frame: Pixels, patch: Patch) -> Pixels:
@@ -120,7 +120,7 @@ def paste(frame: Pixels, patch: Patch) -> Pixels:
     result, rgb = frame.copy(), patch.rgb[:height, :width]
     if frame.dtype != SHALLOW:
         opacity = patch.opacity[:height, :width, None]
-        result[rows, columns] += opacity * (shown(rgb) - frame[rows, columns])
+        result[rows, columns] += opacity * (to_levels(rgb) - frame[rows, columns])
         return result
     alpha = patch.alpha[:height, :width, None].astype(np.uint16)
     result[rows, columns] = (rgb * alpha + frame[rows, columns] * (255 - alpha) + 127) // 255

@@ -47,7 +47,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Inversion:
     """What is fitted, and to which faces."""
 
     parameters: dict[str, Tensor]
@@ -105,7 +105,7 @@ class Inverter:
 
         coarse = Stretch(options.work_size, options.refine_steps)
         fine = Stretch(self.footage.size, options.color_steps, rate=0.3)
-        fit = Fit({"move": move, "layers": layers}, shares, code, penalty, rows)
+        fit = Inversion({"move": move, "layers": layers}, shares, code, penalty, rows)
         self._minimise(fit, [coarse, fine], course or Course())
         return (start + move + layers).detach()
 
@@ -132,7 +132,7 @@ class Inverter:
             return options.frame_weight * move.square().mean() * person.shape[-1]
 
         stretch = Stretch(options.work_size, self.frame_steps(len(rows)))
-        self._minimise(Fit({"move": move}, shares, code, penalty, rows), [stretch], course or Course())
+        self._minimise(Inversion({"move": move}, shares, code, penalty, rows), [stretch], course or Course())
         with torch.no_grad():
             return code(shares(rows))
 
@@ -140,7 +140,7 @@ class Inverter:
         """How many steps a segment of so many faces takes."""
         return self.options.refine_passes * math.ceil(faces / self.options.batch)
 
-    def _minimise(self, fit: Fit, stretches: Sequence[Stretch], course: Course) -> None:
+    def _minimise(self, fit: Inversion, stretches: Sequence[Stretch], course: Course) -> None:
         """Adam on the parameters of `fit`, one stretch after the other, each with moments and an order of its own."""
         state, total, begun = course.state, sum(stretch.steps for stretch in stretches), 0
         subject = Subject("Inversion", "invert.learning_rate", self.options.learning_rate)
@@ -163,7 +163,7 @@ class Inverter:
             begun += stretch.steps
         descent.losses.read()
 
-    def _inputs(self, fit: Fit, rows: np.ndarray, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _inputs(self, fit: Inversion, rows: np.ndarray, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Shares, crops and masks of `rows` at `size`, as `_loss` takes them."""
         target, covered = self.footage.crops(rows), None
         target = F.avg_pool2d(target, target.shape[-1] // size)
@@ -171,7 +171,7 @@ class Inverter:
             covered = F.interpolate(self.footage.covered(rows), (size, size), mode="area")
         return fit.shares(rows), target, covered
 
-    def _loss(self, fit: Fit, shares: Tensor, target: Tensor, covered: Tensor | None) -> Tensor:
+    def _loss(self, fit: Inversion, shares: Tensor, target: Tensor, covered: Tensor | None) -> Tensor:
         image = self.generator(fit.code(shares), target.shape[-1])
         target = target if covered is None else seen_only(target, image, covered)
         return self._distance(image, target) + self._distance(middle(image), middle(target)) + fit.penalty()

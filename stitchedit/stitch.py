@@ -11,7 +11,7 @@ from torch import Tensor
 from stitchedit.nets.generator import Generator
 from stitchedit.optimize.descent import Losses, Subject, adam
 from stitchedit.optimize.gradients import Gradients
-from stitchedit.optimize.losses import levels, masked_squared_error
+from stitchedit.optimize.losses import border_levels, masked_squared_error
 from stitchedit.options.stitch import StitchOptions
 from stitchedit.tensors import Image, Latent, Mask
 
@@ -36,13 +36,13 @@ class Stitched:
     ring_after: float
 
 
-Seam = tuple[Latent, SeamTarget]
+StitchInput = tuple[Latent, SeamTarget]
 """An edited code and what its crop has to match."""
 
 
 def settle(
     generator: Generator,
-    seams: Sequence[Seam],
+    seams: Sequence[StitchInput],
     options: StitchOptions,
     on_step: Callable[[int], None] = lambda step: None,
     gradients: Callable[..., Gradients] = Gradients,
@@ -99,9 +99,9 @@ def stitch_face(
             crop: Float32[Tensor, "1 rgb size size"] = generator(latent, size)
             border, content = _terms(crop, target)
         if step == 0:
-            ring_before = levels(border.item())
+            ring_before = border_levels(border.item())
         if step == options.steps or border.item() < options.stop_below:
-            return Stitched(crop.detach(), step, ring_before, levels(border.item()))
+            return Stitched(crop.detach(), step, ring_before, border_levels(border.item()))
         loss = border + options.content_weight * content
         subject.check(loss.item(), step)
         on_step(step, border.item(), content.item())

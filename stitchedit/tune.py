@@ -72,7 +72,7 @@ def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
         OptimizationError: the loss stopped being finite.
     """
     keyframes = farthest_codes(pivots.codes, options.keyframes)
-    batches = shuffled_batches(keyframes, options)
+    batches = epoch_batches(keyframes, options)
     total = options.passes * math.ceil(len(keyframes) / options.batch)
     per_pass = total // options.passes
     step = Tuner(generator, perceptual, pivots, options, state)
@@ -160,7 +160,7 @@ def fresh_frozen_copy(generator: Generator) -> Generator:
     return deepcopy(generator).requires_grad_(False)
 
 
-def shuffled_batches(rows: np.ndarray, options: TuneOptions) -> Callable[[int], Iterator[np.ndarray]]:
+def epoch_batches(rows: np.ndarray, options: TuneOptions) -> Callable[[int], Iterator[np.ndarray]]:
     """Random minibatches, pass after pass; call with the step to start from. An order depends on seed and pass only."""
 
     def batches(first: int) -> Iterator[np.ndarray]:

@@ -24,7 +24,7 @@ NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, err
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+def write_atomic(path: Path, *parts: bytes | memoryview) -> None:
     """Write a file so that, whatever happens, it is there as a whole or not at all."""
     with replacing(path) as file:
         file.writelines(parts)
@@ -32,7 +32,7 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as readable JSON; the file is there as a whole or not at all."""
-    write_whole(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
 
 
 @contextmanager

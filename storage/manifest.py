@@ -139,7 +139,7 @@ def plain_file(folder: Path, name: str) -> os.stat_result | None:
     return facts if stat.S_ISREG(facts.st_mode) else None
 
 
-def is_whole(folder: Path, name: str, listed: Mapping[str, Any]) -> bool:
+def is_intact(folder: Path, name: str, listed: Mapping[str, Any]) -> bool:
     """Whether the file `name` of an artifact in `folder` has the listed size and SHA-256."""
     facts = plain_file(folder, name)
     return facts is not None and facts.st_size == listed["size"] and file_sha256(folder / name) == listed["sha256"]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.artifact import file_sha256
-from storage.backends.lease import held
+from storage.backends.lease import leased
 from storage.errors import DamagedError, UnwritableOutputError
 from storage.files import encodable, new_file_beside, rename_new, sync
 from storage.store import Store
@@ -36,7 +36,7 @@ COPIED_AT_ONCE = 1 << 22  # bytes
 
 
 @dataclass(frozen=True)
-class Written:
+class OutputRecord:
     """A file as a run wrote it."""
 
     path: str  # for people: bytes that are not UTF-8 are written as \\xe9
@@ -73,10 +73,10 @@ class Outputs:
     def writing(self, output: Path) -> Iterator[None]:
         """Let no other run write what belongs to `output` meanwhile, so that its files belong together."""
         lease = f"leases/output-{_identity(output.with_suffix(''))}.json"
-        with held(self.store.place.objects, lease, self.store.patience, {}):
+        with leased(self.store.backend.objects, lease, self.store.patience, {}):
             yield
 
-    def put(self, source: Path, target: Path, digest: str) -> Written:
+    def put(self, source: Path, target: Path, digest: str) -> OutputRecord:
         """Copy `source`, whose SHA-256 is `digest`, to `target`.
 
         Raises:
@@ -112,7 +112,7 @@ class Outputs:
             facts, digest = old.stat(), file_sha256(old)
             try:
                 self._place(
-                    old, new, Written(encodable(new), facts.st_size, facts.st_mtime_ns, digest), self._is_ours(old)
+                    old, new, OutputRecord(encodable(new), facts.st_size, facts.st_mtime_ns, digest), self._is_ours(old)
                 )
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -120,7 +120,7 @@ class Outputs:
                 self.put(old, new, digest)
                 old.unlink()
 
-    def _place(self, part: Path, target: Path, written: Written, is_ours: bool = True) -> None:
+    def _place(self, part: Path, target: Path, written: OutputRecord, is_ours: bool = True) -> None:
         """Give a whole file its name."""
         if is_ours:
             _mark(part, f"{_identity(target)} {written.sha256}")
@@ -142,25 +142,25 @@ class Outputs:
         digest = file_sha256(path)
         if any(one.sha256 == digest for one in known) or _mark_of(path) == f"{_identity(path)} {digest}":
             return True
-        since = self.store.place.objects.read(SINCE)
+        since = self.store.backend.objects.read(SINCE)
         return (since is None or facts.st_mtime_ns < _number(since.value)) and self._has(digest)
 
     def _has(self, digest: str) -> bool:
         """Whether a file of an artifact has these bytes."""
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            manifests = pool.map(lambda name: self.store.read_manifest(*name), self.store.place.finished())
+            manifests = pool.map(lambda name: self.store.read_manifest(*name), self.store.backend.finished())
             files = (listed for manifest in manifests if manifest for listed in manifest["files"].values())
             return any(listed["sha256"] == digest for listed in files)
 
-    def _known(self, path: Path) -> list[Written]:
+    def _known(self, path: Path) -> list[OutputRecord]:
         return _decode(self._read(path)[0])
 
     def _read(self, path: Path) -> tuple[bytes, str | None]:
-        stored = self.store.place.objects.read(f"{FOLDER}/{_identity(path)}.json")
-        return (stored.value, stored.tag) if stored else (b"", None)
+        stored = self.store.backend.objects.read(f"{FOLDER}/{_identity(path)}.json")
+        return (stored.value, stored.etag) if stored else (b"", None)
 
-    def _note(self, path: Path, written: Written) -> None:
-        name, objects = f"{FOLDER}/{_identity(path)}.json", self.store.place.objects
+    def _note(self, path: Path, written: OutputRecord) -> None:
+        name, objects = f"{FOLDER}/{_identity(path)}.json", self.store.backend.objects
         objects.create(SINCE, str(time.time_ns()).encode())
         while True:
             value, tag = self._read(path)
@@ -188,16 +188,16 @@ def _identity(path: Path) -> str:
     return sha256(os.fsencode(path.parent.resolve() / path.name)).hexdigest()[:24]
 
 
-def _decode(value: bytes) -> list[Written]:
+def _decode(value: bytes) -> list[OutputRecord]:
     try:
-        return [Written(**one) for one in json.loads(value)]
+        return [OutputRecord(**one) for one in json.loads(value)]
     except (ValueError, TypeError, RecursionError):
         return []
 
 
-def _written(target: Path, file: BinaryIO, digest: str) -> Written:
+def _written(target: Path, file: BinaryIO, digest: str) -> OutputRecord:
     facts = os.fstat(file.fileno())
-    return Written(encodable(target), facts.st_size, facts.st_mtime_ns, digest)
+    return OutputRecord(encodable(target), facts.st_size, facts.st_mtime_ns, digest)
 
 
 def _number(value: bytes) -> int:

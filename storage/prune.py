@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from storage.backends.lease import died, held, holder
+from storage.backends.lease import is_dead, lease_owner, leased
 from storage.runs import FOLDER, Run, read_run
 from storage.store import Store
 from storage.usage import CONNECTIONS, Contents, Name, clip_of, contents
@@ -24,7 +24,7 @@ LIVE_S = 600.0  # a lease not renewed for so long belongs to nobody; many beats,
 GRACE_S = 3600.0  # what no run has recorded may be about to be
 FREE_LEASE_S = 86400.0  # a lease that nobody holds is kept so long
 
-Kind = Literal["artifact", "unfinished"]
+PrunableKind = Literal["artifact", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class PruneRule:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PruneDecision:
     """Whether one artifact, or unfinished one, stays or goes, is said by the list that it is in."""
 
-    kind: Kind
+    kind: PrunableKind
     stage: str
     key: str
     bytes: int
@@ -65,8 +65,8 @@ class Verdict:
 class PrunePlan:
     """What goes and what stays."""
 
-    goes: tuple[Verdict, ...]
-    stays: tuple[Verdict, ...]
+    goes: tuple[PruneDecision, ...]
+    stays: tuple[PruneDecision, ...]
     dropped: Mapping[str, str]  # name of the run -> why
     runs: tuple[Run, ...]  # all there were
     leases: tuple[str, ...]  # that nobody holds any more
@@ -91,9 +91,9 @@ class InUse:
 
 def in_use(store: Store, now: float) -> InUse:
     """What live processes make and read, and which runs are going on."""
-    listed = store.place.objects.names(LEASES)
-    said = [holder(store.place.objects, entry.name) for entry in listed if now - entry.modified < LIVE_S]
-    live = [facts for facts in said if facts and not died(facts)]
+    listed = store.backend.objects.names(LEASES)
+    said = [lease_owner(store.backend.objects, entry.name) for entry in listed if now - entry.modified < LIVE_S]
+    live = [facts for facts in said if facts and not is_dead(facts)]
     return InUse(
         frozenset((facts["stage"], facts["key"]) for facts in live if "key" in facts),
         frozenset(digest for facts in live for digest in facts.get("inputs", [])),
@@ -107,14 +107,14 @@ def plan_prune(store: Store, rule: PruneRule, now: float) -> PrunePlan:
     dropped = _unwanted(judge)
     if rule.max_bytes is not None:
         dropped |= _too_large(judge, dropped, rule.max_bytes)
-    stays, goes = judge.verdicts(dropped)
+    stays, goes = judge.decisions(dropped)
     needed = {_lease_of(verdict.name) for verdict in stays if verdict.kind == "unfinished"}
     leases = [name for name in _ownerless(store, now) if name not in needed]
     return PrunePlan(tuple(goes), tuple(stays), dropped, judge.found.runs, tuple(leases))
 
 
 def prune(
-    store: Store, plan: PrunePlan, on_verdict: Callable[[Verdict, bool], object] = lambda verdict, done: None
+    store: Store, plan: PrunePlan, on_verdict: Callable[[PruneDecision, bool], object] = lambda verdict, done: None
 ) -> int:
     """Remove what goes by `plan`; bytes freed. What came into use since it was made stays.
 
@@ -133,7 +133,7 @@ def prune(
     for name in plan.dropped:
         with _alone(store, f"{LEASES}run-{name}.json") as alone:
             if alone:
-                store.place.objects.remove(f"{FOLDER}/{name}.json")
+                store.backend.objects.remove(f"{FOLDER}/{name}.json")
     for name in plan.leases:
         with _alone(store, name):
             pass
@@ -154,27 +154,27 @@ class _Judge:
     @classmethod
     def of(cls, store: Store, rule: PruneRule, now: float) -> "_Judge":
         used, found = in_use(store, now), contents(store)
-        changed = {listed.name: listed.modified for listed in store.place.objects.names(LEASES)}
+        changed = {listed.name: listed.modified for listed in store.backend.objects.names(LEASES)}
         left = {}
-        for stage, key in found.under_way:
+        for stage, key in found.partial:
             name = _lease_of((stage, key))
             left[stage, key] = changed.get(name, 0.0), frozenset(_facts(store, name).get("inputs", []))
         return cls(found, used, rule, now, left, {run.name: found.reached(run) for run in found.runs})
 
-    def verdicts(self, dropped: Mapping[str, str]) -> tuple[list[Verdict], list[Verdict]]:
+    def decisions(self, dropped: Mapping[str, str]) -> tuple[list[PruneDecision], list[PruneDecision]]:
         """What stays and what goes without the runs `dropped`."""
         kept = [run for run in self.found.runs if run.name not in dropped]
         reasons = self._artifacts_that_stay(kept)
-        unfinished = {name: why for name in self.found.under_way if (why := self._unfinished_stays(name, kept))}
-        stays: list[Verdict] = []
-        goes: list[Verdict] = []
+        unfinished = {name: why for name in self.found.partial if (why := self._unfinished_stays(name, kept))}
+        stays: list[PruneDecision] = []
+        goes: list[PruneDecision] = []
         for name, entry in self.found.artifacts.items():
             why = reasons.get(name) or (unfinished.get(name) if not entry.digest else None)
-            verdict = Verdict("artifact", *name, entry.bytes, why or self._why_artifact_goes(name), entry.digest)
+            verdict = PruneDecision("artifact", *name, entry.bytes, why or self._why_artifact_goes(name), entry.digest)
             (stays if why else goes).append(verdict)
-        for name, size in self.found.under_way.items():
+        for name, size in self.found.partial.items():
             why = unfinished.get(name)
-            verdict = Verdict("unfinished", *name, size, why or "no kept run needs it, and nobody works on it")
+            verdict = PruneDecision("unfinished", *name, size, why or "no kept run needs it, and nobody works on it")
             (stays if why else goes).append(verdict)
         return stays, goes
 
@@ -235,7 +235,7 @@ def _too_large(judge: _Judge, dropped: Mapping[str, str], max_bytes: int) -> dic
     others = [run.name for run in judge.found.runs if run.name not in dropped and run.name not in judge.used.runs]
 
     def fits(count: int) -> bool:
-        stays, _ = judge.verdicts({**dropped, **dict.fromkeys(others[:count], "")})
+        stays, _ = judge.decisions({**dropped, **dict.fromkeys(others[:count], "")})
         return sum(verdict.bytes for verdict in stays) <= max_bytes
 
     count = bisect_left(range(len(others)), True, key=fits)
@@ -244,28 +244,28 @@ def _too_large(judge: _Judge, dropped: Mapping[str, str], max_bytes: int) -> dic
 
 def _ownerless(store: Store, now: float) -> list[str]:
     """Old leases that nobody holds."""
-    old = [listed.name for listed in store.place.objects.names(LEASES) if now - listed.modified > FREE_LEASE_S]
+    old = [listed.name for listed in store.backend.objects.names(LEASES) if now - listed.modified > FREE_LEASE_S]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        holders = list(pool.map(lambda name: holder(store.place.objects, name), old))
-    return [name for name, said in zip(old, holders, strict=True) if said is None or died(said)]
+        holders = list(pool.map(lambda name: lease_owner(store.backend.objects, name), old))
+    return [name for name, said in zip(old, holders, strict=True) if said is None or is_dead(said)]
 
 
-def _wanted_since(store: Store, plan: PrunePlan, verdict: Verdict) -> bool:
+def _wanted_since(store: Store, plan: PrunePlan, verdict: PruneDecision) -> bool:
     """Whether a live process reads what is to go, or a run reached it that goes on or began after the plan was made."""
     used = in_use(store, time.time())
     planned = {run.name for run in plan.runs}
     recorded = {
-        listed.name.rpartition("/")[2].removesuffix(".json") for listed in store.place.objects.names(f"{FOLDER}/")
+        listed.name.rpartition("/")[2].removesuffix(".json") for listed in store.backend.objects.names(f"{FOLDER}/")
     }
     since = [read_run(store, name) for name in (recorded - planned) | used.runs]
     return verdict.digest in used.read or any((verdict.stage, verdict.key) in run.artifacts for run in since if run)
 
 
-def _remove(store: Store, verdict: Verdict) -> int:
+def _remove(store: Store, verdict: PruneDecision) -> int:
     """Bytes freed."""
     if verdict.kind == "unfinished":
-        return store.place.remove_under_way(*verdict.name)
-    store.place.remove(*verdict.name)
+        return store.backend.remove_partial(*verdict.name)
+    store.backend.remove(*verdict.name)
     return verdict.bytes
 
 
@@ -275,9 +275,9 @@ def _alone(store: Store, lease: str) -> Iterator[bool]:
 
     One whose holder is gone is waited for as long as it is valid; one whose holder shows up is left alone.
     """
-    objects = store.place.objects
+    objects = store.backend.objects
     seen = objects.read(lease)
-    with held(objects, lease, store.patience, {}, lambda: objects.read(lease) != seen) as taken:
+    with leased(objects, lease, store.patience, {}, lambda: objects.read(lease) != seen) as taken:
         yield taken is not None
         if taken is not None:
             objects.remove(lease)  # while it is held, or somebody else's would be removed
@@ -289,7 +289,7 @@ def _lease_of(name: Name) -> str:
 
 def _facts(store: Store, lease: str) -> dict[str, Any]:
     """What a lease says, held or not."""
-    stored = store.place.objects.read(lease)
+    stored = store.backend.objects.read(lease)
     try:
         said = json.loads(stored.value) if stored else {}
     except ValueError:

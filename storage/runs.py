@@ -15,9 +15,9 @@ from typing import Any
 from uuid import uuid4
 
 from storage.artifact import Artifact
-from storage.backends.lease import held
+from storage.backends.lease import leased
 from storage.files import encodable
-from storage.outputs import Written
+from storage.outputs import OutputRecord
 from storage.safe_text import redacted
 from storage.store import Store
 
@@ -54,7 +54,7 @@ def recorded(  # noqa: PLR0913, PLR0917 - what a record holds
     run = Run(
         name, encodable(clip), source, encodable(edit), request, now.isoformat(timespec="seconds"), flow_run=flow_run
     )
-    with held(store.place.objects, f"leases/run-{name}.json", store.patience, {"run": name}) as taken:
+    with leased(store.backend.objects, f"leases/run-{name}.json", store.patience, {"run": name}) as taken:
         assert taken is not None
         record = RunRecord(store, run)
         record.write()
@@ -85,13 +85,13 @@ class RunRecord:
             self.run.artifacts.append(name)
         self.write()
 
-    def wrote(self, files: Iterable[Written]) -> None:
+    def wrote(self, files: Iterable[OutputRecord]) -> None:
         """Note the files that the run wrote outside of the store."""
         self.run.written = [asdict(file) for file in files]
         self.write()
 
     def write(self) -> None:
-        self.store.place.objects.write(
+        self.store.backend.objects.write(
             f"{FOLDER}/{self.run.name}.json", json.dumps(vars(self.run), indent=1, sort_keys=True).encode()
         )
 
@@ -110,13 +110,13 @@ def run_of(store: Store, flow_run: str | None) -> Run | None:
 
 def _names(store: Store) -> list[str]:
     """Of every record, the oldest first."""
-    listed = store.place.objects.names(f"{FOLDER}/")
+    listed = store.backend.objects.names(f"{FOLDER}/")
     return sorted(one.name.rpartition("/")[2].removesuffix(".json") for one in listed)
 
 
 def read_run(store: Store, name: str) -> Run | None:
     """The record of one run, or None when there is none that can be read. What a later version added is left out."""
-    stored = store.place.objects.read(f"{FOLDER}/{name}.json")
+    stored = store.backend.objects.read(f"{FOLDER}/{name}.json")
     try:
         words = json.loads(stored.value) if stored else {}
         known = {field.name: words[field.name] for field in fields(Run) if field.name in words}

@@ -19,17 +19,17 @@ from typing import Any, Protocol
 from storage.artifact import Artifact, Recipe, file_sha256
 from storage.backends.bucket import Bucket
 from storage.backends.folder import Folder
-from storage.backends.lease import Lease, Patience, held
+from storage.backends.lease import Lease, Patience, leased
 from storage.backends.objects import Objects
 from storage.errors import DamagedError, MismatchError, StoreAddressError
-from storage.manifest import MANIFEST, Files, content_digest, is_artifact, is_whole, parse_manifest, plain_file
+from storage.manifest import MANIFEST, Files, content_digest, is_artifact, is_intact, parse_manifest, plain_file
 from storage.safe_text import redacted
-from storage.workspace import STARTED, Attempt, Workspace, drop_links, finish, keep_whole, versions
+from storage.workspace import STARTED, Attempt, Workspace, drop_links, finish, keep_intact, versions
 
 logger = logging.getLogger(__name__)
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """A folder or a bucket. Paths are always local; a bucket's files are brought there when they are needed."""
 
     @property
@@ -40,8 +40,8 @@ class Place(Protocol):
     def objects(self) -> Objects: ...
     def missing(self, stage: str, key: str, files: Files) -> list[str]: ...
     def fetch(self, artifact: Artifact, files: Files) -> None: ...
-    def fetch_anew(self, artifact: Artifact, files: Files) -> None: ...
-    def under_way(self, stage: str, key: str) -> Path | None: ...
+    def refetch(self, artifact: Artifact, files: Files) -> None: ...
+    def partial(self, stage: str, key: str) -> Path | None: ...
     def workspace(
         self, stage: str, key: str, lease: Lease, left: Mapping[str, Any]
     ) -> AbstractContextManager[Path]: ...
@@ -50,8 +50,8 @@ class Place(Protocol):
     def refresh(self, stage: str, key: str, name: str) -> None: ...
     def remove(self, stage: str, key: str) -> None: ...
     def finished(self) -> list[tuple[str, str]]: ...
-    def remove_under_way(self, stage: str, key: str) -> int: ...
-    def all_under_way(self) -> list[tuple[str, str, int]]: ...
+    def remove_partial(self, stage: str, key: str) -> int: ...
+    def partial_artifacts(self) -> list[tuple[str, str, int]]: ...
 
 
 _Seen = tuple[int, int, int, str]
@@ -62,7 +62,7 @@ _Seen = tuple[int, int, int, str]
 class Store:
     """Finished artifacts by recipe, which any number of processes on any number of machines may share."""
 
-    place: Place
+    backend: Backend
     patience: Patience = field(default_factory=Patience)
     _seen: dict[str, _Seen] = field(default_factory=dict, compare=False, repr=False)  # files found whole, by path
 
@@ -74,7 +74,7 @@ class Store:
     @property
     def folder(self) -> Path:
         """Where artifacts' files are on this machine."""
-        return self.place.folder
+        return self.backend.folder
 
     def find(self, recipe: Recipe) -> Artifact | None:
         """The finished artifact of `recipe`, or None when it, or a part of it, is to be made.
@@ -88,7 +88,7 @@ class Store:
 
     def lacking(self, stage: str, key: str, manifest: Mapping[str, Any]) -> list[str]:
         """Files of a finished artifact that are gone, cut short, or were reported as damaged."""
-        return sorted({*self.place.missing(stage, key, manifest["files"]), *manifest.get("damaged", [])})
+        return sorted({*self.backend.missing(stage, key, manifest["files"]), *manifest.get("damaged", [])})
 
     def make(self, recipe: Recipe, fill: Callable[[Workspace], object]) -> Artifact:
         """The finished artifact of `recipe`: found, or made by `fill`.
@@ -112,20 +112,22 @@ class Store:
             return done
         facts = {"stage": stage, "key": key, "inputs": sorted(recipe.inputs.values())}
         lease_name = f"leases/{stage}-{key}.json"
-        with held(self.place.objects, lease_name, self.patience, facts, lambda: self.find(recipe) is not None) as taken:
+        with leased(
+            self.backend.objects, lease_name, self.patience, facts, lambda: self.find(recipe) is not None
+        ) as taken:
             done = self.find(recipe)
             if done or taken is None:
                 return done or self.make(recipe, fill)
             lease, left = taken
             damaged = self.read_manifest(stage, key)
             if damaged is None:
-                self.place.remove(stage, key)  # files without a readable manifest: nobody knows what they should be
+                self.backend.remove(stage, key)  # files without a readable manifest: nobody knows what they should be
             else:
                 logger.warning("%s %s is damaged; what is whole of it is kept", stage, key)
-                self.place.reopen(stage, key, lease)
-            with self.place.workspace(stage, key, lease, left) as path:
+                self.backend.reopen(stage, key, lease)
+            with self.backend.workspace(stage, key, lease, left) as path:
                 drop_links(path)
-                resumed = (path / STARTED).exists() or keep_whole(path, stage, key)
+                resumed = (path / STARTED).exists() or keep_intact(path, stage, key)
                 workspace, attempt = Workspace(path, resumed), Attempt(path)
                 try:
                     fill(workspace)
@@ -138,7 +140,7 @@ class Store:
 
     def read_manifest(self, stage: str, key: str) -> dict[str, Any] | None:
         """What is known of a finished artifact; None when there is none, or none that can be believed."""
-        stored = self.place.objects.read(f"{stage}/{key}/{MANIFEST}") if is_artifact(stage, key) else None
+        stored = self.backend.objects.read(f"{stage}/{key}/{MANIFEST}") if is_artifact(stage, key) else None
         try:
             return parse_manifest(stored.value, stage, key) if stored else None
         except ValueError:
@@ -169,7 +171,7 @@ class Store:
         """
         files = self.manifest(artifact)["files"]
         self._expect(artifact, files)
-        self.place.fetch(artifact, files)
+        self.backend.fetch(artifact, files)
         for name, listed in files.items():
             facts = plain_file(self.folder, f"{artifact.stage}/{artifact.key}/{name}")
             path = self._path(artifact) / name
@@ -187,7 +189,7 @@ class Store:
             MismatchError: the artifact was made anew with other content since the ticket was given out.
         """
         files = self.manifest(artifact)["files"]
-        self.place.fetch_anew(artifact, files)
+        self.backend.refetch(artifact, files)
         for name, listed in files.items():
             self._check(artifact, name, listed)
         self._expect(artifact, files)
@@ -202,27 +204,27 @@ class Store:
         except ValueError:
             return None
         name, objects_name = "/".join(parts), f"{stage}/{key}/{MANIFEST}"
-        stored = self.place.objects.read(objects_name)
+        stored = self.backend.objects.read(objects_name)
         manifest = self.read_manifest(stage, key)
         if stored is None or manifest is None or name not in manifest["files"]:
             return None
-        self.place.refresh(stage, key, name)
-        if not is_whole(self.folder, f"{stage}/{key}/{name}", manifest["files"][name]):
+        self.backend.refresh(stage, key, name)
+        if not is_intact(self.folder, f"{stage}/{key}/{name}", manifest["files"][name]):
             manifest["damaged"] = sorted({*manifest.get("damaged", []), name})
-            self.place.objects.replace(
-                objects_name, json.dumps(manifest, indent=1, sort_keys=True).encode(), stored.tag
+            self.backend.objects.replace(
+                objects_name, json.dumps(manifest, indent=1, sort_keys=True).encode(), stored.etag
             )
         return self._ticket(stage, key, manifest)
 
     def delete(self, artifact: Artifact) -> None:
         """Remove an artifact; nothing happens when it is already gone. Waits for whoever makes it."""
         name = f"leases/{artifact.stage}-{artifact.key}.json"
-        with held(self.place.objects, name, self.patience, {"stage": artifact.stage, "key": artifact.key}):
-            self.place.remove(artifact.stage, artifact.key)
+        with leased(self.backend.objects, name, self.patience, {"stage": artifact.stage, "key": artifact.key}):
+            self.backend.remove(artifact.stage, artifact.key)
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every finished artifact, by stage and key; also such that lost files since."""
-        for stage, key in self.place.finished():
+        for stage, key in self.backend.finished():
             manifest = self.read_manifest(stage, key)
             if manifest:
                 yield self._ticket(stage, key, manifest)
@@ -261,7 +263,7 @@ class Store:
         files = finish(workspace)
         manifest = {"recipe": recipe.to_json(), "digest": content_digest(files), "files": files, "lineage": lineage}
         lease.renew()
-        self.place.publish(lease, workspace, manifest)
+        self.backend.publish(lease, workspace, manifest)
         return self._ticket(recipe.stage, recipe.key, manifest)
 
 

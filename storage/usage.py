@@ -20,7 +20,7 @@ Name = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArtifactUsage:
     """One artifact, or what is left of one."""
 
     bytes: int  # of its files as they are now, without the manifest
@@ -33,14 +33,14 @@ class Entry:
 class Contents:
     """A store at one moment."""
 
-    artifacts: Mapping[Name, Entry]
-    under_way: Mapping[Name, int]  # bytes of what is unfinished
+    artifacts: Mapping[Name, ArtifactUsage]
+    partial: Mapping[Name, int]  # bytes of what is unfinished
     runs: tuple[Run, ...]  # the oldest first
 
     @property
     def bytes(self) -> int:
         """Of artifacts and of what is unfinished."""
-        return self.size(self.artifacts) + sum(self.under_way.values())
+        return self.size(self.artifacts) + sum(self.partial.values())
 
     def size(self, names: Iterable[Name]) -> int:
         """Bytes of these artifacts."""
@@ -74,14 +74,14 @@ class Share:
 
 def contents(store: Store) -> Contents:
     """What is in a store now: everything is listed, manifests and records are read."""
-    under_way = {(stage, key): size for stage, key, size in store.place.all_under_way()}
+    partial = {(stage, key): size for stage, key, size in store.backend.partial_artifacts()}
     recorded = tuple(runs(store))
-    stages = {stage for stage, _ in [*store.place.finished(), *under_way]}
+    stages = {stage for stage, _ in [*store.backend.finished(), *partial]}
     stages.update(stage for run in recorded for stage, _ in run.artifacts)
     sizes = _sizes(store, stages)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         entries = pool.map(lambda name: _entry(store, name, sizes[name]), sizes)
-        return Contents(dict(zip(sizes, entries, strict=True)), under_way, recorded)
+        return Contents(dict(zip(sizes, entries, strict=True)), partial, recorded)
 
 
 def stage_shares(found: Contents) -> list[Share]:
@@ -125,7 +125,7 @@ def _sizes(store: Store, stages: Iterable[str]) -> dict[Name, int]:
     """Bytes of everything in the folders of `stages`, by stage and key; other people's files are left out."""
     sizes: dict[Name, int] = {}
     for stage in sorted(stages):
-        for listed in store.place.objects.names(f"{stage}/"):
+        for listed in store.backend.objects.names(f"{stage}/"):
             _, key, *parts = listed.name.split("/")
             if parts and is_artifact(stage, key):
                 size = 0 if parts == [MANIFEST] else listed.size
@@ -133,14 +133,14 @@ def _sizes(store: Store, stages: Iterable[str]) -> dict[Name, int]:
     return sizes
 
 
-def _entry(store: Store, name: Name, size: int) -> Entry:
+def _entry(store: Store, name: Name, size: int) -> ArtifactUsage:
     manifest = store.read_manifest(*name)
     if manifest is None:
-        return Entry(size)
+        return ArtifactUsage(size)
     lineage = manifest["lineage"]
     origins = [origin for origin in lineage.get("inputs", {}).values() if "key" in origin]
     inputs = frozenset((origin["stage"], origin["key"]) for origin in origins)
-    return Entry(size, manifest["digest"], inputs, datetime.fromisoformat(lineage["finished"]).timestamp())
+    return ArtifactUsage(size, manifest["digest"], inputs, datetime.fromisoformat(lineage["finished"]).timestamp())
 
 
 def _shares(found: Contents, groups: Mapping[str, set[Name]]) -> list[Share]:

@@ -11,7 +11,7 @@ from storage.store import Store
 
 
 @dataclass(frozen=True)
-class Examined:
+class VerifiedFile:
     """One file, read from its first to its last byte."""
 
     artifact: Artifact
@@ -20,25 +20,25 @@ class Examined:
     fault: str | None  # None = whole
 
 
-def examine(store: Store, artifact: Artifact) -> Iterator[Examined]:
+def verify_files(store: Store, artifact: Artifact) -> Iterator[VerifiedFile]:
     """Every file of an artifact. None that is pruned, or made again, while it is read."""
-    stored = store.place.objects.read(f"{artifact.stage}/{artifact.key}/{MANIFEST}")
+    stored = store.backend.objects.read(f"{artifact.stage}/{artifact.key}/{MANIFEST}")
     if stored is None:
         return
     try:
         files = parse_manifest(stored.value, artifact.stage, artifact.key)["files"]
     except ValueError as error:
-        yield Examined(artifact, MANIFEST, 0, str(error))
+        yield VerifiedFile(artifact, MANIFEST, 0, str(error))
         return
-    store.place.fetch_anew(artifact, files)
+    store.backend.refetch(artifact, files)
     for name, listed in files.items():
         fault = _fault(store.folder, f"{artifact.stage}/{artifact.key}/{name}", listed)
         if fault and (store.read_manifest(artifact.stage, artifact.key) or {}).get("files") != files:
             return
-        yield Examined(artifact, name, listed["size"], fault)
+        yield VerifiedFile(artifact, name, listed["size"], fault)
 
 
-def note_damage(store: Store, examined: Examined) -> None:
+def note_damage(store: Store, examined: VerifiedFile) -> None:
     """Have the next run make again what a damaged file held; the whole artifact if that is its manifest."""
     if examined.file == MANIFEST:
         store.delete(examined.artifact)

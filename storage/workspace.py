@@ -15,7 +15,7 @@ from storage.arrays import frame_array
 from storage.artifact import file_sha256
 from storage.errors import IncompleteError
 from storage.files import remove_tree, sync, write_json
-from storage.manifest import MANIFEST, Files, arrays_of, is_whole, parse_manifest
+from storage.manifest import MANIFEST, Files, arrays_of, is_intact, parse_manifest
 
 STARTED = ".started"
 ATTEMPTS = ".attempts.json"
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierResult:
     """A finished artifact whose recipe differs in inputs only of which a row decides the same row of the result."""
 
     path: Path
@@ -38,7 +38,7 @@ class Workspace:
     path: Path
     resumed: bool  # `path` holds what a killed or failed run left, or what is whole of a damaged artifact
     facts: dict[str, Any] = field(default_factory=dict)  # for the artifact's lineage; decides nothing
-    earlier: Earlier | None = None  # to take rows from that would be made the same
+    earlier: EarlierResult | None = None  # to take rows from that would be made the same
 
 
 class Attempt:
@@ -112,7 +112,7 @@ def finish(workspace: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def keep_whole(workspace: Path, stage: str, key: str) -> bool:
+def keep_intact(workspace: Path, stage: str, key: str) -> bool:
     """Leave what is whole of an artifact that was finished once; whether it is such a one.
 
     Arrays lose only the rows that are damaged. The manifest goes last: a kill half way, and it is done again.
@@ -128,7 +128,7 @@ def keep_whole(workspace: Path, stage: str, key: str) -> bool:
             remove_tree(path) if path.is_dir() else path.unlink()
         return False
     files: Files = known["files"]
-    bad = {name for name, listed in files.items() if not is_whole(workspace, name, listed)}
+    bad = {name for name, listed in files.items() if not is_intact(workspace, name, listed)}
     arrays = arrays_of(files)
     for array in sorted(arrays):
         if any(name.startswith(f"{array}/") for name in bad):

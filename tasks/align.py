@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from stitchedit.align import align_run, usable_sizes, working_size
 from stitchedit.detect.persons import choose_person
 from stitchedit.errors import InputError
-from stitchedit.images.depth import DEEP, SHALLOW, stored
+from stitchedit.images.depth import DEEP, SHALLOW, to_stored
 from stitchedit.images.warp import crop_face
 from stitchedit.nets.face_parsing import SIZE as PARSING
 from stitchedit.nets.face_parsing import parse_faces
@@ -22,12 +22,12 @@ from storage.store import Store
 from storage.video.levels import is_deep, levels
 from storage.workspace import Workspace
 from tasks.detect import read_persons
-from tasks.inputs.chunks import face_pictures, pending_in_any
+from tasks.inputs.chunks import face_frames, pending_in_any
 from tasks.inputs.clip import ShotClip, open_clip, save_rows
 from tasks.inputs.faces import to_images
 from tasks.inputs.photo import describe_photo
 from tasks.runtime import networks
-from tasks.runtime.progress import Progress, tell
+from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage
 
 CHUNK = 16  # faces; at most so many are lost in a crash
@@ -53,7 +53,7 @@ def align_faces(
     found = rows_of(detected, number)
     for name in ("frames", "runs", "interpolated", "landmarks"):
         save_rows(out.path / name, found[name])
-    tell_operators(found, number, len(footage.shots))
+    log_faces(found, number, len(footage.shots))
 
     frames, runs, points = (found[name] for name in ("frames", "runs", "landmarks"))
     times_s = footage.times_s[frames]
@@ -79,7 +79,7 @@ def check_different(store: Store, choices: Sequence[str], aligned: Sequence[Arti
     """
     chosen: dict[int, str] = {}
     for choice, faces in zip(choices, aligned, strict=True):
-        stored = store.place.objects.read(f"{faces.stage}/{faces.key}/{PERSON}")
+        stored = store.backend.objects.read(f"{faces.stage}/{faces.key}/{PERSON}")
         if stored is None:
             store.report_damage(faces.path / PERSON)
             raise DamagedError(f"{faces.stage}/{faces.key} has lost {PERSON}.", faces.path / PERSON)
@@ -110,11 +110,11 @@ def write_crops(
     crops = FrameArray.create(out.path / "crops", crop, len(frames), CHUNK, "image")
     labels = FrameArray.create(out.path / "labels", np.zeros((512, 512), np.uint8), len(frames), CHUNK, "label")
     cut = list(crops.pending())
-    pictures = face_pictures(footage.clip, frames, cut, levels)
+    pictures = face_frames(footage.clip, frames, cut, levels)
     for rows in pending_in_any(crops, labels):
         if rows in cut:
             made = [crop_face(next(pictures), quads[row], size).image for row in range(rows.start, rows.stop)]
-            crops.write(rows, np.ascontiguousarray(stored(np.stack(made), crop.dtype).transpose(0, 3, 1, 2)))
+            crops.write(rows, np.ascontiguousarray(to_stored(np.stack(made), crop.dtype).transpose(0, 3, 1, 2)))
         if rows in labels.pending():
             images = F.interpolate(
                 to_images(crops.read(rows), chosen), (PARSING, PARSING), mode="area" if size > PARSING else "bilinear"
@@ -123,13 +123,15 @@ def write_crops(
         progress(rows.stop, len(frames))
 
 
-def tell_operators(found: dict[str, np.ndarray], person: int, total: int) -> None:
+def log_faces(found: dict[str, np.ndarray], person: int, total: int) -> None:
     """What they should know of the person who is edited. `total` is the number of the clip's frames."""
     untouched, interpolated = total - len(np.unique(found["frames"])), int(found["interpolated"].sum())
     if untouched:
-        tell(
+        report_event(
             "align", "noted",
             text=f"{untouched} of {total} frames do not show the face of person {person}; they pass through.",
         )  # fmt: skip
     if interpolated:
-        tell("align", "noted", text=f"{interpolated} faces of person {person} were not seen and are interpolated.")
+        report_event(
+            "align", "noted", text=f"{interpolated} faces of person {person} were not seen and are interpolated."
+        )

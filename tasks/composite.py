@@ -5,10 +5,10 @@ from functools import lru_cache
 import numpy as np
 
 from stitchedit.composite import keep_detail, kept_detail, make_patch, paste
-from stitchedit.images.depth import SHALLOW, shown
+from stitchedit.images.depth import SHALLOW, to_levels
 from stitchedit.images.masks import moving_features, paste_alpha, seam_masks, soft_face
 from stitchedit.images.mouth_color import MouthColor, median_color, mouth_color, within, within_finely
-from stitchedit.images.steady import Redrawing, neighbors, smoothed_rows, steadied_drawings
+from stitchedit.images.steady import GeneratedFace, neighbors, smooth_rows, steady_crops
 from stitchedit.images.warp import Box, patch_box, patch_size, warp_back
 from stitchedit.measure.metrics import ring_error
 from stitchedit.occlude import enlarged
@@ -19,7 +19,7 @@ from storage.artifact import Artifact, Source
 from storage.files import write_json
 from storage.video.levels import levels
 from storage.workspace import Workspace
-from tasks.inputs.chunks import face_pictures, pending_in_any, write_pending
+from tasks.inputs.chunks import face_frames, pending_in_any, write_pending
 from tasks.inputs.clip import open_clip
 from tasks.inputs.faces import open_faces
 from tasks.occlude import hidden_rows
@@ -67,18 +67,18 @@ def composite_faces(
         same = np.array([own[row] and own[steadied_with(row)].all() for row in range(len(found))])
         take_rows({"patches": patches, "places": places, "rings": rings}, out.earlier, same)
     todo = pending_in_any(patches, places, rings)
-    pictures = face_pictures(footage, found.frames, todo, levels)
+    pictures = face_frames(footage, found.frames, todo, levels)
 
     def wanted(row: int) -> np.ndarray:
         seam = seam_masks(found.labels.read(slice(row, row + 1)), masks)
         return paste_alpha(seam.full[0], found.size, options.seam)
 
-    def drawn(row: int) -> Redrawing:
+    def drawn(row: int) -> GeneratedFace:
         face, before, after = (array.read(row).transpose(1, 2, 0).copy() for array in (found.crops, matched, crops))
-        return Redrawing(face, before, after, moving_features(found.labels.read(row), found.size))
+        return GeneratedFace(face, before, after, moving_features(found.labels.read(row), found.size))
 
-    alpha_of = smoothed_rows(wanted, times_s, found.runs, options.smooth_s)
-    drawing_of = steadied_drawings(drawn, times_s, found.runs, options.steady_s)
+    alpha_of = smooth_rows(wanted, times_s, found.runs, options.smooth_s)
+    drawing_of = steady_crops(drawn, times_s, found.runs, options.steady_s)
     hidden_of = hidden_rows(occluded)
 
     @lru_cache(maxsize=4)
@@ -86,7 +86,7 @@ def composite_faces(
         rows = np.flatnonzero(found.runs == run)
         rows = rows[:: -(-len(rows) // SAMPLED)]
         return median_color(
-            mouth_color(shown(found.crops.read(row)).transpose(1, 2, 0), found.labels.read(row), hidden_of(row))
+            mouth_color(to_levels(found.crops.read(row)).transpose(1, 2, 0), found.labels.read(row), hidden_of(row))
             for row in rows.tolist()
         )
 

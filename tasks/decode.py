@@ -10,7 +10,7 @@ from storage.video.index import Clip, index_frames
 from storage.video.info import probe
 from storage.workspace import Workspace
 from tasks.inputs.clip import save_clip
-from tasks.runtime.progress import Progress, tell
+from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage
 
 
@@ -28,7 +28,7 @@ def decode_video(out: Workspace, source: Source, options: DecodeOptions, shots: 
 
     index = index_frames(source.path, info, options, on_frame)
     for warning in index.warnings:
-        tell("decode", "noted", text=warning)
+        report_event("decode", "noted", text=warning)
     out.facts["frames"] = len(index)
     save_clip(out.path, Clip(source.path, info, index), separate_shots(finder.shots(), index.unedited))
 

@@ -15,7 +15,7 @@ from storage.workspace import Workspace
 from tasks.inputs.clip import ShotClip, open_clip, save_rows
 from tasks.inputs.detections import find_faces
 from tasks.runtime import networks
-from tasks.runtime.progress import Progress, tell
+from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage
 
 TRACKS = "tracks.json"
@@ -33,7 +33,7 @@ def detect_faces(
         save_rows(out.path / name, points if name == "landmarks" else getattr(found, name))
     save_rows(out.path / "descriptors", found.descriptors)
     save_tracks(out.path / TRACKS, found)
-    tell_operators(found)
+    log_tracks(found)
 
 
 def find_tracks(folder: Path, footage: ShotClip, landmarks: LandmarkOptions, options: TrackOptions) -> Tracks:
@@ -60,12 +60,12 @@ def save_tracks(path: Path, found: Tracks) -> None:
     write_json(path, {"frames": found.frames, "tracks": tracks, "dropped": [vars(track) for track in found.dropped]})
 
 
-def tell_operators(found: Tracks) -> None:
+def log_tracks(found: Tracks) -> None:
     """What they should know before anything is edited."""
     if len(found.persons) > 1:
-        tell("detect", "noted", text=f"{len(found.persons)} persons, numbered by size; `--face` chooses.")
+        report_event("detect", "noted", text=f"{len(found.persons)} persons, numbered by size; `--face` chooses.")
     if found.dropped:
-        tell("detect", "noted", text=f"{len(found.dropped)} tracks were taken for false detections ({TRACKS}).")
+        report_event("detect", "noted", text=f"{len(found.dropped)} tracks were taken for false detections ({TRACKS}).")
 
 
 def read_persons(detected: Artifact) -> list[Person]:

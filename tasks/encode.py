@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from stitchedit.composite import Patch, patch_from
-from stitchedit.images.depth import DEEP, SHALLOW, shown, stored
+from stitchedit.images.depth import DEEP, SHALLOW, to_levels, to_stored
 from stitchedit.images.planes import paste_patch
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
-from storage.files import write_json, write_whole
+from storage.files import write_atomic, write_json
 from storage.video.index import Clip
 from storage.video.info import VideoInfo, rgb
 from storage.video.levels import coded_levels, tone_of
@@ -26,7 +26,7 @@ from storage.workspace import Workspace
 from tasks.inputs.clip import frames_at, open_clip
 from tasks.inputs.faces import open_faces
 from tasks.reporting.sheet import contact_sheet
-from tasks.runtime.progress import Progress, tell
+from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage
 
 SHEET_FRAMES = 6
@@ -48,7 +48,7 @@ def encode_video(
     video, preview, sheet = (out.path / name for name in (f"video{suffix}", "preview.mp4", "sheet.png"))
 
     for note in _write_video(out, footage, video, options, edit_frame):
-        tell("encode", "noted", text=note)
+        report_event("encode", "noted", text=note)
     if not preview.exists():
         progress = Progress("encode", "frames", "encode: preview")
         write_side_by_side(footage, video, preview, Panels(), lambda number: progress(number + 1, total))
@@ -57,7 +57,7 @@ def encode_video(
             ".png", cv2.cvtColor(draw_sheet(footage, np.unique(np.concatenate(frames)), edit_frame), cv2.COLOR_RGB2BGR)
         )
         assert written
-        write_whole(sheet, png.tobytes())
+        write_atomic(sheet, png.tobytes())
 
 
 def _write_video(
@@ -105,13 +105,13 @@ def as_coded(frame: av.VideoFrame, info: VideoInfo, patch: Patch) -> tuple[np.nd
     """Frame and patch in RGB of the frame's own transfer, rounded alike: what was not edited has no difference."""
     if patch.rgb.dtype == SHALLOW:
         return rgb(frame, info), patch.rgb
-    source, wanted, tone = coded_levels(frame, info), shown(patch.rgb), tone_of(info)
+    source, wanted, tone = coded_levels(frame, info), to_levels(patch.rgb), tone_of(info)
     height, width = patch.alpha.shape
     region = np.s_[patch.top : patch.top + height, patch.left : patch.left + width]
     if tone:
-        source[region] = tone.to_coded(shown(stored(tone.to_display(source[region]), DEEP)))
+        source[region] = tone.to_coded(to_levels(to_stored(tone.to_display(source[region]), DEEP)))
         return source, tone.to_coded(wanted)
-    source[region] = shown(stored(source[region], DEEP))
+    source[region] = to_levels(to_stored(source[region], DEEP))
     return source, wanted
 
 

@@ -21,9 +21,9 @@ from stitchedit.tune import Pivots
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
 from storage.workspace import Workspace
-from tasks.inputs.chunks import face_pictures, pending_in_any, write_pending
+from tasks.inputs.chunks import face_frames, pending_in_any, write_pending
 from tasks.inputs.clip import open_clip
-from tasks.inputs.faces import Faces, open_faces, to_pictures
+from tasks.inputs.faces import Faces, open_faces, to_uint8
 from tasks.inputs.scorer import scorer
 from tasks.reporting.measures import COLUMNS, Measured, save_measures, scored_rows
 from tasks.runtime import networks
@@ -63,8 +63,8 @@ def measure_edit(
         name: FrameArray.create(out.path / name, like, len(found), CHUNK, "number") for name, like in likes.items()
     }
     todo = pending_in_any(*arrays.values())
-    redrawn = Redrawn.of(open_faces(faces), occluded, codes, weights, device)
-    pairs = _pairs(face_pictures(footage, found.frames, with_the_one_before(todo)), todo)
+    redrawn = Reconstruction.of(open_faces(faces), occluded, codes, weights, device)
+    pairs = _pairs(face_frames(footage, found.frames, with_the_one_before(todo)), todo)
     rings, pasted = FrameArray.open(patches.path / "rings").read(), PastedFaces.of(patches)
     for rows in todo:
         made = []
@@ -142,7 +142,7 @@ def _in_frame(pasted: PastedFaces, found: Faces, row: int, before: Frame, now: F
 
 
 @dataclass(frozen=True)
-class Redrawn:
+class Reconstruction:
     """The crops as the tuned generator draws them, not edited."""
 
     pivots: Pivots
@@ -150,7 +150,7 @@ class Redrawn:
     device: str
 
     @classmethod
-    def of(cls, found: Faces, occluded: Artifact, codes: Artifact, weights: Artifact, device: str) -> "Redrawn":
+    def of(cls, found: Faces, occluded: Artifact, codes: Artifact, weights: Artifact, device: str) -> "Reconstruction":
         return cls(open_pivots(found, occluded, codes, device), tuned_generator(weights, device), device)
 
     @torch.no_grad()
@@ -159,7 +159,7 @@ class Redrawn:
         image = self.generator(self.pivots.codes[[row]], self.pivots.size).clamp(-1, 1)
         target = self.pivots.target(np.array([row]), image)
         lpips = networks.perceptual(self.device)(image, target).item()
-        drawn, wanted = (np.ascontiguousarray(to_pictures(one)[0].transpose(1, 2, 0)) for one in (image, target))
+        drawn, wanted = (np.ascontiguousarray(to_uint8(one)[0].transpose(1, 2, 0)) for one in (image, target))
         compared = {"psnr_db": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "mse": mse}
         return {"lpips": lpips} | {name: measure(drawn, wanted) for name, measure in compared.items()}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stitchedit.images.steady import smoothed_rows
+from stitchedit.images.steady import smooth_rows
 from stitchedit.nets.occlusion import visible_logits
 from stitchedit.occlude import SIDE, hidden
 from stitchedit.options.occlude import OcclusionOptions
@@ -17,7 +17,7 @@ from storage.workspace import Workspace
 from tasks.inputs.clip import frame_times
 from tasks.inputs.faces import Faces, open_faces, to_images
 from tasks.runtime import networks
-from tasks.runtime.progress import Progress, tell
+from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage
 
 CHUNK = 16  # faces; at most so many are lost in a crash
@@ -35,7 +35,7 @@ def find_occlusions(out: Workspace, clip: Artifact, faces: Artifact, options: Oc
     _look(likelihoods, found, options, device)
 
     times_s = frame_times(clip)[found.frames]
-    steady = smoothed_rows(lambda row: likelihoods.read(row) / 255, times_s, found.runs, options.smooth_s)
+    steady = smooth_rows(lambda row: likelihoods.read(row) / 255, times_s, found.runs, options.smooth_s)
     for rows in masks.pending():
         made = np.stack([hidden(steady(row), options) for row in range(rows.start, rows.stop)])
         masks.write(rows, np.rint(made * 255).astype(np.uint8))
@@ -77,7 +77,7 @@ def _tell_operators(masks: FrameArray, found: Faces) -> None:
     covered = [row for row in range(len(found)) if masks.read(row).any()]
     if covered:
         first, last = int(found.frames[covered[0]]), int(found.frames[covered[-1]])
-        tell(
+        report_event(
             "occlude", "noted",
             text=f"Something is in front of {len(covered)} of {len(found)} faces, between frames {first} and {last}; "
             "it stays in front.",

@@ -13,7 +13,7 @@ from stitchedit.arrays import Frame
 from stitchedit.images.warp import Quad
 from stitchedit.measure.verdict import VERDICTS
 from storage.artifact import Artifact, Source
-from storage.files import encodable, write_whole
+from storage.files import encodable, write_atomic
 from storage.store import Store
 from storage.video.index import Clip
 from storage.video.info import rgb
@@ -25,7 +25,7 @@ from tasks.reporting.measures import PLOTS
 from tasks.reporting.report_page import (
     SUMMARY,
     Pair,
-    Person,
+    PersonReport,
     Report,
     data_uri,
     magnified_difference,
@@ -79,7 +79,7 @@ def write_report(
         verdict=max((one["verdict"] for one in measured), key=VERDICTS.index),
         frames=frames,
         persons=[
-            Person(title, words, (artifact.path / PLOTS).read_text(), sheet)
+            PersonReport(title, words, (artifact.path / PLOTS).read_text(), sheet)
             for title, words, artifact, sheet in zip(persons, measured, measures, sheets, strict=True)
         ],
         preview=_preview(video),
@@ -87,8 +87,8 @@ def write_report(
         settings=_settings([video, *measures]),
         warnings=_warnings(clip, video),
     )
-    write_whole(out.path / PAGE, report_page(report).encode())
-    write_whole(out.path / SUMMARY, markdown_summary(report).encode())
+    write_atomic(out.path / PAGE, report_page(report).encode())
+    write_atomic(out.path / SUMMARY, markdown_summary(report).encode())
 
 
 def _worst(measured: dict[str, Any]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from storage.files import write_json
 from storage.weights.state_dict import load_tensors, save_tensors
 from storage.workspace import Workspace
 from tasks.inputs.chunks import pending_in_any, write_pending
-from tasks.inputs.faces import Faces, open_faces, to_images, to_stored
+from tasks.inputs.faces import Faces, images_to_stored, open_faces, to_images
 from tasks.runtime import networks
 from tasks.runtime.progress import Progress
 from tasks.runtime.row_reuse import equal_rows, take_rows
@@ -81,8 +81,10 @@ def stitch_faces(
             results, wanted = zip(*map(stitch, part), strict=True)
             chain.keep(part.stop)
             if part.start == rows.start:  # else it is on the disk, and stitched again for its weights only
-                write_pending(crops, rows, np.concatenate([to_stored(result.crop, crop.dtype) for result in results]))
-                write_pending(matched, rows, np.concatenate([to_stored(image, crop.dtype) for image in wanted]))
+                write_pending(
+                    crops, rows, np.concatenate([images_to_stored(result.crop, crop.dtype) for result in results])
+                )
+                write_pending(matched, rows, np.concatenate([images_to_stored(image, crop.dtype) for image in wanted]))
                 write_pending(seams, rows, np.array([_facts(result) for result in results], np.float32))
             chain.drop(part.stop)
     steps, ring_before, ring_after = np.nanmean(seams.read(), axis=0)

@@ -19,7 +19,7 @@ from storage.files import write_json
 from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
 from storage.workspace import Workspace
 from tasks.inputs.clip import save_rows
-from tasks.inputs.faces import Faces, open_faces, to_pictures
+from tasks.inputs.faces import Faces, open_faces, to_uint8
 from tasks.occlude import hidden_images
 from tasks.runtime import networks
 from tasks.runtime.checkpoint import save_state, saved_state
@@ -98,7 +98,7 @@ def _measure(generator: Generator, pivots: Pivots, device: str) -> dict[str, flo
     for row in rows:
         drawn = generator(pivots.codes[[row]], pivots.size).clamp(-1, 1)
         target = pivots.target(np.array([row]), drawn)
-        similarity = psnr(*(to_pictures(one)[0].transpose(1, 2, 0) for one in (drawn, target)))
+        similarity = psnr(*(to_uint8(one)[0].transpose(1, 2, 0) for one in (drawn, target)))
         scores.append((similarity, networks.perceptual(device)(drawn, target).item()))
     mean = np.mean(scores, axis=0)
     return {"psnr_db": float(mean[0]), "lpips_alex": float(mean[1])}

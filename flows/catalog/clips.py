@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from flows.catalog.clip_files import FOLDER, LeftOut, clip_files
-from flows.catalog.entries import Entry, request_of
+from flows.catalog.entries import CatalogEntry, request_of
 from flows.catalog.outcomes import HOLD
 from flows.edit_request import EditRequest
 from flows.requests.output_files import exported_files
@@ -28,7 +28,7 @@ class CatalogClip:
     """One clip of a catalog."""
 
     source: Path
-    entry: Entry
+    entry: CatalogEntry
     line: int  # in the catalog's file
     remote: RemoteClip | None = None  # that `source` is, or will be, a copy of
     found: bool = False  # in a folder, or by a pattern; not named in full
@@ -49,7 +49,7 @@ class CatalogClip:
         return request_of(self.entry, self.source, folder, suffix, self.remote.url if self.remote else None)
 
 
-def clips_of(entry: Entry, line: int, folder: Path, scratch: Path | None) -> Iterator[CatalogClip | LeftOut]:
+def clips_of(entry: CatalogEntry, line: int, folder: Path, scratch: Path | None) -> Iterator[CatalogClip | LeftOut]:
     """The clips that a path, a folder, an address or a pattern names now, and what lies beside them."""
     if not entry.source.startswith(SCHEME):
         named = folder / entry.source

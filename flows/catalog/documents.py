@@ -21,7 +21,7 @@ MAX_BYTES = 16 * 2**20  # of a catalog's file: some 100,000 clips
 MAX_SHOWN = 50  # problems
 CONSENT = "consent_"  # columns of a CSV: consent_by, consent_on, consent_reference
 
-Place = tuple[str | int, ...]  # keys and indices from the top, as pydantic gives them
+DocumentPath = tuple[str | int, ...]  # keys and indices from the top, as pydantic gives them
 
 
 class CatalogError(InputError):
@@ -42,7 +42,7 @@ class Document:
     """What a file says, and where it says so."""
 
     words: Any
-    line: Callable[[Place], int]
+    line: Callable[[DocumentPath], int]
     problems: list[tuple[int, str]]
 
 
@@ -75,7 +75,7 @@ def read_document(path: Path) -> Document:
     return document
 
 
-def _broken(words: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+def _broken(words: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentPath, str]]:
     """Where text is no Unicode: escapes can write halves of characters, which nothing can be called."""
     if isinstance(words, str) and encodable(words) != words:
         yield place, printable(words)
@@ -111,7 +111,7 @@ def _read_yaml(path: Path, text: str) -> Document:
     if not isinstance(words, dict):
         raise CatalogError(path, [(1, "A catalog has `catalog: NAME` and `clips:` at its top.")])
 
-    def line(place: Place) -> int:
+    def line(place: DocumentPath) -> int:
         node = root
         for key in place:
             inner = _child(node, key)
@@ -233,8 +233,8 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def _line_of(lines: list[int]) -> Callable[[Place], int]:
-    def line(place: Place) -> int:
+def _line_of(lines: list[int]) -> Callable[[DocumentPath], int]:
+    def line(place: DocumentPath) -> int:
         is_clip = len(place) > 1 and place[0] == "clips" and isinstance(place[1], int)
         return lines[place[1]] if is_clip else 1  # type: ignore[index]
 

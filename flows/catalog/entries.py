@@ -12,8 +12,8 @@ from stitchedit.options.edit import describe
 
 AHEAD = timedelta(hours=14)  # of UTC, where a day begins first
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Direction = Annotated[str, Field(pattern=DIRECTION)]
-Strengths = Annotated[dict[Direction, Annotated[float, Strict()]], Field(examples=[{"smile": 2, "age": -3}])]
+DirectionName = Annotated[str, Field(pattern=DIRECTION)]
+Strengths = Annotated[dict[DirectionName, Annotated[float, Strict()]], Field(examples=[{"smile": 2, "age": -3}])]
 MOST = 10**9  # of a priority, either way
 
 
@@ -45,7 +45,7 @@ class Consent(BaseModel):
         return on
 
 
-class Recipe(BaseModel):
+class EntryDefaults(BaseModel):
     """What is done with a clip."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -54,7 +54,7 @@ class Recipe(BaseModel):
     faces: dict[str, Strengths] = Field(default={}, examples=[{"left": {"smile": 2}, "anna.jpg": {}}])
     preset: str = "default"
     options: list[str] = Field(default=[], examples=[["align.size=512", "measure.ring_fail=8"]])
-    ramps: dict[Direction, str] = Field(default={}, examples=[{"smile": "0:0,2:1"}])
+    ramps: dict[DirectionName, str] = Field(default={}, examples=[{"smile": "0:0,2:1"}])
     start: Seconds | None = Field(default=None, description="s")
     end: Seconds | None = Field(default=None, description="s")
     output: str = Field(
@@ -72,7 +72,7 @@ class Recipe(BaseModel):
         return {} if value is None else value
 
 
-class Entry(Recipe):
+class CatalogEntry(EntryDefaults):
     """One clip, or all that a pattern finds."""
 
     source: str = Field(min_length=1, examples=["clips/interview.mp4", "clips/*.mov", "s3://bucket/clips/*.mp4"])
@@ -92,11 +92,11 @@ class Catalog(BaseModel):
         description="Folders that results may go to besides the catalog's own and those inside of it.",
         examples=[["/results"]],
     )
-    defaults: Recipe = Recipe()
-    clips: list[Entry]
+    defaults: EntryDefaults = EntryDefaults()
+    clips: list[CatalogEntry]
 
 
-def request_of(entry: Entry, source: Path, folder: Path, suffix: str, origin: str | None = None) -> EditRequest:
+def request_of(entry: CatalogEntry, source: Path, folder: Path, suffix: str, origin: str | None = None) -> EditRequest:
     """The request for one clip of an entry; without a store, which the run says.
 
     Args:

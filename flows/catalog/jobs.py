@@ -45,12 +45,12 @@ class Job:
     started: str = ""
 
 
-def wanted_clips(opened: OpenCatalog, tags: list[str]) -> list[CatalogClip]:
+def select_clips(opened: OpenCatalog, tags: list[str]) -> list[CatalogClip]:
     """Those with one of `tags`; all, if there is none."""
     return [clip for clip in opened.clips if not tags or set(tags) & set(clip.entry.tags)]
 
 
-def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Job | Outcome:
+def prepare_job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Job | Outcome:
     """A job for the clip; or its outcome, because nothing changed since, or because it cannot be edited at all.
 
     A clip of a bucket is brought only if there is something to do with it.
@@ -64,7 +64,7 @@ def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
             fetch(clip.remote.url, clip.source)
             job, unreadable = _job(clip, opened, request, store)
         if unreadable:
-            return replace(nothing_yet(job), error=unreadable)
+            return replace(pending_outcome(job), error=unreadable)
         assert job.request.output is not None
         for output in (job.request.output, _held(job.request)):
             check_place(output, opened.allowed)  # again: a link may lead elsewhere since the catalog was read
@@ -73,7 +73,7 @@ def prepared(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, st
         assert job.request.output is not None
         job.request.check_outputs(job.request.output)
     except ERRORS as error:
-        return replace(nothing_yet(job), error=first_line(str(error)))
+        return replace(pending_outcome(job), error=first_line(str(error)))
     cost = plan.seconds or 0.0
     if plan.unknown:
         cost = max(cost, float(clip.source.stat().st_size))
@@ -101,13 +101,13 @@ def _placeable(request: EditRequest) -> EditRequest:
     return request.model_copy(update={"output": there / f".{outcome_id(request)}{output.suffix}"})
 
 
-def standing(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Outcome:
+def current_outcome(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Outcome:
     """What is known of a clip now: its last outcome, or that it is `new` or `changed`."""
     job, _ = _job(clip, opened, request, store)
     if job.before is None:
-        return replace(nothing_yet(job), state="new")
+        return replace(pending_outcome(job), state="new")
     holds = is_done(job) or (job.before.state in LOST and is_same(job))
-    return job.before if holds else replace(nothing_yet(job), state="changed")
+    return job.before if holds else replace(pending_outcome(job), state="changed")
 
 
 def unchanged(before: Outcome) -> Outcome:
@@ -175,7 +175,7 @@ def stages_code() -> str:
     return sha256(repr(sorted(stages.items())).encode()).hexdigest()[:16]
 
 
-def nothing_yet(job: Job) -> Outcome:
+def pending_outcome(job: Job) -> Outcome:
     entry = job.clip.entry
     return Outcome(
         id=outcome_id(job.request),

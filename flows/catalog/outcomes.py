@@ -112,7 +112,7 @@ def outcome_id(request: EditRequest) -> str:
 def write_outcome(store: Store, catalog: str, outcome: Outcome) -> None:
     """Keep it, in place of what was kept before."""
     words = json.dumps(to_words(outcome), indent=1, sort_keys=True, default=str)
-    store.place.objects.write(_name(catalog, outcome.id), words.encode())
+    store.backend.objects.write(_name(catalog, outcome.id), words.encode())
 
 
 def to_words(outcome: Outcome) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def to_words(outcome: Outcome) -> dict[str, Any]:
 
 def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
     """The last outcome of a clip, or None when there is none that can be read."""
-    stored = store.place.objects.read(_name(catalog, identity))
+    stored = store.backend.objects.read(_name(catalog, identity))
     try:
         words = parse_json(stored.value) if stored else None
         if not isinstance(words, dict):
@@ -137,7 +137,7 @@ def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
 
 def recorded_files(store: Store, catalog: str) -> set[Path]:
     """Every file that runs of a catalog left outside of the store, of clips and recipes that are gone, too."""
-    listed = store.place.objects.names(f"{FOLDER}/{catalog}/")
+    listed = store.backend.objects.names(f"{FOLDER}/{catalog}/")
     identities = [one.name.rpartition("/")[2].removesuffix(".json") for one in listed]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         known = [one for one in pool.map(lambda identity: read_outcome(store, catalog, identity), identities) if one]

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from flows.catalog.clip_files import LeftOut
 from flows.catalog.clips import NO_OUTPUT, CatalogClip, clips_of, notes_of, without_results
-from flows.catalog.documents import CatalogError, Place, read_document
-from flows.catalog.entries import Catalog, Entry, Recipe, request_of
+from flows.catalog.documents import CatalogError, DocumentPath, read_document
+from flows.catalog.entries import Catalog, CatalogEntry, EntryDefaults, request_of
 from flows.catalog.outcomes import hold_folder, recorded_files
 from flows.catalog.output_names import allowed_folders, check_place
 from flows.edit_request import EditRequest, check_words
-from flows.requests.checks import told_problem
+from flows.requests.checks import format_problem
 from flows.requests.output_files import exported_files
 from stitchedit.errors import InputError, StitchEditError
 from storage.errors import StorageError
@@ -77,7 +77,7 @@ def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = 
         catalog = Catalog.model_validate(_with_defaults(document.words))
     except ValidationError as error:
         told = [
-            (document.line(problem["loc"]), f"{_name(problem['loc'])}: {told_problem(problem)}")
+            (document.line(problem["loc"]), f"{_name(problem['loc'])}: {format_problem(problem)}")
             for problem in error.errors()
         ]
         raise CatalogError(path, [*document.problems, *told]) from error
@@ -118,11 +118,13 @@ def _with_defaults(words: Any) -> Any:
     defaults, clips = words.get("defaults") or {}, words.get("clips")
     if not isinstance(defaults, dict) or not isinstance(clips, list):
         return words  # the schema will say what is wrong
-    shared = {name: value for name, value in defaults.items() if name in Recipe.model_fields}
+    shared = {name: value for name, value in defaults.items() if name in EntryDefaults.model_fields}
     return {**words, "clips": [{**shared, **clip} if isinstance(clip, dict) else clip for clip in clips]}
 
 
-def _problems(entry: Entry, catalog: Catalog, folder: Path, found: Sequence[CatalogClip | LeftOut]) -> Iterator[str]:
+def _problems(
+    entry: CatalogEntry, catalog: Catalog, folder: Path, found: Sequence[CatalogClip | LeftOut]
+) -> Iterator[str]:
     """What is wrong with an entry that pydantic cannot see."""
     if catalog.consent_required and entry.consent is None:
         yield (
@@ -144,7 +146,7 @@ def _problems(entry: Entry, catalog: Catalog, folder: Path, found: Sequence[Cata
         yield from _wrong_words(entry, request)
 
 
-def _wrong_words(entry: Entry, request: EditRequest) -> Iterator[str]:
+def _wrong_words(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
     try:
         check_words(request)
     except (StitchEditError, ValueError) as error:
@@ -157,7 +159,7 @@ def _wrong_words(entry: Entry, request: EditRequest) -> Iterator[str]:
         yield f"{entry.source}: output {entry.output!r} has to end in {{suffix}} or one of {', '.join(FORMATS)}."
 
 
-def _too_short(entry: Entry, request: EditRequest) -> Iterator[str]:
+def _too_short(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
     """A named file that ends before the range begins. One that cannot be read is reported when it is its turn."""
     if not entry.start or not request.video.is_file():
         return
@@ -208,11 +210,11 @@ def _is_own(clip: CatalogClip, folder: Path) -> bool:
     return output is not None and os.path.normpath(output) == os.path.normpath(clip.source)
 
 
-def _name(place: Place) -> str:
+def _name(place: DocumentPath) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).removeprefix(".") or "catalog"
 
 
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(told_problem(problem) for problem in error.errors())
+        return "; ".join(format_problem(problem) for problem in error.errors())
     return str(error)

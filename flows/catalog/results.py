@@ -14,7 +14,7 @@ STATES = {"pass": PUBLISHED, "review": REVIEW, "fail": HELD}
 ON_DEVICE = {"invert", "tune", "stitch"}  # stages that hold the device: those with `on_device` in their `@stage`
 
 
-def made_by(store: Store, outcome: Outcome) -> Outcome:
+def with_results(store: Store, outcome: Outcome) -> Outcome:
     """`outcome` with the verdict and the stages of its run."""
     run = run_of(store, outcome.flow_run)
     if run is None:

@@ -15,7 +15,7 @@ from flows.catalog.reading import OpenCatalog
 from flows.catalog.results import ON_DEVICE, saved_seconds
 from flows.catalog.timeline import overlap_seconds, plot_timeline
 from flows.requests.output_files import exported_files
-from flows.server.artifacts import picture_uri
+from flows.server.artifacts import image_uri
 from storage.files import fitted_name
 from storage.outputs import Outputs
 from storage.safe_text import redacted
@@ -118,7 +118,7 @@ def _row(outcome: Outcome, folder: Path) -> Row:
     report = files["report"] if there and files["report"].exists() else None
     return Row(
         outcome=outcome,
-        thumbnail=picture_uri(files["sheet"], THUMBNAIL) if there else None,
+        thumbnail=image_uri(files["sheet"], THUMBNAIL) if there else None,
         report=_link(report, folder) if report else None,
         spent=sum(time.seconds or 0.0 for time in ran),
         saved=saved_seconds(outcome),

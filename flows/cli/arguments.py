@@ -19,10 +19,10 @@ Scratch = Annotated[
         "--scratch", help="Where files of an s3:// store are kept on this machine.", envvar="STITCHEDIT_SCRATCH"
     ),
 ]
-Clip = Annotated[Path, typer.Argument(help="The video.")]
-Options = Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")]
+ClipArgument = Annotated[Path, typer.Argument(help="The video.")]
+OptionArguments = Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")]
 Edits = Annotated[list[str] | None, typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")]
-Faces = Annotated[
+FaceOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--face",
@@ -34,7 +34,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Beside the 
 Preset = Annotated[str, typer.Option(help="A file of configs/presets.")]
 Start = Annotated[float | None, typer.Option(help="Seconds; the output begins here.")]
 End = Annotated[float | None, typer.Option(help="Seconds; the output ends before.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 HERE = ".stitchedit"

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.arguments import HERE, AsJson, Device, Scratch, StoreUrl
+from flows.cli.arguments import HERE, AsJson, DeviceName, Scratch, StoreUrl
 from flows.cli.terminal import escape, plain
 from flows.server.signals import stop_on_signal
 
@@ -54,7 +54,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
     catalog: CatalogFile,
     store: StoreUrl = HERE,
     scratch: Scratch = None,
-    device: Device = "auto",
+    device: DeviceName = "auto",
     clips_at_once: Annotated[int, typer.Option(help="Runs under way; stages on the device wait for each other.")] = 2,
     time_limit: Annotated[float | None, typer.Option(help="Seconds for a clip; then it is stopped, and kept.")] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", help="Only clips with this tag. Repeatable.")] = None,
@@ -70,14 +70,14 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
     check_catalog_request(request)
     opened, kept, console = _open(request), request.open_store(), Console(stderr=as_json)
     from flows.catalog.children import cancel_this_run  # noqa: PLC0415 - imports Prefect: after all was checked
-    from flows.catalog.jobs import wanted_clips  # noqa: PLC0415
+    from flows.catalog.jobs import select_clips  # noqa: PLC0415
     from flows.cli.display import RunDisplay  # noqa: PLC0415
     from flows.edit_catalog import edit_catalog  # noqa: PLC0415
 
     with RunDisplay(console):
         stop_on_signal(console, cancel_this_run)
         state = edit_catalog(request, return_state=True)
-    shown = replace(opened, clips=wanted_clips(opened, request.tags))
+    shown = replace(opened, clips=select_clips(opened, request.tags))
     _show(opened, _outcomes(shown, kept, request), console, as_json)
     console.print(escape(state.message or ""), soft_wrap=True)
     if not state.is_completed():
@@ -88,7 +88,7 @@ def status(
     catalog: CatalogFile,
     store: StoreUrl = HERE,
     scratch: Scratch = None,
-    device: Device = "auto",
+    device: DeviceName = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Say what became of every clip, and which are new or changed since. Computes nothing."""
@@ -96,7 +96,7 @@ def status(
     _show(opened, _outcomes(opened, request.open_store(), request), Console(stderr=as_json), as_json)
 
 
-def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None, device: Device = "auto") -> None:
+def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None, device: DeviceName = "auto") -> None:
     """Write the catalog's page anew: every clip with its verdict, thumbnail, cost and what the store saved."""
     from flows.catalog.summary import write_summary  # noqa: PLC0415
 
@@ -107,7 +107,7 @@ def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None
 
 def approve(  # noqa: PLR0913, PLR0917 - the flags of a command
     catalog: CatalogFile, clip: ClipName, by: By = None, store: StoreUrl = HERE, scratch: Scratch = None,
-    device: Device = "auto",
+    device: DeviceName = "auto",
 ) -> None:  # fmt: skip
     """Publish a result that was held or flagged for review."""
     _decide(_opened(catalog, store, scratch, device), clip, "approved", by)
@@ -115,7 +115,7 @@ def approve(  # noqa: PLR0913, PLR0917 - the flags of a command
 
 def reject(  # noqa: PLR0913, PLR0917 - the flags of a command
     catalog: CatalogFile, clip: ClipName, by: By = None, store: StoreUrl = HERE, scratch: Scratch = None,
-    device: Device = "auto",
+    device: DeviceName = "auto",
 ) -> None:  # fmt: skip
     """Take a result back, into the folder of held ones. It is not made again until the clip or its recipe changes."""
     _decide(_opened(catalog, store, scratch, device), clip, "rejected", by)
@@ -135,12 +135,12 @@ def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, a
     request = _request(catalog, store, scratch, device)
     check_catalog_request(request)
     opened = _open(request)
-    from flows.catalog.jobs import Job, prepared  # noqa: PLC0415 - imports Prefect: after all was checked
+    from flows.catalog.jobs import Job, prepare_job  # noqa: PLC0415 - imports Prefect: after all was checked
     from flows.cli.display import STAGES  # noqa: PLC0415
 
     kept, rows = request.open_store(), []
     for clip in opened.clips:
-        job = prepared(clip, opened, request, kept)
+        job = prepare_job(clip, opened, request, kept)
         row: dict[str, Any] = {"clip": str(clip.source), "stages": [], "seconds": 0.0, "saved": 0.0, "unknown": []}
         if isinstance(job, Job):
             assert job.plan is not None
@@ -188,9 +188,9 @@ def _open(request: "CatalogRequest") -> "OpenCatalog":
 
 def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outcome"]:
     """The last outcome of every clip, as kept; `new` or `changed` where there is none that still holds."""
-    from flows.catalog.jobs import standing  # noqa: PLC0415
+    from flows.catalog.jobs import current_outcome  # noqa: PLC0415
 
-    return [standing(clip, opened, request, store) for clip in opened.clips]
+    return [current_outcome(clip, opened, request, store) for clip in opened.clips]
 
 
 def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as_json: bool) -> None:

@@ -17,11 +17,11 @@ from flows.cli.arguments import finite
 from flows.cli.known_edits import known_edits, measured_effects
 from flows.cli.terminal import plain
 from flows.training.log import bar
-from flows.training.train_directions import Progress, make_directions
+from flows.training.train_directions import OnProgress, make_directions
 from stitchedit.errors import InputError
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
 from stitchedit.train.directions import DirectionOptions, Regression, in_layers, keep_constant, regress
-from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
 from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
 from tasks.reporting.sheet import grid_sheet
 from tasks.runtime import networks
@@ -67,7 +67,7 @@ def samples(
     for seed in range(count):
         path = output / f"{seed:06d}.png"
         if not path.exists():
-            cv2.imwrite(str(path), draw(generator, code_of_seed(generator, seed, truncation))[..., ::-1])
+            cv2.imwrite(str(path), render_face(generator, code_of_seed(generator, seed, truncation))[..., ::-1])
     table = output / "scores.csv"
     if not table.exists():
         with table.open("w", newline="") as file:
@@ -92,7 +92,7 @@ def fit(  # noqa: PLR0913, PLR0917 - the flags of a command
     path = output or Path(f"{name}.safetensors")
     others = networks.own_directions(path) if path.exists() else {}
     kept = kept_gradients(keep)
-    seeds, values = read_scores(scores)
+    seeds, values = read_score_file(scores)
     generator = networks.generator("cpu")
     rows = in_layers(np.zeros(generator.channels), layers, generator.layers)  # a mistake is told before the work
     codes = torch.stack([code_of_seed(generator, seed, truncation) for seed in seeds]).numpy()
@@ -150,7 +150,7 @@ def kept_gradients(keep: str) -> dict[str, np.ndarray]:
     return {name: known[name] for name in names}
 
 
-def read_scores(path: Path) -> tuple[list[int], np.ndarray]:
+def read_score_file(path: Path) -> tuple[list[int], np.ndarray]:
     """Seeds and their scores; rows without a score are left out.
 
     Raises:
@@ -202,7 +202,7 @@ def sheet(
         low, high = map(float, edit.useful.split(" to "))
         direction = networks.directions()[edit.name]
         pictures = [
-            draw(generator, code + strength * direction)
+            render_face(generator, code + strength * direction)
             for code in codes
             for strength in (low, low / 2, 0.0, high / 2, high)
         ]
@@ -251,15 +251,15 @@ def train_directions(
     print(effects_table(facts))
 
 
-def _drawn_samples(folder: Path, count: int, on_step: Progress) -> Path:
+def _drawn_samples(folder: Path, count: int, on_step: OnProgress) -> Path:
     """The folder, with `count` samples of one w each in it."""
     generator = networks.generator("cpu")
-    codes = draw_codes(generator, SampleOptions(count=count, mixed=0, size=DRAWN))
+    codes = sample_codes(generator, SampleOptions(count=count, mixed=0, size=DRAWN))
     write_samples(
         folder,
         codes,
         DRAWN,
-        lambda left: (draw_picture(generator, code, DRAWN, DRAWN) for code in left),
+        lambda left: (generate_image(generator, code, DRAWN, DRAWN) for code in left),
         lambda done, total: on_step("samples", done, total),
     )
     return folder
@@ -273,9 +273,9 @@ def code_of_seed(generator: MobileStyleGAN, seed: int, truncation: float) -> tor
     return generator.w_mean + truncation * (w - generator.w_mean)
 
 
-def draw(generator: MobileStyleGAN, code: torch.Tensor) -> np.ndarray:
+def render_face(generator: MobileStyleGAN, code: torch.Tensor) -> np.ndarray:
     """uint8 `height width rgb` at 256 px, of a w or of one for each layer."""
-    return draw_picture(generator, code.expand(generator.layers, -1), DRAWN, DRAWN)
+    return generate_image(generator, code.expand(generator.layers, -1), DRAWN, DRAWN)
 
 
 def effects_table(measured: dict[str, Any]) -> str:

@@ -33,21 +33,21 @@ class Finding:
     remedy: str = ""  # what to do when it is not good
 
 
-def examine(store: Path) -> list[Finding]:
+def diagnose(store: Path) -> list[Finding]:
     """Everything a run needs: packages, network files, codecs, device, memory, and the store at `store`."""
     checks: tuple[Callable[[], Iterable[Finding]], ...] = (
-        check_packages,
-        lambda: check_networks(pretrained()),
-        check_fan,
-        check_encoders,
-        check_device,
-        check_memory,
-        lambda: check_store(store),
+        diagnose_packages,
+        lambda: diagnose_networks(pretrained()),
+        diagnose_fan,
+        diagnose_encoders,
+        diagnose_device,
+        diagnose_memory,
+        lambda: diagnose_store(store),
     )
     return [finding for check in checks for finding in _whatever_happens(check)]
 
 
-def check_packages() -> Iterator[Finding]:
+def diagnose_packages() -> Iterator[Finding]:
     """Python and every package that the project pins, against what is installed."""
     try:
         own = metadata.metadata(PROJECT)
@@ -59,10 +59,10 @@ def check_packages() -> Iterator[Finding]:
     yield Finding("python", version, version in supported, f"needs Python {supported}")
     for requirement in map(Requirement, metadata.requires(PROJECT) or ()):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield check_package(requirement)
+            yield diagnose_package(requirement)
 
 
-def check_package(requirement: Requirement) -> Finding:
+def diagnose_package(requirement: Requirement) -> Finding:
     """Whether the installed version is the one asked for."""
     remedy = f"pip install '{requirement}'"
     try:
@@ -74,7 +74,7 @@ def check_package(requirement: Requirement) -> Finding:
     return Finding(requirement.name, found, good, remedy)
 
 
-def check_networks(catalog: Mapping[str, PretrainedFile]) -> Iterator[Finding]:
+def diagnose_networks(catalog: Mapping[str, PretrainedFile]) -> Iterator[Finding]:
     """Every network file: there, and by its SHA-256 the right one."""
     for name, network in catalog.items():
         try:
@@ -88,7 +88,7 @@ def check_networks(catalog: Mapping[str, PretrainedFile]) -> Iterator[Finding]:
             yield Finding(name, f"{network.package}, {size_mb:.1f} MB, {network.sha256[:8]}", True)
 
 
-def check_fan() -> Iterator[Finding]:
+def diagnose_fan() -> Iterator[Finding]:
     """The better landmarks, which no package carries; without them dlib's are used."""
     from stitchedit.detect.finder import FAN_FILE, fan_weights  # noqa: PLC0415 - imports torch and dlib
 
@@ -96,7 +96,7 @@ def check_fan() -> Iterator[Finding]:
     yield Finding("landmarks by FAN", str(weights) if weights else f"no {FAN_FILE}: dlib's are used", True)
 
 
-def check_encoders(encoders: Iterable[str] = ENCODERS) -> Iterator[Finding]:
+def diagnose_encoders(encoders: Iterable[str] = ENCODERS) -> Iterator[Finding]:
     """Whether PyAV's FFmpeg has the encoders that `encode.codec` is likely to name."""
     import av  # noqa: PLC0415 - so that the rest is told without it
 
@@ -110,7 +110,7 @@ def check_encoders(encoders: Iterable[str] = ENCODERS) -> Iterator[Finding]:
             yield Finding(f"encoder {name}", f"FFmpeg {av.ffmpeg_version_info}", True)
 
 
-def check_device() -> Iterator[Finding]:
+def diagnose_device() -> Iterator[Finding]:
     """What computes: good either way."""
     import torch  # noqa: PLC0415 - takes seconds
 
@@ -120,7 +120,7 @@ def check_device() -> Iterator[Finding]:
     yield Finding("gpu", ", ".join(devices) or "none that torch can use: the CPU computes", True)
 
 
-def check_memory() -> Iterator[Finding]:
+def diagnose_memory() -> Iterator[Finding]:
     """Memory of the machine, or of the container if that is less."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     container = Path("/sys/fs/cgroup/memory.max")
@@ -131,7 +131,7 @@ def check_memory() -> Iterator[Finding]:
     yield Finding("memory", _gigabytes(most), most >= ENOUGH_MEMORY, remedy)
 
 
-def check_store(store: Path) -> Iterator[Finding]:
+def diagnose_store(store: Path) -> Iterator[Finding]:
     """Room and permission where results are kept; the folder is not made."""
     folder = next(parent for parent in (store.absolute(), *store.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free

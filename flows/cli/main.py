@@ -17,12 +17,12 @@ from rich.table import Table
 from flows.cli.arguments import (
     HERE,
     AsJson,
-    Clip,
-    Device,
+    ClipArgument,
+    DeviceName,
     Edits,
     End,
-    Faces,
-    Options,
+    FaceOptions,
+    OptionArguments,
     Output,
     Preset,
     Scratch,
@@ -82,17 +82,17 @@ EDIT_EXAMPLES = """
 
 @app.command(epilog=EDIT_EXAMPLES)
 def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
-    clip: Clip,
-    options: Options = None,
+    clip: ClipArgument,
+    options: OptionArguments = None,
     edits: Edits = None,
-    faces: Faces = None,
+    faces: FaceOptions = None,
     output: Output = None,
     preset: Preset = "default",
     start: Start = None,
     end: End = None,
     store: StoreUrl = HERE,
     scratch: Scratch = None,
-    device: Device = "auto",
+    device: DeviceName = "auto",
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
 ) -> None:
@@ -169,9 +169,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Check this machine: packages, network files with their SHA-256, codecs, device, disk."""
-    from flows.cli.doctor import examine  # noqa: PLC0415
+    from flows.cli.doctor import diagnose  # noqa: PLC0415
 
-    findings = examine(store)
+    findings = diagnose(store)
     if as_json:
         print(redacted(json.dumps([vars(finding) for finding in findings], indent=1)))
     else:

@@ -13,12 +13,12 @@ from rich.tree import Tree
 from flows.cli.arguments import (
     HERE,
     AsJson,
-    Clip,
-    Device,
+    ClipArgument,
+    DeviceName,
     Edits,
     End,
-    Faces,
-    Options,
+    FaceOptions,
+    OptionArguments,
     Output,
     Preset,
     Scratch,
@@ -53,17 +53,17 @@ COLORS = {"cached": "green", "partial": "yellow", "to run": "cyan"}
 
 
 def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
-    clip: Clip,
-    options: Options = None,
+    clip: ClipArgument,
+    options: OptionArguments = None,
     edits: Edits = None,
-    faces: Faces = None,
+    faces: FaceOptions = None,
     output: Output = None,
     preset: Preset = "default",
     start: Start = None,
     end: End = None,
     store: StoreUrl = HERE,
     scratch: Scratch = None,
-    device: Device = "auto",
+    device: DeviceName = "auto",
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash what is cached: without, changed bytes are found when they are read.")
     ] = False,

@@ -21,10 +21,10 @@ from stitchedit.errors import InputError
 
 if TYPE_CHECKING:  # Zarr and object storage take a second
     from storage.artifact import Artifact
-    from storage.prune import PrunePlan, PruneRule, Verdict
+    from storage.prune import PruneDecision, PrunePlan, PruneRule
     from storage.store import Store
     from storage.usage import Contents, Share
-    from storage.verify import Examined
+    from storage.verify import VerifiedFile
 
 PRUNE_EXAMPLES = """
 [bold]Examples[/bold]
@@ -78,7 +78,7 @@ def prune(  # noqa: PLR0913, PLR0917 - the flags of a command
     plan = plan_prune(place, rule, time.time())
     if not as_json:
         _print_plan(console, plan)
-    skipped: list[Verdict] = []
+    skipped: list[PruneDecision] = []
     freed = 0
     if not dry_run:
         with Console(stderr=True).status("removing"):
@@ -103,7 +103,7 @@ def store(store: StoreUrl = HERE, scratch: Scratch = None, as_json: AsJson = Fal
     no_run = unreached(found)
     shares = {"stages": stage_shares(found), "clips": clip_shares(found), "edits": edit_shares(found)}
     if as_json:
-        unfinished = [{"stage": name[0], "key": name[1], "bytes": size} for name, size in found.under_way.items()]
+        unfinished = [{"stage": name[0], "key": name[1], "bytes": size} for name, size in found.partial.items()]
         facts = {"store": store, "bytes": found.bytes, "runs": len(found.runs), "unfinished": unfinished}
         none = {"no_run": {"artifacts": len(no_run), "bytes": found.size(no_run)}}
         print(json.dumps(facts | {kind: list(map(vars, rows)) for kind, rows in shares.items()} | none, indent=1))
@@ -112,7 +112,7 @@ def store(store: StoreUrl = HERE, scratch: Scratch = None, as_json: AsJson = Fal
     for table in _usage_tables(found, shares):
         console.print(table)
     console.print(f"no run: {len(no_run)} artifacts, {decimal(found.size(no_run))}")
-    console.print(f"unfinished: {len(found.under_way)}, {decimal(sum(found.under_way.values()))}")
+    console.print(f"unfinished: {len(found.partial)}, {decimal(sum(found.partial.values()))}")
     console.print(f"[bold]{escape(store)}: {decimal(found.bytes)}[/bold] of {len(found.runs)} runs", highlight=False)
 
 
@@ -130,7 +130,7 @@ def verify(
     chosen = chosen_artifacts(place, artifacts or [])
     sizes = [_size(place, artifact) for artifact in chosen]
     console = Console(stderr=as_json)
-    damaged: list[Examined] = []
+    damaged: list[VerifiedFile] = []
     columns = (TextColumn("{task.description:<28}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         bar = progress.add_task("", total=sum(sizes))
@@ -246,12 +246,12 @@ def chosen_artifacts(store: "Store", words: Sequence[str]) -> list["Artifact"]:
     """Artifacts that one of `words` names; all without any."""
     from storage.artifact import Artifact  # noqa: PLC0415
 
-    known = [Artifact(store.folder, stage, key, "") for stage, key in store.place.finished()]
+    known = [Artifact(store.folder, stage, key, "") for stage, key in store.backend.finished()]
     unknown = [word for word in words if not any(_is_named(artifact, word) for artifact in known)]
     if unknown:
         raise InputError(
-            f"No artifact {unknown[0]!r} in {store.place.url}. Give a stage, the beginning of a key, or STAGE/KEY, as "
-            "`stitchedit verify --json` and the table of `stitchedit edit` show them."
+            f"No artifact {unknown[0]!r} in {store.backend.url}. Give a stage, the beginning of a key, or STAGE/KEY, "
+            "as `stitchedit verify --json` and the table of `stitchedit edit` show them."
         )
     return [artifact for artifact in known if not words or any(_is_named(artifact, word) for word in words)]
 
@@ -269,19 +269,19 @@ def _is_named(artifact: "Artifact", word: str) -> bool:
     return artifact.stage == word or artifact.key.startswith(word)
 
 
-def examined_files(url: str, scratch: Path | None, artifact: "Artifact", repair: bool) -> Iterator["Examined"]:
+def examined_files(url: str, scratch: Path | None, artifact: "Artifact", repair: bool) -> Iterator["VerifiedFile"]:
     """Every file of an artifact, its damage noted if wanted.
 
     What is in a bucket is brought to a folder of its own: copies that runs work with are left alone.
     """
     from storage.store import open_store  # noqa: PLC0415
-    from storage.verify import examine, note_damage  # noqa: PLC0415
+    from storage.verify import note_damage, verify_files  # noqa: PLC0415
 
     if scratch:
         scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=scratch, prefix="verify-") as own:
         store = open_store(url, Path(own))
-        for examined in examine(store, artifact):
+        for examined in verify_files(store, artifact):
             if examined.fault and repair:
                 note_damage(store, examined)
             yield examined

@@ -34,7 +34,7 @@ from stitchedit.train.occlusion import (
     start_occlusion_net,
     train_occlusion_net,
 )
-from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
 from storage.weights.state_dict import load_tensors, save_tensors
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
@@ -52,7 +52,7 @@ Work = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="Over configs/train/NAME.yaml.")
 ]
-Device = Annotated[str, typer.Option(help="`auto` is a GPU when there is one.")]
+TrainingDevice = Annotated[str, typer.Option(help="`auto` is a GPU when there is one.")]
 From = Annotated[Path | None, typer.Option("--from", help="Weights to begin with, instead of a least-squares fit.")]
 
 
@@ -84,7 +84,7 @@ def encoder(
     output: Annotated[Path, typer.Argument(help="Where the encoder goes, as safetensors in float16.")],
     options: Overrides = None,
     work: Work = Path("out/train"),
-    device: Device = "auto",
+    device: TrainingDevice = "auto",
     begin: From = None,
 ) -> None:
     """Train the encoder: crops to codes, in one pass.
@@ -100,7 +100,7 @@ def encoder(
     check_device(device)
     keep_freed_memory()
     plan = load_options("encoder", EncoderTraining, options or [])
-    samples = drawn_samples(work / "encoder-samples", plan.samples, plan.drawn_size, plan.processes, device)
+    samples = load_samples(work / "encoder-samples", plan.samples, plan.drawn_size, plan.processes, device)
     teachers = Teachers(networks.generator(device), networks.perceptual(device), samples)
     log, checkpoint = TrainingLog(work / "encoder.csv"), work / "encoder.pt"
     student = _student(teachers, plan.encoder, begin, go_on=checkpoint.exists())
@@ -123,7 +123,7 @@ def heads(
     output: Annotated[Path, typer.Argument(help="Where the heads go, as safetensors.")],
     options: Overrides = None,
     work: Work = Path("out/train"),
-    device: Device = "auto",
+    device: TrainingDevice = "auto",
     begin: From = None,
 ) -> None:
     """Train the generator's heads for 128 and 256 px.
@@ -137,7 +137,7 @@ def heads(
     check_device(device)
     keep_freed_memory()
     plan = load_options("heads", HeadTraining, options or [])
-    samples = drawn_samples(work / "head-samples", plan.samples, HALF, plan.processes, device)
+    samples = load_samples(work / "head-samples", plan.samples, HALF, plan.processes, device)
     generator = published_generator(plan.heads.sizes).to(networks.choose_device(device))
     if begin is None:
         least_squares_start(generator, samples, plan.heads)
@@ -161,7 +161,7 @@ def occlusion(
     output: Annotated[Path, typer.Argument(help="Where the network goes, as safetensors in float16.")],
     options: Overrides = None,
     work: Work = Path("out/train"),
-    device: Device = "auto",
+    device: TrainingDevice = "auto",
     begin: From = None,
 ) -> None:
     """Train the network that sees what is in front of a face.
@@ -175,7 +175,7 @@ def occlusion(
     check_device(device)
     keep_freed_memory()
     plan = load_options("occlusion", OcclusionPlan, options or [])
-    samples = drawn_samples(work / "occlusion-samples", plan.samples, plan.drawn_size, plan.processes, device)
+    samples = load_samples(work / "occlusion-samples", plan.samples, plan.drawn_size, plan.processes, device)
     log, checkpoint = TrainingLog(work / "occlusion.csv"), work / "occlusion.pt"
     if begin is None:
         network = start_occlusion_net(networks.face_parser("cpu"), plan.occlusion)
@@ -195,9 +195,9 @@ def occlusion(
 app.command(name="directions")(train_directions)
 
 
-def drawn_samples(folder: Path, options: SampleOptions, drawn_size: int, processes: int, device: str) -> Samples:
+def load_samples(folder: Path, options: SampleOptions, drawn_size: int, processes: int, device: str) -> Samples:
     """The samples in `folder`, those that are not there yet drawn first."""
-    codes = draw_codes(networks.generator("cpu"), options)
+    codes = sample_codes(networks.generator("cpu"), options)
     with bar() as progress:
         shown = progress.add_task("samples", total=len(codes))
         write_samples(
@@ -232,7 +232,7 @@ def _draw(codes: Tensor, sizes: tuple[int, int], processes: int, device: str) ->
         return
     if networks.choose_device(device).type != "cpu":
         for code in codes:
-            yield draw_picture(networks.generator(device), code.to(networks.choose_device(device)), *sizes)
+            yield generate_image(networks.generator(device), code.to(networks.choose_device(device)), *sizes)
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _start_drawing) as pool:
         yield from pool.map(_draw_one, list(codes.numpy()), [sizes] * len(codes), chunksize=4)
@@ -244,7 +244,7 @@ def _start_drawing() -> None:
 
 
 def _draw_one(code: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
-    return draw_picture(networks.generator("cpu"), torch.from_numpy(code), *sizes)
+    return generate_image(networks.generator("cpu"), torch.from_numpy(code), *sizes)
 
 
 def _save(

@@ -39,7 +39,7 @@ def find_artifact(store: Store, words: str) -> tuple[str, str]:
         InputError: there is none, or several.
     """
     stage, _, key = words.partition("/")
-    known = store.place.finished()
+    known = store.backend.finished()
     if any(name == stage for name, _ in known):
         matching = [place for place in known if place[0] == stage and place[1].startswith(key)]
         latest = sorted(matching, key=lambda place: _finished(store, *place))[-1:] if not key else matching
@@ -53,7 +53,7 @@ def find_artifact(store: Store, words: str) -> tuple[str, str]:
         raise InputError(f"{words!r} is more than one: {_listed(matching)}. Give more of the key.")
     shown = _listed(known) if known else "nothing yet"
     raise InputError(
-        f"There is no {words!r} in {store.place.url}. Give STAGE, STAGE/KEY or digits of a key; there is {shown}."
+        f"There is no {words!r} in {store.backend.url}. Give STAGE, STAGE/KEY or digits of a key; there is {shown}."
     )
 
 
@@ -68,7 +68,7 @@ def trace(store: Store, stage: str, key: str, below: frozenset[tuple[str, str]] 
     """
     manifest = store.read_manifest(stage, key)
     if manifest is None:
-        raise InputError(f"{stage}/{key} is not in {store.place.url}.")
+        raise InputError(f"{stage}/{key} is not in {store.backend.url}.")
     inputs: dict[str, Lineage | str] = {}
     for name, origin in manifest["lineage"].get("inputs", {}).items():
         if "file" in origin:

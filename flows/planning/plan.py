@@ -14,9 +14,9 @@ from flows.planning.recipe_changes import Change, changes, nearest
 from flows.requests.any_text import to_json
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Recipe, Source
-from storage.backends.lease import died, holder
+from storage.backends.lease import is_dead, lease_owner
 from storage.errors import StorageError
-from storage.manifest import is_whole
+from storage.manifest import is_intact
 from storage.runs import runs
 from storage.store import Store
 from storage.video.info import probe
@@ -110,7 +110,7 @@ class Planner:
 
     def __post_init__(self) -> None:
         self._manifests: dict[str, list[dict[str, Any]]] = {}
-        for stage, key in self.store.place.finished():
+        for stage, key in self.store.backend.finished():
             manifest = self.store.read_manifest(stage, key)
             if manifest:
                 self._manifests.setdefault(stage, []).append({**manifest, "key": key})
@@ -151,10 +151,10 @@ class Planner:
                     stage, artifact, conditions
                 )
             return self._damaged(recipe, manifest, bad, condition), Expected(stage, artifact, (stage,))
-        under_way = self._under_way(recipe, condition)
+        partial = self._under_way(recipe, condition)
         before = nearest(recipe, self._candidates(stage))
         told = changes(recipe, code, before) if before else []
-        plan = under_way or self._to_run(stage, key, self._reasons(stage, key, before, told), before, condition)
+        plan = partial or self._to_run(stage, key, self._reasons(stage, key, before, told), before, condition)
         digest = self._digests.get((stage, key))  # made before: the same bytes come out
         if digest is None and before and {change.part for change in told} <= BYTES_STAY:
             digest = before["digest"]
@@ -180,8 +180,8 @@ class Planner:
     def _changed(self, artifact: Artifact, manifest: Mapping[str, Any]) -> list[str]:
         if not self.verify:
             return []
-        self.store.place.fetch_anew(artifact, manifest["files"])
-        return [name for name, listed in manifest["files"].items() if not is_whole(artifact.path, name, listed)]
+        self.store.backend.refetch(artifact, manifest["files"])
+        return [name for name, listed in manifest["files"].items() if not is_intact(artifact.path, name, listed)]
 
     def _damaged(self, recipe: Recipe, manifest: Mapping[str, Any], bad: list[str], condition: str | None) -> StagePlan:
         total = len(manifest["files"])
@@ -196,13 +196,13 @@ class Planner:
         )  # fmt: skip
 
     def _under_way(self, recipe: Recipe, condition: str | None) -> StagePlan | None:
-        folder = self.store.place.under_way(recipe.stage, recipe.key)
+        folder = self.store.backend.partial(recipe.stage, recipe.key)
         if folder is None:
             return None
         done, total, unit = progress_in(folder)
-        said = holder(self.store.place.objects, f"leases/{recipe.stage}-{recipe.key}.json")
+        said = lease_owner(self.store.backend.objects, f"leases/{recipe.stage}-{recipe.key}.json")
         reason = "a run was cut off; it goes on from there"
-        if said and not died(said):
+        if said and not is_dead(said):
             reason = f"process {said['process']} on {said['host']} is making it"
         whole = self._to_run(recipe.stage, recipe.key, [reason], None, condition)
         left = 1 - done / total if total else 1.0

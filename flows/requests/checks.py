@@ -34,11 +34,11 @@ def validated(model: type[Model], **fields: object) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        problems = [(".".join(map(str, one["loc"])), told_problem(one)) for one in error.errors()]
+        problems = [(".".join(map(str, one["loc"])), format_problem(one)) for one in error.errors()]
         raise InputError("; ".join(f"{place}: {text}" if place else text for place, text in problems)) from error
 
 
-def told_problem(problem: Mapping[str, Any]) -> str:
+def format_problem(problem: Mapping[str, Any]) -> str:
     """What pydantic finds wrong with a field, and the value if it is short."""
     text, given = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
     if text.endswith(".") or not isinstance(given, str | int | float):

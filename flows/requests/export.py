@@ -7,7 +7,7 @@ from flows.requests.output_files import exported_files
 from stitchedit.measure.verdict import worst_of
 from storage.artifact import Artifact
 from storage.errors import DamagedError
-from storage.outputs import Outputs, Written
+from storage.outputs import OutputRecord, Outputs
 from storage.store import Store
 from tasks.reporting.verdict import read_verdict
 
@@ -23,7 +23,7 @@ def destination(store: Store, measures: Sequence[Artifact], output: Path, hold: 
     return hold / output.name
 
 
-def export_result(store: Store, video: Artifact, report: Artifact, output: Path) -> list[Written]:
+def export_result(store: Store, video: Artifact, report: Artifact, output: Path) -> list[OutputRecord]:
     """Copy video, preview, contact sheet and report to where `output` says; what was written, the video first.
 
     A file is there as a whole or not at all, and only over what an earlier run wrote.

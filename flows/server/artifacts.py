@@ -41,7 +41,7 @@ def show_edit(title: str, report: Artifact, measures: list[Artifact], written: P
             (report.path / SUMMARY).read_text(encoding="utf-8"), key="edit-summary", description=title
         )
         create_table_artifact(numbers_table(measures), key="edit-numbers", description=title)
-        sheet = picture_uri(files["sheet"], SHEET_WIDTH)
+        sheet = image_uri(files["sheet"], SHEET_WIDTH)
         if sheet:
             create_image_artifact(sheet, key="edit-sheet", description=title)
         link_page(files["report"], "edit-report")
@@ -69,7 +69,7 @@ def numbers_table(measures: list[Artifact]) -> list[dict[str, Any]]:
     return rows
 
 
-def picture_uri(path: Path, width: int) -> str | None:
+def image_uri(path: Path, width: int) -> str | None:
     """A picture, made smaller, as a data URI; None where there is none that can be read."""
     coded = np.frombuffer(path.read_bytes() if path.exists() else b"", np.uint8)  # OpenCV takes UTF-8 names only
     picture = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None

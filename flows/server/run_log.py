@@ -40,7 +40,7 @@ class RunLog(logging.Handler):
         if face:
             words = {"clip": self.clip, "face": face, **words}
         try:
-            get_run_logger().info(" ".join(f"{name}={written(value)}" for name, value in words.items()))
+            get_run_logger().info(" ".join(f"{name}={format_value(value)}" for name, value in words.items()))
         except MissingContextError:  # a thread of its own, of no run
             return
 
@@ -69,7 +69,7 @@ def _without_trace(record: logging.LogRecord) -> bool:
     return True
 
 
-def written(value: object) -> str:
+def format_value(value: object) -> str:
     """A value as part of a line: short numbers, and quotes where it would not be seen where it ends."""
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -80,7 +80,7 @@ def written(value: object) -> str:
 
 
 @contextmanager
-def shown(clip: str) -> Iterator[None]:
+def log_stages(clip: str) -> Iterator[None]:
     """Have the stages of this run logged, and shown as bars while they last."""
     heard = logging.getLogger("stitchedit.progress")
     heard.setLevel(logging.INFO)

@@ -22,7 +22,7 @@ def complete_scores(
         score: a sample to its scores; empty where there is no face.
     """
     wanted = list(samples)
-    done = read_scores(path, names)
+    done = load_scores(path, names)
     with path.open("a", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         if file.tell() == 0:
@@ -40,7 +40,7 @@ def complete_scores(
     return dict(zip(names, rows.T, strict=True))
 
 
-def read_scores(path: Path, names: list[str]) -> dict[int, np.ndarray]:
+def load_scores(path: Path, names: list[str]) -> dict[int, np.ndarray]:
     """Rows of the table by sample; a last one that was cut off is left out.
 
     Raises:

@@ -21,17 +21,17 @@ from stitchedit.train.directions import (
     signed_strength,
     summarize_effects,
 )
-from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture
+from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes
 from storage.files import write_json
 from storage.weights.state_dict import save_tensors
-from tasks.inputs.faces import to_pictures
+from tasks.inputs.faces import to_uint8
 from tasks.inputs.scorer import scorer
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
 
 SCORED = 256  # px of the pictures that are scored
 DESCRIPTOR = [f"descriptor_{index}" for index in range(128)]
-Progress = Callable[[str, int, int], None]  # what, done, total
+OnProgress = Callable[[str, int, int], None]  # what, done, total
 
 
 def make_directions(  # noqa: PLR0913, PLR0917 - three places, and what to do
@@ -39,7 +39,7 @@ def make_directions(  # noqa: PLR0913, PLR0917 - three places, and what to do
     work: Path,
     output: Path,
     options: DirectionOptions,
-    on_step: Progress,
+    on_step: OnProgress,
     compare: Path | None = None,
 ) -> dict[str, object]:
     """Write directions to `output`, what they do beside it as JSON, and the regressions as score_gradients.safetensors.
@@ -81,7 +81,7 @@ def make_directions(  # noqa: PLR0913, PLR0917 - three places, and what to do
 
 
 def measure_directions(
-    directions: dict[str, np.ndarray], work: Path, options: DirectionOptions, on_step: Progress
+    directions: dict[str, np.ndarray], work: Path, options: DirectionOptions, on_step: OnProgress
 ) -> dict[str, Effects]:
     """What each direction, `layer channel`, does at its stated strength to faces that it was not fitted to."""
     work.mkdir(parents=True, exist_ok=True)
@@ -89,11 +89,11 @@ def measure_directions(
         count=options.measured, mixed=0, seed=options.measured_seed, truncation=(options.measured_truncation,)
     )
     generator, names, faces = networks.generator("cpu"), score_names(), range(options.measured)
-    codes = draw_codes(generator, drawn)
+    codes = sample_codes(generator, drawn)
     score = scorer(describe=True, parsing_size=options.parsed_measured)
 
     def appearance(code: torch.Tensor) -> Appearance | None:
-        return score(draw_picture(generator, code, SCORED, SCORED))
+        return score(generate_image(generator, code, SCORED, SCORED))
 
     def before(face: int) -> dict[str, float]:
         seen = appearance(codes[face])
@@ -120,7 +120,7 @@ def measure_directions(
 
 
 def _scored_samples(
-    samples: Samples, path: Path, options: DirectionOptions, on_step: Progress
+    samples: Samples, path: Path, options: DirectionOptions, on_step: OnProgress
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Codes, `sample channel`, and scores of the first samples that have one w in all rows."""
     count, parsed = options.samples, options.parsed
@@ -131,7 +131,7 @@ def _scored_samples(
     score = scorer(describe=False, parsing_size=parsed)
 
     def scores_of(sample: int) -> dict[str, float]:
-        picture = to_pictures(samples.pictures(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
+        picture = to_uint8(samples.pictures(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
         seen = score(np.ascontiguousarray(picture))
         return seen.scores if seen else {}
 
@@ -148,7 +148,7 @@ def _fingerprint(direction: np.ndarray, strength: float) -> str:
     return sha256(direction.tobytes() + repr(strength).encode()).hexdigest()[:12]
 
 
-def _labelled(on_step: Progress, label: str) -> Callable[[int, int], None]:
+def _labelled(on_step: OnProgress, label: str) -> Callable[[int, int], None]:
     return lambda done, total: on_step(label, done, total)
 
 

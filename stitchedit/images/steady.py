@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from stitchedit.arrays import Alpha
-from stitchedit.images.depth import DEEP, shown
+from stitchedit.images.depth import DEEP, to_levels
 from stitchedit.measure.motion import along, source_flow
 
 REACH = 3.0  # standard deviations
@@ -23,7 +23,7 @@ MOVING_MISS = 40.0  # likewise of eyes and mouth: one that opens must not blur
 Difference = Float32[np.ndarray, "size size rgb"]  # 8-bit levels
 
 
-def smoothed_rows(
+def smooth_rows(
     row_of: Callable[[int], np.ndarray], times_s: np.ndarray, runs: np.ndarray, sigma_s: float
 ) -> Callable[[int], np.ndarray]:
     """What `row_of` gives, weighed with the rows of the same run before and after by a Gaussian in seconds.
@@ -50,7 +50,7 @@ def smoothed_rows(
 
 
 @dataclass(frozen=True)
-class Redrawing:
+class GeneratedFace:
     """A face, and what the generator drew of it; of one size, in 8-bit levels or as `depth` stores them."""
 
     source: np.ndarray  # `size size rgb`
@@ -58,11 +58,11 @@ class Redrawing:
     after: np.ndarray  # `size size rgb`, with it
     moving: Alpha  # 1 = eyes and mouth, which move by themselves
 
-    def in_levels(self) -> "Redrawing":
+    def in_levels(self) -> "GeneratedFace":
         """Images in 8-bit levels: float32 of stored hundredths, else unchanged."""
         if DEEP not in (self.source.dtype, self.before.dtype, self.after.dtype):
             return self
-        return replace(self, source=shown(self.source), before=shown(self.before), after=shown(self.after))
+        return replace(self, source=to_levels(self.source), before=to_levels(self.before), after=to_levels(self.after))
 
 
 def neighbors(row: int, times_s: np.ndarray, runs: np.ndarray, sigma_s: float) -> list[int]:
@@ -74,9 +74,9 @@ def neighbors(row: int, times_s: np.ndarray, runs: np.ndarray, sigma_s: float) -
     return [int(other) for other in near if other != row]
 
 
-def steadied_drawings(
-    drawing_of: Callable[[int], Redrawing], times_s: np.ndarray, runs: np.ndarray, sigma_s: float
-) -> Callable[[int], Redrawing]:
+def steady_crops(
+    drawing_of: Callable[[int], GeneratedFace], times_s: np.ndarray, runs: np.ndarray, sigma_s: float
+) -> Callable[[int], GeneratedFace]:
     """What `drawing_of` gives, in 8-bit levels, without the flicker of one row against the next.
 
     A generator draws each frame a little differently. Two things are averaged along the motion of the source, which
@@ -92,7 +92,7 @@ def steadied_drawings(
         return lambda row: drawing_of(row).in_levels()
     remembered = lru_cache(maxsize=REMEMBERED)(drawing_of)  # as it is stored, or it would take twice the memory
 
-    def steadied(row: int) -> Redrawing:
+    def steadied(row: int) -> GeneratedFace:
         drawing = remembered(row).in_levels()
         near = neighbors(row, times_s, runs, sigma_s)
         shares = np.exp(-0.5 * np.square((times_s[near] - times_s[row]) / sigma_s)).tolist()
@@ -104,7 +104,7 @@ def steadied_drawings(
 
 
 def _mean_along_motion(
-    drawing: Redrawing, others: Sequence[Redrawing], shares: Sequence[float]
+    drawing: GeneratedFace, others: Sequence[GeneratedFace], shares: Sequence[float]
 ) -> tuple[Difference, Difference]:
     """What the generator missed in `drawing`, and what the edit changed, as a mean over it and `others`."""
     own = _differences(drawing)
@@ -125,7 +125,7 @@ def _mean_along_motion(
     return mean[..., :3], mean[..., 3:]
 
 
-def _differences(drawing: Redrawing) -> Float32[np.ndarray, "size size channel"]:
+def _differences(drawing: GeneratedFace) -> Float32[np.ndarray, "size size channel"]:
     """What was missed and what was changed, one behind the other."""
     before = drawing.before.astype(np.float32)
     return np.concatenate([drawing.source - before, drawing.after - before], axis=2)

@@ -20,7 +20,7 @@ from stitchedit.detect.finder import Detection, FaceFinder
 from stitchedit.nets.attributes import CHIN, MOUTH_CORNERS, AgeAndGender, FaceScores, score_face
 from stitchedit.nets.face_parsing import CLASSES, FaceParser, parse_faces
 
-LabelMap = UInt8[np.ndarray, "height width"]  # face parsing class of every pixel of the picture
+FaceLabels = UInt8[np.ndarray, "height width"]  # face parsing class of every pixel of the picture
 LabPixels = Float[np.ndarray, "height width lab"]  # L in 0..100, a and b about -100..100
 
 FEWEST_PIXELS = 3e-4  # of the picture; a color is not taken of fewer
@@ -84,7 +84,7 @@ def appearance_scorer(finder: FaceFinder, attributes: AgeAndGender, parser: Face
     return score
 
 
-def score_coloring(picture: Frame, labels: LabelMap, landmarks: np.ndarray) -> Coloring:
+def score_coloring(picture: Frame, labels: FaceLabels, landmarks: np.ndarray) -> Coloring:
     """Colors and shares of one face; `landmarks` are `68 xy` in the picture's pixels, `labels` of its size."""
     lab = to_lab(picture)
     skin = np.isin(labels, [CLASSES.index("skin"), CLASSES.index("nose")])
@@ -162,7 +162,7 @@ def _filled(outlines: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     return mask.astype(bool)
 
 
-def _parsed(parser: FaceParser, picture: Frame, size: int) -> LabelMap:
+def _parsed(parser: FaceParser, picture: Frame, size: int) -> FaceLabels:
     """Labels at the picture's own size."""
     image: Tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
     labels = parse_faces(parser, F.interpolate(image, (size, size), mode="bilinear"))[0]

@@ -13,7 +13,7 @@ WINDOW, WINDOW_SIGMA = 11, 1.5  # px, of SSIM's Gaussian
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, from the full size to a sixteenth
 
 EmbeddingRows = Float[np.ndarray, "frame channel"]  # of unit length; NaN where a frame has no face
-Picture = UInt8[np.ndarray, "height width rgb"]
+ImagePixels = UInt8[np.ndarray, "height width rgb"]
 
 
 class IdentityConsistency(NamedTuple):
@@ -75,24 +75,24 @@ def _sum_of_ratios(source: EmbeddingRows, edited: EmbeddingRows, min_similarity:
     return total, pairs
 
 
-def psnr(picture: Picture, reference: Picture) -> float:
+def psnr(picture: ImagePixels, reference: ImagePixels) -> float:
     """Peak signal-to-noise ratio, in dB; infinite for equal pictures."""
     error = np.mean(np.square(picture.astype(np.float64) - reference))
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
-def mse(picture: Picture, reference: Picture) -> float:
+def mse(picture: ImagePixels, reference: ImagePixels) -> float:
     """Mean squared error of pictures taken as [0, 1]."""
     return float(np.mean(np.square((picture.astype(np.float64) - reference) / 255)))
 
 
-def ssim(picture: Picture, reference: Picture) -> float:
+def ssim(picture: ImagePixels, reference: ImagePixels) -> float:
     """Structural similarity, mean over the color channels: Wang et al. 2004, Gaussian window of 11 px."""
     luminance, structure = _similarities(picture.astype(np.float64), reference.astype(np.float64))
     return float((luminance * structure).mean())
 
 
-def ms_ssim(picture: Picture, reference: Picture) -> float:
+def ms_ssim(picture: ImagePixels, reference: ImagePixels) -> float:
     """Structural similarity over five scales, mean over the color channels: Wang et al. 2003.
 
     Raises:

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from stitchedit.arrays import Pixels
-from stitchedit.images.depth import SHALLOW, stored
+from stitchedit.images.depth import SHALLOW, to_stored
 
 Flow = Float32[np.ndarray, "height width xy"]  # px: where a pixel of this frame was in the frame before, less its place
 Region = Bool[np.ndarray, "height width"]
@@ -15,7 +15,7 @@ REACH = 1.0  # px by which the flow there and back may miss where it began; beyo
 
 def source_flow(before: Pixels, now: Pixels) -> tuple[Flow, Region]:
     """Motion from `now` back to `before`, and where it can be trusted: DIS optical flow, Kroeger et al. 2016."""
-    gray = [cv2.cvtColor(stored(frame, SHALLOW), cv2.COLOR_RGB2GRAY) for frame in (before, now)]
+    gray = [cv2.cvtColor(to_stored(frame, SHALLOW), cv2.COLOR_RGB2GRAY) for frame in (before, now)]
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     begin = np.zeros((*gray[0].shape, 2), np.float32)
     back = np.asarray(finder.calc(gray[1], gray[0], begin.copy()))

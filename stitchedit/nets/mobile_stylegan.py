@@ -21,7 +21,7 @@ HEAD_BLOCK = {128: 3, 256: 4, 512: 6, 1024: 6}  # image size -> the block whose 
 HALF = 512  # px: the low Haar band of the published 1024 px, so that size has no head of its own
 
 
-class MappingNetwork(nn.Module):
+class MobileMapping(nn.Module):
     """z to w: StyleGAN2's mapping network, eight layers."""
 
     def __init__(self, layers: int = 8) -> None:
@@ -48,7 +48,7 @@ class Modulation(nn.Module):
         return features * gains[:, :, None, None]
 
 
-class StyledConv(nn.Module):
+class MobileStyledConv(nn.Module):
     """Modulate, convolve, add the noise constant and the bias, leaky ReLU.
 
     The convolution is depthwise 3x3 then 1x1; the stem alone has a full 3x3 (`depthwise=False`).
@@ -72,14 +72,14 @@ class StyledConv(nn.Module):
         return F.leaky_relu(features + self.noise + self.bias[:, None, None], 0.2)
 
 
-class Block(nn.Module):
+class MobileBlock(nn.Module):
     """Double the size: modulated inverse Haar, then two styled convolutions. Takes two styles, the first one twice."""
 
     def __init__(self, channels_in: int, channels_out: int, size: int) -> None:
         super().__init__()
         self.up = Modulation(channels_in)
-        self.conv1 = StyledConv(channels_in // 4, channels_out, size)
-        self.conv2 = StyledConv(channels_out, channels_out, size)
+        self.conv1 = MobileStyledConv(channels_in // 4, channels_out, size)
+        self.conv2 = MobileStyledConv(channels_out, channels_out, size)
 
     def forward(self, features: Tensor, w_first: Tensor, w_second: Tensor) -> Tensor:
         features = inverse_haar(self.up(features, w_first))
@@ -156,11 +156,13 @@ class MobileStyleGAN(nn.Module):
 
     def __init__(self, sizes: Sequence[int] = (1024,), head_channels: int = 64) -> None:
         super().__init__()
-        self.mapping = MappingNetwork()
+        self.mapping = MobileMapping()
         self.input = nn.Parameter(torch.zeros(1, CHANNELS[0], 4, 4))
-        self.stem = StyledConv(CHANNELS[0], CHANNELS[0], 4, depthwise=False)
+        self.stem = MobileStyledConv(CHANNELS[0], CHANNELS[0], 4, depthwise=False)
         widths = zip((CHANNELS[0], *CHANNELS), CHANNELS, strict=False)
-        self.blocks = nn.ModuleList(Block(inner, outer, 8 << index) for index, (inner, outer) in enumerate(widths))
+        self.blocks = nn.ModuleList(
+            MobileBlock(inner, outer, 8 << index) for index, (inner, outer) in enumerate(widths)
+        )
         self.heads = nn.ModuleDict(
             {
                 str(size): ImageHead(CHANNELS[HEAD_BLOCK[size]], 0 if size == 1024 else head_channels)

@@ -113,7 +113,7 @@ class ImageLayer(nn.Module):
         return _limited(image, self.clamp)
 
 
-class Block(nn.Module):
+class SynthesisBlock(nn.Module):
     """Double the size of features and picture: two styled convolutions, and what they add to the picture."""
 
     def __init__(self, channels_in: int, channels_out: int, size: int, shape: StyleGAN2Shape) -> None:
@@ -150,8 +150,9 @@ class StyleGAN2(nn.Module):
         self.input = nn.Parameter(torch.randn(shape.channels[0], 4, 4))
         self.stem = StyledConv(shape.channels[0], shape.channels[0], 4, shape)
         self.stem_image = ImageLayer(shape.channels[0], shape)
-        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
-            Block(inner, outer, 8 << index, shape) for index, (inner, outer) in enumerate(pairwise(shape.channels))
+        self.blocks: Sequence[SynthesisBlock] = nn.ModuleList(  # type: ignore[assignment]
+            SynthesisBlock(inner, outer, 8 << index, shape)
+            for index, (inner, outer) in enumerate(pairwise(shape.channels))
         )
         self.register_buffer("w_mean", torch.zeros(shape.w_channels))
         for module in self.modules():

@@ -12,6 +12,6 @@ def masked_squared_error(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return ((image - target).square() * mask.square()).sum() / mask.sum().clamp(min=1e-8)
 
 
-def levels(border_term: float) -> float:
+def border_levels(border_term: float) -> float:
     """A border term as root mean squared error in 8-bit levels."""
     return float((border_term / 3) ** 0.5 * 127.5)

@@ -63,7 +63,7 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class Fit:
+class DirectionFit:
     """A direction of unit length in W, and how well its score can be read from w at all."""
 
     direction: np.ndarray  # `channel`
@@ -74,7 +74,7 @@ class Fit:
 
 def fit_directions(
     codes: np.ndarray, scores: Mapping[str, np.ndarray], options: DirectionOptions
-) -> tuple[dict[str, Fit], dict[str, Regression]]:
+) -> tuple[dict[str, DirectionFit], dict[str, Regression]]:
     """A direction for each of `options.fit`, and the regressions of all scores that can be read from w at all.
 
     A direction is the gradient of a ridge regression of its score on w, made orthogonal to all other regressions: the
@@ -96,7 +96,7 @@ def fit_directions(
     return fits, readable
 
 
-def keep_constant(regression: Regression, kept: Sequence[np.ndarray]) -> Fit:
+def keep_constant(regression: Regression, kept: Sequence[np.ndarray]) -> DirectionFit:
     """The direction along which the score rises fastest while those with gradients `kept` stay."""
     own = regression.gradient / np.linalg.norm(regression.gradient)
     direction = own
@@ -104,7 +104,7 @@ def keep_constant(regression: Regression, kept: Sequence[np.ndarray]) -> Fit:
         basis, _ = np.linalg.qr(np.stack(kept, axis=1))
         direction = own - basis @ (basis.T @ own)
     left = float(np.linalg.norm(direction))
-    return Fit(direction / left, regression.r_squared, regression.ridge, left)
+    return DirectionFit(direction / left, regression.r_squared, regression.ridge, left)
 
 
 def correct_directions(

@@ -180,7 +180,7 @@ class EncoderTrainer:
         noise = np.random.default_rng((options.seed, self.step))
         chosen = noise.integers(options.held_out, len(samples), options.batch)
         pictures = [film(samples.picture(int(index), options.crop_size), options.augment, noise) for index in chosen]
-        return torch.from_numpy(chosen), to_images(pictures)
+        return torch.from_numpy(chosen), normalize_images(pictures)
 
     def _opened(self, done: float) -> Tensor:
         """0 to 1 for each row: how much of its offset is used; coarse rows first."""
@@ -251,7 +251,7 @@ def _fit_base(encoder: Encoder, samples: Samples, options: EncoderOptions) -> No
     for first in range(first_row, end, 64):
         rows = range(first, min(first + 64, end))
         pictures = [film(samples.picture(row, options.crop_size), options.augment, noise) for row in rows]
-        images = to_images(pictures).to(encoder.w_mean)
+        images = normalize_images(pictures).to(encoder.w_mean)
         if not described:
             _fit_squeeze(encoder, images)
         described.append(encoder.describe(images))
@@ -266,6 +266,6 @@ def _fit_base(encoder: Encoder, samples: Samples, options: EncoderOptions) -> No
     encoder.base.bias.copy_(level - weight @ center)
 
 
-def to_images(pictures: Sequence[np.ndarray]) -> Tensor:
+def normalize_images(pictures: Sequence[np.ndarray]) -> Tensor:
     """uint8 `size size rgb` as `picture rgb size size` in [-1, 1]."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1

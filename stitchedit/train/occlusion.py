@@ -17,7 +17,7 @@ from stitchedit.nets.face_parsing import FaceParser
 from stitchedit.nets.occlusion import OcclusionNet, visible_logits
 from stitchedit.train.augment import AugmentOptions, camera
 from stitchedit.train.checkpoints import save_checkpoint
-from stitchedit.train.encoder import folded_trunk, to_images
+from stitchedit.train.encoder import folded_trunk, normalize_images
 from stitchedit.train.occluders import cover_face
 from stitchedit.train.samples import Samples
 
@@ -128,7 +128,7 @@ def covered_batch(
         picture, cover = cover_face(_moved(face, options, noise), other, noise)
         made.append((camera(picture, options.augment, noise), cover))
     pictures, covers = zip(*made, strict=True)
-    return to_images(pictures), F.avg_pool2d(torch.from_numpy(np.stack(covers))[:, None], 2)
+    return normalize_images(pictures), F.avg_pool2d(torch.from_numpy(np.stack(covers))[:, None], 2)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ class SampleOptions:
 
 
 @torch.no_grad()
-def draw_codes(generator: MobileStyleGAN, options: SampleOptions) -> Tensor:
+def sample_codes(generator: MobileStyleGAN, options: SampleOptions) -> Tensor:
     """W+ codes, `sample layer channel`. The first ones stay what they are when `count` grows."""
     psi = torch.tensor(options.truncation)
     codes = torch.empty(options.count, generator.layers, generator.channels)
@@ -47,7 +47,7 @@ def draw_codes(generator: MobileStyleGAN, options: SampleOptions) -> Tensor:
 
 
 @torch.no_grad()
-def draw_picture(generator: MobileStyleGAN, code: Tensor, drawn: int, stored: int) -> np.ndarray:
+def generate_image(generator: MobileStyleGAN, code: Tensor, drawn: int, stored: int) -> np.ndarray:
     """uint8 `size size rgb`, the area mean at `stored` px of what the generator draws of `layer channel` at `drawn`."""
     picture = F.avg_pool2d(generator(code[None], drawn), drawn // stored)[0].permute(1, 2, 0)
     return ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()

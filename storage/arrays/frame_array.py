@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import zarr
 
-from storage.arrays.layout import METADATA, UNIT, Kind, encode_unit, is_whole, lay_out, open_unit, quiet
+from storage.arrays.layout import METADATA, UNIT, ArrayKind, encode_unit, is_metadata_intact, lay_out, open_unit, quiet
 from storage.arrays.units import Units, journal_of, loose_of
 from storage.errors import DamagedError, IncompleteError, MismatchError
-from storage.files import remove_tree, sync, write_whole
+from storage.files import remove_tree, sync, write_atomic
 
-__all__ = ["FrameArray", "Kind", "damaged_files", "reopen_damaged", "unfinished_arrays"]
+__all__ = ["ArrayKind", "FrameArray", "damaged_files", "reopen_damaged", "unfinished_arrays"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class FrameArray:
         metadata = path / METADATA
         if not metadata.exists():
             raise IncompleteError(f"There is no array at {path}. Run the stage that makes it.")
-        if not is_whole(metadata):
+        if not is_metadata_intact(metadata):
             raise DamagedError(
                 f"{metadata} is damaged: its checksum is wrong. Delete {path} and run again: the array is made anew.",
                 metadata,
@@ -58,7 +58,7 @@ class FrameArray:
             return cls(path, zarr.open_array(path, mode="r"))
 
     @classmethod
-    def create(cls, path: Path, like: np.ndarray, rows: int, chunk: int, kind: Kind) -> "FrameArray":
+    def create(cls, path: Path, like: np.ndarray, rows: int, chunk: int, kind: ArrayKind) -> "FrameArray":
         """Open the array at `path`, first making it if it is not there, and make good what a kill left half done.
 
         Call it once, before anything is written; parallel writers `open` the same path.
@@ -67,7 +67,7 @@ class FrameArray:
             like: one row's value; sets shape and dtype.
             rows: length of the clip.
             chunk: rows per unit of work and of loss.
-            kind: see `Kind`.
+            kind: see `ArrayKind`.
 
         Raises:
             MismatchError: there is an array, of another shape, dtype or chunk length.
@@ -156,7 +156,7 @@ class FrameArray:
                 f"Run the stage that makes {self.path.name} again; it resumes where it stopped."
             )
         try:
-            if self._units.under_way() and needed:
+            if self._units.partial() and needed:
                 parts = [self._read_unit(unit, np.array(numbers)) for unit in needed]
                 return np.asarray(np.concatenate(parts) if isinstance(rows, slice) else parts[0][0])
             self._expect_shards(needed)
@@ -219,10 +219,10 @@ def reopen_damaged(path: Path) -> int | None:
     return len(list(array.pending()))
 
 
-def _begin(path: Path, like: np.ndarray, rows: int, chunk: int, kind: Kind) -> None:
+def _begin(path: Path, like: np.ndarray, rows: int, chunk: int, kind: ArrayKind) -> None:
     """Make an array with nothing in it: journal first, so that an array never looks finished before it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(journal_of(path), b"0" * -(-rows // chunk))
+    write_atomic(journal_of(path), b"0" * -(-rows // chunk))
     draft = path.with_name(f".{path.name}.new")
     for left in (path, draft, loose_of(path)):
         remove_tree(left)

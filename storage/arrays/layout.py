@@ -32,7 +32,7 @@ NUMBER_SHARD_ROWS = 2048  # a damaged index costs this many rows
 NUMBER_SHARD_BYTES = 64 << 20  # before packing
 SEPARATOR = "."  # between the parts of a file's name: one folder, so one fsync for a new name
 
-Kind = Literal["image", "label", "number"]
+ArrayKind = Literal["image", "label", "number"]
 """What the values are, which decides how they are packed (docs/decisions/0011):
 
 image   uint8 or uint16 (row, channel, height, width): planes compress better than interleaved pixels
@@ -41,7 +41,7 @@ number  landmarks, latents, losses
 """
 
 
-def lay_out(folder: Path, like: np.ndarray, rows: int, unit: int, kind: Kind) -> None:
+def lay_out(folder: Path, like: np.ndarray, rows: int, unit: int, kind: ArrayKind) -> None:
     """Make an array without values: its metadata in `folder`."""
     inner = unit if kind == "number" else 1
     with quiet():
@@ -59,13 +59,13 @@ def lay_out(folder: Path, like: np.ndarray, rows: int, unit: int, kind: Kind) ->
     metadata.write_bytes(_with_checksum(metadata.read_bytes()))
 
 
-def is_whole(metadata: Path) -> bool:
+def is_metadata_intact(metadata: Path) -> bool:
     """Whether not a bit of an array's metadata changed: most changes still open as an array, of other values."""
     content = metadata.read_bytes()
     return content == _with_checksum(content)
 
 
-def units_per_shard(like: np.ndarray, rows: int, unit: int, kind: Kind) -> int:
+def units_per_shard(like: np.ndarray, rows: int, unit: int, kind: ArrayKind) -> int:
     """How many units go into one file."""
     wanted = SHARD_ROWS
     if kind == "number":
@@ -119,7 +119,7 @@ def _open_files(files: dict[str, Buffer]) -> zarr.Array[Any]:
     return unit.with_config({"write_empty_chunks": True})  # or zeros could not be told from what is missing
 
 
-def _packing(kind: Kind, dtype: np.dtype[Any]) -> dict[str, Any]:
+def _packing(kind: ArrayKind, dtype: np.dtype[Any]) -> dict[str, Any]:
     """Codecs of one kind, the last of them a checksum: of zstd's own, one bit of each header goes unnoticed."""
     if kind == "image":
         return {"filters": [Delta(dtype=dtype.str)], "compressors": [ZstdCodec(level=1), Crc32cCodec()]}

@@ -24,7 +24,7 @@ ABSENT = np.uint64(2**64 - 1)
 
 
 @dataclass(frozen=True)
-class Place:
+class ShardSlots:
     """Where some encoded chunks are: the `slots` of a shard file with room for `capacity`."""
 
     file: Path

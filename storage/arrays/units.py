@@ -21,9 +21,9 @@ from typing import BinaryIO
 import numpy as np
 
 from storage.arrays.layout import METADATA, file_name
-from storage.arrays.shards import Place, write_shard
+from storage.arrays.shards import ShardSlots, write_shard
 from storage.errors import DamagedError
-from storage.files import remove_parts, sync, write_whole
+from storage.files import remove_parts, sync, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Units:
     def loose(self) -> Path:
         return loose_of(self.path)
 
-    def under_way(self) -> bool:
+    def partial(self) -> bool:
         return self.journal.exists()
 
     def done(self) -> np.ndarray:
@@ -68,14 +68,14 @@ class Units:
     def shard_of(self, unit: int) -> Path:
         return self.path / file_name(unit // self.per_shard, self.dimensions)
 
-    def place(self, unit: int) -> Place:
+    def place(self, unit: int) -> ShardSlots:
         """Where the bytes of a finished unit are."""
         loose = self.loose / str(unit)
-        if self.under_way() and loose.exists():
-            return Place(loose, range(self.slots), self.slots)
+        if self.partial() and loose.exists():
+            return ShardSlots(loose, range(self.slots), self.slots)
         position = unit % self.per_shard
         slots = range(position * self.slots, (position + 1) * self.slots)
-        return Place(self.shard_of(unit), slots, self.per_shard * self.slots)
+        return ShardSlots(self.shard_of(unit), slots, self.per_shard * self.slots)
 
     def add(self, unit: int, content: bytes) -> None:
         """Put one unit on the disk, then mark it. Its shard follows when all of it is there.
@@ -86,7 +86,7 @@ class Units:
         # A shard that holds one unit only is the same file as the unit.
         file = self.shard_of(unit) if self.per_shard == 1 else self.loose / str(unit)
         file.parent.mkdir(exist_ok=True)
-        write_whole(file, content)
+        write_atomic(file, content)
         with self.journal.open("r+b") as journal:
             _mark(journal, unit, b"1")
             if self.done()[self._beside(unit)].all():
@@ -94,7 +94,7 @@ class Units:
 
     def recover(self) -> None:
         """Make good what a kill, or the disk, left half done."""
-        if not self.under_way():
+        if not self.partial():
             self._sweep()
             return
         with self.journal.open("r+b") as journal:
@@ -115,9 +115,9 @@ class Units:
         """Make finished units pending again. Nothing else is touched, so a kill leaves them as they were or pending."""
         done = self.done()
         done[list(units)] = False
-        if not self.under_way():
+        if not self.partial():
             shutil.rmtree(self.loose, ignore_errors=True)  # from a kill after the journal went
-        write_whole(self.journal, b"".join(b"1" if whole else b"0" for whole in done))
+        write_atomic(self.journal, b"".join(b"1" if whole else b"0" for whole in done))
 
     def damage(self, units: Iterable[int]) -> DamagedError:
         """What is wrong with the first of `units` with which anything is."""
@@ -176,7 +176,7 @@ class Units:
         done = [int(unit) for unit in np.flatnonzero(self.done())]
         remove_parts(self.journal)
         _keep_only(self.path, {METADATA, *(self.shard_of(unit).name for unit in done)})
-        if self.under_way():
+        if self.partial():
             _keep_only(self.loose, set(map(str, done)))
         else:
             shutil.rmtree(self.loose, ignore_errors=True)

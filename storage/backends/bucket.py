@@ -1,7 +1,7 @@
 """Artifacts in S3-compatible object storage, worked on in a local folder.
 
 <stage>/<key>/...                       a finished artifact, manifest last
-under-way/<stage>-<key>/<owner>/<n>     files of one being made; its lease says which file each of them is
+partial/<stage>-<key>/<owner>/<n>     files of one being made; its lease says which file each of them is
 <scratch>/<hash of the address>/...     local: workspaces, and copies of what was made or needed here
 
 Stages read and write local files, as in a folder. `storage.backends.mirror` uploads finished parts meanwhile, so that
@@ -22,9 +22,9 @@ from storage.backends.bucket_objects import BucketObjects
 from storage.backends.lease import Lease, facts_of
 from storage.backends.mirror import Mirror, restore
 from storage.files import remove_tree
-from storage.manifest import MANIFEST, Files, is_artifact, is_whole, parse_copies, parse_manifest, plain_file
+from storage.manifest import MANIFEST, Files, is_artifact, is_intact, parse_copies, parse_manifest, plain_file
 
-UNDER_WAY = "under-way"
+UNDER_WAY = "partial"
 STAGING = "staging"
 CONNECTIONS = 8
 
@@ -57,13 +57,13 @@ class Bucket:
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(lambda name: self._download(f"{artifact.stage}/{artifact.key}/{name}", here / name), absent))
 
-    def fetch_anew(self, artifact: Artifact, files: Files) -> None:
+    def refetch(self, artifact: Artifact, files: Files) -> None:
         """Bring every file of an artifact here, whatever is here already."""
         here = self.folder / artifact.stage / artifact.key
         remove_tree(here)
         self.fetch(artifact, files)
 
-    def under_way(self, stage: str, key: str) -> Path | None:
+    def partial(self, stage: str, key: str) -> Path | None:
         """A local folder with the journals of what somebody left or works on."""
         stored = self.objects.read(f"leases/{stage}-{key}.json")
         index = _copies(facts_of(stored.value), stage, key) if stored else {}
@@ -123,17 +123,17 @@ class Bucket:
         assert manifest is not None
         files: Files = parse_manifest(manifest.value, stage, key)["files"]
         own = self.folder / STAGING / f"{stage}-{key}.{lease.owner}"
-        self.fetch_anew(Artifact(self.folder, stage, key, ""), files)
+        self.refetch(Artifact(self.folder, stage, key, ""), files)
         own.parent.mkdir(parents=True, exist_ok=True)
         (self.folder / stage / key).rename(own)
         (own / MANIFEST).write_bytes(manifest.value)
         for name, listed in files.items():
-            if not is_whole(own, name, listed):
+            if not is_intact(own, name, listed):
                 self.objects.remove(f"{stage}/{key}/{name}")  # `publish` uploads what is not there
         at = f"{UNDER_WAY}/{stage}-{key}/{lease.owner}/{MANIFEST}"
         self.objects.write(at, manifest.value)
         index = {name: {**listed, "at": f"{stage}/{key}/{name}"} for name, listed in files.items()}
-        index = {name: entry for name, entry in index.items() if is_whole(own, name, entry)}
+        index = {name: entry for name, entry in index.items() if is_intact(own, name, entry)}
         index[MANIFEST] = {"at": at, "size": len(manifest.value), "sha256": sha256(manifest.value).hexdigest()}
         lease.renew(by=lease.owner, files=index)
         self.objects.remove(f"{stage}/{key}/{MANIFEST}")
@@ -157,13 +157,13 @@ class Bucket:
         here = self.folder / stage / key
         remove_tree(here)
 
-    def remove_under_way(self, stage: str, key: str) -> int:
+    def remove_partial(self, stage: str, key: str) -> int:
         """Remove what was left of an unfinished artifact, whose lease the caller holds; bytes freed in the bucket."""
         for folder in (self.folder / STAGING).glob(f"{stage}-{key}.*"):
             remove_tree(folder)
         return self._remove_all(f"{UNDER_WAY}/{stage}-{key}/")
 
-    def all_under_way(self) -> list[tuple[str, str, int]]:
+    def partial_artifacts(self) -> list[tuple[str, str, int]]:
         """Stage, key and bytes of everything unfinished."""
         sizes: dict[tuple[str, str], int] = {}
         for listed in self.objects.names(f"{UNDER_WAY}/"):

@@ -21,7 +21,7 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from storage.backends.objects import Listed, Stored
+from storage.backends.objects import ListedObject, StoredObject
 from storage.errors import StorageError, StoreAddressError, UnreachableStoreError
 from storage.files import replacing
 from storage.safe_text import redacted
@@ -42,13 +42,13 @@ class BucketObjects:
 
     url: str
 
-    def read(self, name: str) -> Stored | None:
+    def read(self, name: str) -> StoredObject | None:
         with self._told():
             try:
                 result = obstore.get(self._client, name)
             except (NotFoundError, FileNotFoundError):
                 return None
-            return Stored(bytes(result.bytes()), str(result.meta["e_tag"]))
+            return StoredObject(bytes(result.bytes()), str(result.meta["e_tag"]))
 
     def create(self, name: str, value: bytes) -> str | None:
         return self._conditional(name, value, "create")
@@ -64,23 +64,23 @@ class BucketObjects:
         with self._told(), suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._client, name)
 
-    def names(self, prefix: str) -> list[Listed]:
+    def names(self, prefix: str) -> list[ListedObject]:
         with self._told():
             pages = obstore.list(self._client, prefix=prefix.rstrip("/") or None)
             found = [entry for page in pages for entry in page]
         return sorted(
-            (Listed(entry["path"], entry["size"], entry["last_modified"].timestamp()) for entry in found),
+            (ListedObject(entry["path"], entry["size"], entry["last_modified"].timestamp()) for entry in found),
             key=lambda listed: listed.name,
         )
 
-    def head(self, name: str) -> Listed | None:
+    def head(self, name: str) -> ListedObject | None:
         """Size and time of one object; None when there is none."""
         with self._told():
             try:
                 found = obstore.head(self._client, name)
             except (NotFoundError, FileNotFoundError):
                 return None
-        return Listed(found["path"], found["size"], found["last_modified"].timestamp())
+        return ListedObject(found["path"], found["size"], found["last_modified"].timestamp())
 
     def upload(self, name: str, path: Path) -> None:
         """A whole file; large ones in parts."""
@@ -101,7 +101,7 @@ class BucketObjects:
             except (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError, FileNotFoundError):
                 pass
         now = self.read(name)  # an answer that was lost is asked for again, and then finds what it wrote itself
-        return now.tag if now and now.value == value else None
+        return now.etag if now and now.value == value else None
 
     @property
     def _client(self) -> S3Store:

@@ -46,9 +46,9 @@ class Folder:
     def fetch(self, artifact: Artifact, files: Files) -> None:
         """Nothing: files in a folder can be opened where they are."""
 
-    fetch_anew = fetch
+    refetch = fetch
 
-    def under_way(self, stage: str, key: str) -> Path | None:
+    def partial(self, stage: str, key: str) -> Path | None:
         """The workspace that somebody left or works in."""
         found = self._workspaces(stage, key)
         return found[-1] if found else None
@@ -100,7 +100,7 @@ class Folder:
         self.objects.remove(f"{stage}/{key}/{MANIFEST}")  # first, so that a kill leaves nothing that looks finished
         remove_tree(folder)
 
-    def remove_under_way(self, stage: str, key: str) -> int:
+    def remove_partial(self, stage: str, key: str) -> int:
         """Remove what was left of an unfinished artifact, whose lease the caller holds; bytes freed."""
         freed = 0
         for folder in self._workspaces(stage, key):
@@ -108,7 +108,7 @@ class Folder:
             remove_tree(folder)
         return freed
 
-    def all_under_way(self) -> list[tuple[str, str, int]]:
+    def partial_artifacts(self) -> list[tuple[str, str, int]]:
         """Stage, key and bytes of everything unfinished."""
         found = []
         for path in sorted((self.root / STAGING).glob("*-*.*")):

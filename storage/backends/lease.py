@@ -45,7 +45,7 @@ class Lease:
     name: str
     owner: str
     facts: dict[str, Any]
-    tag: str
+    etag: str
     lost: bool = False
     _beats: int = 0
     _turn: threading.RLock = field(default_factory=threading.RLock)
@@ -59,21 +59,21 @@ class Lease:
         with self._turn:
             self.facts |= facts
             self._beats += 1
-            tag = None if self.lost else self.objects.replace(self.name, self._value(), self.tag)
-            if tag is None:
+            etag = None if self.lost else self.objects.replace(self.name, self._value(), self.etag)
+            if etag is None:
                 self.lost = True
                 raise LeaseLostError(
                     f"Another process took {self.name} over, because this one did not renew it in time (a paused "
                     "machine, or a store that could not be reached). Run again: it is waited for, then found."
                 )
-            self.tag = tag
+            self.etag = etag
 
     def release(self, **facts: object) -> None:
         """Give it back. With `facts`, they stay for the next holder; without, nothing stays."""
         with self._turn:
             if self.lost:
                 return
-            self.objects.replace(self.name, _encode({"owner": None, **facts}), self.tag)
+            self.objects.replace(self.name, _encode({"owner": None, **facts}), self.etag)
             self.lost = True
 
     def _value(self) -> bytes:
@@ -81,7 +81,7 @@ class Lease:
 
 
 @contextmanager
-def held(
+def leased(
     objects: Objects,
     name: str,
     patience: Patience,
@@ -94,32 +94,34 @@ def held(
     the facts that it has then; see `Lease.release` for another way.
     """
     lease, stopped = Lease(objects, name, uuid4().hex[:12], dict(facts), ""), threading.Event()
-    beating = threading.Thread(target=_beat, args=(lease, patience, stopped), daemon=True, name=_beater(lease.owner))
-    beating.start()  # before the lease is there: see `died`
+    heartbeat = threading.Thread(
+        target=_send_heartbeats, args=(lease, patience, stopped), daemon=True, name=_thread_name(lease.owner)
+    )
+    heartbeat.start()  # before the lease is there: see `is_dead`
     try:
         left = _take(lease, patience, is_done)
         yield None if left is None else (lease, left)
     finally:
         stopped.set()
-        beating.join()
-        if lease.tag:
+        heartbeat.join()
+        if lease.etag:
             lease.release(**lease.facts)
 
 
-def holder(objects: Objects, name: str) -> dict[str, Any] | None:
+def lease_owner(objects: Objects, name: str) -> dict[str, Any] | None:
     """What a lease says, if somebody holds it, alive or not. None when it is free."""
     stored = objects.read(name)
     said: dict[str, Any] = facts_of(stored.value) if stored else {}
     return said if said.get("owner") else None
 
 
-def died(said: Mapping[str, Any]) -> bool:
+def is_dead(said: Mapping[str, Any]) -> bool:
     """Whether a holder was a process of this machine that is no more, or one of this process that renews no more."""
     mine = _identity()
     if said.get("machine") != mine["machine"]:
         return False
     if (said["process"], said["began"]) == (mine["process"], mine["began"]):
-        return _beater(said["owner"]) not in {thread.name for thread in threading.enumerate()}
+        return _thread_name(said["owner"]) not in {thread.name for thread in threading.enumerate()}
     return bool(_process_began(int(said["process"])) != said["began"])
 
 
@@ -130,35 +132,39 @@ def _take(lease: Lease, patience: Patience, is_done: Callable[[], bool]) -> Mapp
         stored = lease.objects.read(lease.name)
         said = facts_of(stored.value) if stored else {}
         if stored is None:
-            tag = lease.objects.create(lease.name, lease._value())
-        elif not said.get("owner") or died(said) or (stored.tag == seen and time.monotonic() - since > patience.expiry):
-            tag = lease.objects.replace(lease.name, lease._value(), stored.tag)
+            etag = lease.objects.create(lease.name, lease._value())
+        elif (
+            not said.get("owner")
+            or is_dead(said)
+            or (stored.etag == seen and time.monotonic() - since > patience.expiry)
+        ):
+            etag = lease.objects.replace(lease.name, lease._value(), stored.etag)
         else:
-            if stored.tag != seen:
-                seen, since = stored.tag, time.monotonic()
+            if stored.etag != seen:
+                seen, since = stored.etag, time.monotonic()
             if not told:
                 whose = f"process {said.get('process')} on {said.get('host')}"
                 logger.info("Waiting for %s, which holds %s", whose, lease.name)
                 told = True
             time.sleep(patience.poll)
             continue
-        if tag is not None:
+        if etag is not None:
             if said.get("owner"):
                 logger.warning("Took %s over from process %s on %s", lease.name, said.get("process"), said.get("host"))
-            lease.tag = tag
+            lease.etag = etag
             return said
     return None
 
 
-def _beater(owner: str) -> str:
+def _thread_name(owner: str) -> str:
     """Name of the thread that renews a lease."""
     return f"lease of {owner}"
 
 
-def _beat(lease: Lease, patience: Patience, stopped: threading.Event) -> None:
+def _send_heartbeats(lease: Lease, patience: Patience, stopped: threading.Event) -> None:
     while not stopped.wait(patience.beat):
         try:
-            if lease.tag:
+            if lease.etag:
                 lease.renew()
         except LeaseLostError as error:
             logger.warning("%s", error)

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.errors import StorageError
-from storage.files import write_whole
+from storage.files import write_atomic
 
 GUARD = ".guard"
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredObject:
     """A value and the tag of this version of it."""
 
     value: bytes
-    tag: str
+    etag: str
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedObject:
     """One object of a listing."""
 
     name: str
@@ -39,7 +39,7 @@ class Listed:
 class Objects(Protocol):
     """Values by name; names have "/" in them. Every change is there as a whole or not at all."""
 
-    def read(self, name: str) -> Stored | None:
+    def read(self, name: str) -> StoredObject | None:
         """The value now, or None when there is none."""
         ...
 
@@ -59,7 +59,7 @@ class Objects(Protocol):
         """Nothing happens when it is gone already."""
         ...
 
-    def names(self, prefix: str) -> list[Listed]:
+    def names(self, prefix: str) -> list[ListedObject]:
         """Everything whose name begins with `prefix`, a folder's name with "/" at its end, or all."""
         ...
 
@@ -70,7 +70,7 @@ class FolderObjects:
 
     root: Path
 
-    def read(self, name: str) -> Stored | None:
+    def read(self, name: str) -> StoredObject | None:
         try:
             descriptor = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -79,7 +79,7 @@ class FolderObjects:
             raise
         with os.fdopen(descriptor, "rb") as file:
             value = file.read()
-        return Stored(value, _tag(value))
+        return StoredObject(value, _etag(value))
 
     def create(self, name: str, value: bytes) -> str | None:
         with self._guarded():
@@ -90,7 +90,7 @@ class FolderObjects:
     def replace(self, name: str, value: bytes, tag: str) -> str | None:
         with self._guarded():
             now = self.read(name)
-            return self._put(name, value) if now and now.tag == tag else None
+            return self._put(name, value) if now and now.etag == tag else None
 
     def write(self, name: str, value: bytes) -> None:
         with self._guarded():
@@ -100,15 +100,15 @@ class FolderObjects:
         with self._guarded():
             self._path(name).unlink(missing_ok=True)
 
-    def names(self, prefix: str) -> list[Listed]:
+    def names(self, prefix: str) -> list[ListedObject]:
         found = sorted(entry for entry in files_below(self.root / prefix) if not entry[0].name.startswith("."))
-        return [Listed(path.relative_to(self.root).as_posix(), size, modified) for path, size, modified in found]
+        return [ListedObject(path.relative_to(self.root).as_posix(), size, modified) for path, size, modified in found]
 
     def _put(self, name: str, value: bytes) -> str:
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, value)
-        return _tag(value)
+        write_atomic(path, value)
+        return _etag(value)
 
     def _path(self, name: str) -> Path:
         """Where a value lies: below the root, and not behind a link, which would lead out of it."""
@@ -145,5 +145,5 @@ def files_below(folder: Path) -> Iterator[tuple[Path, int, float]]:
             yield path, facts.st_size, facts.st_mtime
 
 
-def _tag(value: bytes) -> str:
+def _etag(value: bytes) -> str:
     return sha256(value).hexdigest()

@@ -8,7 +8,7 @@ import av
 from av.container import InputContainer
 
 from storage.errors import UnwritableOutputError
-from storage.video.encoder import Encoder
+from storage.video.encoder import VideoEncoder
 from storage.video.info import VideoInfo, open_video
 from storage.video.inventory import first_frame
 from storage.video.muxer import Result, open_result
@@ -48,7 +48,7 @@ def check_encoding(path: Path, info: VideoInfo, suffix: str, options: EncodeOpti
             )
 
 
-def _mux_frame(encoder: Encoder, frame: av.VideoFrame, result: Result) -> None:
+def _mux_frame(encoder: VideoEncoder, frame: av.VideoFrame, result: Result) -> None:
     context = encoder.open()
     if context.extradata != result.video.codec_context.extradata:
         raise UnwritableOutputError(

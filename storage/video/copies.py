@@ -16,7 +16,7 @@ from storage.video.packets import decode, packets_of
 from storage.video.span import Span
 from storage.video.streams import has_packets, is_encoded, kind_of
 
-Times = tuple[Fraction, Fraction]  # start and end, s
+Extent = tuple[Fraction, Fraction]  # start and end, s
 
 
 @dataclass
@@ -27,7 +27,7 @@ class PacketCopies:
     target: OutputContainer
     streams: dict[int, Stream]  # of the target, by stream index in the source
     span: Span
-    extents: dict[int, Times | None] = field(init=False)  # in the result's time, of what the source has there
+    extents: dict[int, Extent | None] = field(init=False)  # in the result's time, of what the source has there
     _waiting: Iterator["av.Packet[Any]"] | None = None
     _held: "av.Packet[Any] | None" = None
     _last: dict[int, int] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class PacketCopies:
             return start < stop
         return first <= start < stop
 
-    def _extent(self, packet: "av.Packet[Any]") -> Times:
+    def _extent(self, packet: "av.Packet[Any]") -> Extent:
         start = start_of(packet) - self.span.shift
         end = start + (packet.duration or 0) * packet.time_base
         if self.span.window is not None:

@@ -8,7 +8,7 @@ import av
 
 from storage.video.encoder import CODED_FIRST
 from storage.video.info import is_rgb
-from storage.video.inventory import Inventory, Picture, Track
+from storage.video.inventory import Inventory, Track, VideoTrack
 from storage.video.light import MasteringDisplay
 from storage.video.planes import chroma_block
 
@@ -51,18 +51,18 @@ def differences(source: Inventory, result: Inventory, encoder: str, suffix: str)
         suffix: of the result, with its dot.
     """
     return [
-        *_coding(source.picture, result.picture, encoder),
-        *_fields(source.picture, result.picture, encoder),
-        *_beside(source.picture, result.picture, encoder),
+        *_coding(source.video_track, result.video_track, encoder),
+        *_fields(source.video_track, result.video_track, encoder),
+        *_side_data(source.video_track, result.video_track, encoder),
         *_times(source, result, suffix),
         *_tracks(source, result, suffix),
         *_chapters(source, result),
         *_tags("The file's", source.tags, result.tags, suffix),
-        *_tags("The video's", source.picture.tags, {**result.tags, **result.picture.tags}, suffix),
+        *_tags("The video's", source.video_track.tags, {**result.tags, **result.video_track.tags}, suffix),
     ]
 
 
-def _coding(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
+def _coding(source: VideoTrack, result: VideoTrack, encoder: str) -> Iterator[str]:
     before, after = source.info, result.info
     if before.codec != after.codec:
         yield f"The video codec {before.codec} became {after.codec}: encode.codec is {encoder}."
@@ -105,8 +105,8 @@ def _lost_samples(before: str, after: str) -> str:
     return f" ({', '.join(lost)})" if lost else ""
 
 
-def _fields(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
-    first, kept = source.beside.first_field, result.beside.first_field
+def _fields(source: VideoTrack, result: VideoTrack, encoder: str) -> Iterator[str]:
+    first, kept = source.side_data.first_field, result.side_data.first_field
     if first is None and not source.info.interlaced:
         return
     yield (
@@ -120,13 +120,13 @@ def _fields(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
         )
     elif first != kept:
         yield f"The {first} field is first in the source, the {kept} field in the result."
-    stated, written = (CODED_FIRST.get(picture.info.field_order) for picture in (source, result))
+    stated, written = (CODED_FIRST.get(track.info.field_order) for track in (source, result))
     if stated and written and stated != written:
         yield f"The header of the source says {stated} (top or bottom field first), that of the result {written}."
 
 
-def _beside(source: Picture, result: Picture, encoder: str) -> Iterator[str]:
-    before, after = source.beside, result.beside
+def _side_data(source: VideoTrack, result: VideoTrack, encoder: str) -> Iterator[str]:
+    before, after = source.side_data, result.side_data
     if not _is_alike(before.light.mastering, after.light.mastering):
         yield f"The HDR10 mastering display metadata was left out: {encoder} cannot write it. Use libx264 or libx265."
     if before.light.content != after.light.content:
@@ -147,7 +147,7 @@ def _is_alike(before: MasteringDisplay | None, after: MasteringDisplay | None) -
 
 
 def _times(source: Inventory, result: Inventory, suffix: str) -> Iterator[str]:
-    before, after = source.picture.times, result.picture.times
+    before, after = source.video_track.times, result.video_track.times
     if len(before) != len(after):
         yield f"The source has {len(before)} frames there, the result {len(after)}."
         return
@@ -234,7 +234,7 @@ def _chapters(source: Inventory, result: Inventory) -> Iterator[str]:
     if len(before) != len(after):
         yield f"{len(before)} chapters of the source became {len(after)}."
         return
-    moved = result.picture.times[0] - source.picture.times[0] if result.picture.times else Fraction(0)
+    moved = result.video_track.times[0] - source.video_track.times[0] if result.video_track.times else Fraction(0)
     for old, new in zip(before, after, strict=True):
         if (
             abs(old.start + max(moved, Fraction(0)) - new.start) > CHAPTER_TIME

@@ -27,7 +27,7 @@ THREADS = 4  # x264 and x265 give other bytes with another number, and the defau
 
 
 @dataclass(frozen=True)
-class Encoder:
+class VideoEncoder:
     """How the pictures of a clip are encoded. `open` gives encoders that do the same to the same frames."""
 
     codec: str  # as FFmpeg names the encoder

@@ -15,7 +15,7 @@ from av.filter import Graph
 from av.stream import AttachmentStream, Disposition, Stream
 
 from storage.errors import UnreadableVideoError
-from storage.video.copies import Times, start_of
+from storage.video.copies import Extent, start_of
 from storage.video.index import Clip, read_frames
 from storage.video.info import VideoInfo, open_video, probe, video_stream
 from storage.video.light import LightLevels, side_data
@@ -58,7 +58,7 @@ class Track:
     tags: Mapping[str, str]
     flags: frozenset[str]  # FFmpeg's dispositions
     details: tuple[Any, ...]  # sampling rate and channels of sound; digest of an attachment
-    extent: Times | None  # s in the result's time; None where nothing was found, or nobody looked
+    extent: Extent | None  # s in the result's time; None where nothing was found, or nobody looked
     is_empty: bool  # nothing of it is in the range of the result
 
 
@@ -69,7 +69,7 @@ class Chapter:
 
 
 @dataclass(frozen=True)
-class Beside:
+class FrameSideData:
     """What comes with frames."""
 
     first_field: str | None  # top, bottom, or None where frames are progressive
@@ -79,11 +79,11 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Picture:
+class VideoTrack:
     """The video stream, beside its samples."""
 
     info: VideoInfo
-    beside: Beside
+    side_data: FrameSideData
     has_alpha: bool
     tags: Mapping[str, str]
     flags: frozenset[str]
@@ -95,22 +95,22 @@ class Inventory:
     tags: Mapping[str, str]
     chapters: tuple[Chapter, ...]
     timecode: str | None
-    picture: Picture
+    video_track: VideoTrack
     tracks: tuple[Track, ...]
 
 
-def source_inventory(clip: Clip, span: Span, extents: Mapping[int, Times | None]) -> Inventory:
+def source_inventory(clip: Clip, span: Span, extents: Mapping[int, Extent | None]) -> Inventory:
     """What `clip` has of its file.
 
     Args:
         span: of the result in the file.
         extents: start and end of what other streams have inside it, by stream; None = nothing.
     """
-    beside = _beside(frame for _, frame in read_frames(clip, 0, SAMPLE))
+    side_data = _side_data(frame for _, frame in read_frames(clip, 0, SAMPLE))
     times = tuple(int(pts) * clip.info.tick - span.shift for pts in clip.index.pts)
     with open_video(clip.path) as container:
-        picture = _picture(container, clip.info, beside, times)
-        return _inventory(container, picture, span, extents)
+        video_track = _video_track(container, clip.info, side_data, times)
+        return _inventory(container, video_track, span, extents)
 
 
 def result_inventory(path: Path) -> Inventory:
@@ -118,10 +118,10 @@ def result_inventory(path: Path) -> Inventory:
     info = probe(path)
     times, extents = _packet_times(path, info)
     with open_video(path) as container:
-        beside = _beside(islice(frames_of(container, video_stream(container, info)), SAMPLE))
+        side_data = _side_data(islice(frames_of(container, video_stream(container, info)), SAMPLE))
     with open_video(path) as container:
         span = Span(Fraction(0))
-        return _inventory(container, _picture(container, info, beside, times), span, extents)
+        return _inventory(container, _video_track(container, info, side_data, times), span, extents)
 
 
 def first_frame(path: Path, info: VideoInfo) -> av.VideoFrame:
@@ -159,9 +159,9 @@ def has_user_data(found: Mapping[str, list[bytes]]) -> bool:
 
 
 def _inventory(
-    container: InputContainer, picture: Picture, span: Span, extents: Mapping[int, Times | None]
+    container: InputContainer, video_track: VideoTrack, span: Span, extents: Mapping[int, Extent | None]
 ) -> Inventory:
-    info = picture.info
+    info = video_track.info
     others = [stream for stream in container.streams if stream.index != info.video_stream]
     tags = [container.metadata, *(stream.metadata for stream in container.streams)]
     timecodes = [value for found in tags for key, value in span.tags(found, info).items() if key.lower() == "timecode"]
@@ -173,19 +173,21 @@ def _inventory(
         tags=_comparable(container.metadata),
         chapters=tuple(chapters),
         timecode=next(iter(timecodes), None),
-        picture=picture,
+        video_track=video_track,
         tracks=tuple(_track(stream, extents) for stream in others),
     )
 
 
-def _picture(container: InputContainer, info: VideoInfo, beside: Beside, times: tuple[Fraction, ...]) -> Picture:
+def _video_track(
+    container: InputContainer, info: VideoInfo, side_data: FrameSideData, times: tuple[Fraction, ...]
+) -> VideoTrack:
     video = container.streams[info.video_stream]
     marked = {key.lower(): value for key, value in video.metadata.items()}.get(ALPHA_TAG) == "1"
     # A GIF is decoded with alpha whether it has any or not; in other files alpha is there on purpose.
-    is_opaque = info.codec == "gif" and beside.is_opaque
-    return Picture(
+    is_opaque = info.codec == "gif" and side_data.is_opaque
+    return VideoTrack(
         info=info,
-        beside=beside,
+        side_data=side_data,
         has_alpha=marked or (_has_alpha(av.VideoFormat(info.pixel_format, 64, 64)) and not is_opaque),
         tags=_comparable(video.metadata),
         flags=_flags(video),
@@ -193,7 +195,7 @@ def _picture(container: InputContainer, info: VideoInfo, beside: Beside, times: 
     )
 
 
-def _beside(frames: Iterable[av.VideoFrame]) -> Beside:
+def _side_data(frames: Iterable[av.VideoFrame]) -> FrameSideData:
     field, light, kinds, is_opaque = None, LightLevels(), set[str](), True
     for number, frame in enumerate(frames):
         if number == 0:
@@ -204,13 +206,13 @@ def _beside(frames: Iterable[av.VideoFrame]) -> Beside:
         kinds |= set(found) - NOT_CONTENT
         if not has_user_data(found):
             kinds.discard("SEI_UNREGISTERED")
-    return Beside(field, light, frozenset(kinds), is_opaque)
+    return FrameSideData(field, light, frozenset(kinds), is_opaque)
 
 
-def _packet_times(path: Path, info: VideoInfo) -> tuple[tuple[Fraction, ...], dict[int, Times]]:
+def _packet_times(path: Path, info: VideoInfo) -> tuple[tuple[Fraction, ...], dict[int, Extent]]:
     """Times of all images in order; start and end of every other stream."""
     times: list[Fraction] = []
-    extents: dict[int, Times] = {}
+    extents: dict[int, Extent] = {}
     with open_video(path) as container:
         for packet in packets_of(container, [stream for stream in container.streams if has_packets(stream)]):
             if packet.size == 0 or (packet.pts is None and packet.dts is None):
@@ -225,7 +227,7 @@ def _packet_times(path: Path, info: VideoInfo) -> tuple[tuple[Fraction, ...], di
     return tuple(sorted(times)), extents
 
 
-def _track(stream: Stream, extents: Mapping[int, Times | None]) -> Track:
+def _track(stream: Stream, extents: Mapping[int, Extent | None]) -> Track:
     details: tuple[Any, ...] = ()
     if isinstance(stream, AudioStream) and stream.codec_context is not None:
         details = (stream.codec_context.sample_rate, stream.codec_context.layout.name)

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from storage.errors import UnwritableOutputError
 from storage.files import ffmpeg_name
-from storage.video.encoder import Encoder
+from storage.video.encoder import VideoEncoder
 from storage.video.info import VideoInfo
 from storage.video.output import FORMATS
 from storage.video.packets import reason_of
@@ -37,7 +37,7 @@ class Result:
 
 @contextmanager
 def open_result(
-    file: Path | IO[bytes], output: str, encoder: Encoder, source: InputContainer, span: Span
+    file: Path | IO[bytes], output: str, encoder: VideoEncoder, source: InputContainer, span: Span
 ) -> Iterator[Result]:
     """Write the header of a result of `source` into `file`; leaving the context writes the end.
 
@@ -65,7 +65,7 @@ def open_result(
         yield Result(container, video, copies)
 
 
-def _write_header(container: OutputContainer, output: str, encoder: Encoder) -> None:
+def _write_header(container: OutputContainer, output: str, encoder: VideoEncoder) -> None:
     try:
         container.start_encoding()
     except (av.FFmpegError, ValueError) as error:
@@ -98,7 +98,7 @@ def _mov_settings(info: VideoInfo, source: InputContainer, span: Span, has_name:
     return settings
 
 
-def _add_video(containers: tuple[InputContainer, OutputContainer], output: str, encoder: Encoder) -> VideoStream:
+def _add_video(containers: tuple[InputContainer, OutputContainer], output: str, encoder: VideoEncoder) -> VideoStream:
     """The stream of the images. Its own encoder only writes the header: that of a segment does the work."""
     source, target = containers
     info = encoder.info
@@ -118,7 +118,7 @@ def _add_video(containers: tuple[InputContainer, OutputContainer], output: str, 
     return video
 
 
-def _video_tags(source: InputContainer, encoder: Encoder) -> dict[str, str]:
+def _video_tags(source: InputContainer, encoder: VideoEncoder) -> dict[str, str]:
     tags = kept_metadata(source.streams[encoder.info.video_stream].metadata)
     tags = {key: value for key, value in tags.items() if key.lower() != ALPHA_TAG}
     pixel_format = av.VideoFormat(encoder.pixel_format, 64, 64)

@@ -24,7 +24,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from storage.errors import DamagedError, UnwritableOutputError
 from storage.files import sync
-from storage.video.encoder import THREADS, Encoder
+from storage.video.encoder import THREADS, VideoEncoder
 from storage.video.index import Clip, read_frames
 from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
 
@@ -43,7 +43,7 @@ class Segments:
 
     folder: Path
     clip: Clip
-    encoder: Encoder
+    encoder: VideoEncoder
     header: bytes | None  # extradata of the output's stream, which all segments have to share
     offset: int  # ticks taken from every pts of the clip
     length: int  # frames of a segment; codecs that are not known to be divisible get one segment

@@ -15,7 +15,7 @@ from storage.errors import UnreadableVideoError, UnwritableOutputError
 from storage.files import appearing
 from storage.video.copies import PacketCopies
 from storage.video.differences import differences
-from storage.video.encoder import CODED_FIRST, Encoder
+from storage.video.encoder import CODED_FIRST, VideoEncoder
 from storage.video.index import Clip
 from storage.video.info import VideoInfo, open_video
 from storage.video.inventory import (
@@ -109,7 +109,7 @@ def _read_back(part: Path, output: Path) -> Inventory:
         ) from error
 
 
-def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> Encoder:
+def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> VideoEncoder:
     """The encoder of a result of the video at `path`. Decodes one frame, which knows more than the container."""
     frame = first_frame(path, info)
     if info.interlaced and info.field_order not in CODED_FIRST:
@@ -117,7 +117,7 @@ def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> Encoder:
     wanted = _encoder_options(options)
     if options.codec == "libx264" and has_user_data(side_data(frame)):  # x265 would put its own mark in their place
         wanted["udu_sei"] = "1"
-    return Encoder(options.codec, wanted, info, LightLevels.of(frame))
+    return VideoEncoder(options.codec, wanted, info, LightLevels.of(frame))
 
 
 def _encodes_video(codec: str) -> bool:

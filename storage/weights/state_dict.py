@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from storage.errors import DamagedError
-from storage.files import write_whole
+from storage.files import write_atomic
 
 LENGTH = 8  # bytes of the number that says how long the header is; the header is padded to multiples of it
 
@@ -23,7 +23,7 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappin
     # and it writes metadata in an order that changes from process to process
     header = json.dumps({"__metadata__": dict(sorted(metadata.items())), **json.loads(blob[LENGTH:start])}).encode()
     header += b" " * (-len(header) % LENGTH)
-    write_whole(path, len(header).to_bytes(LENGTH, "little"), header, memoryview(blob)[start:])
+    write_atomic(path, len(header).to_bytes(LENGTH, "little"), header, memoryview(blob)[start:])
 
 
 def load_tensors(path: Path) -> dict[str, np.ndarray]:

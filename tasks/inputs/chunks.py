@@ -27,7 +27,7 @@ def write_pending(array: FrameArray, rows: slice, values: np.ndarray) -> None:
         array.write(rows, values)
 
 
-def face_pictures(
+def face_frames(
     clip: Clip,
     frames: np.ndarray,
     chunks: Sequence[slice],

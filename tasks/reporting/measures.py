@@ -13,11 +13,11 @@ from stitchedit.measure.metrics import identity_consistency, tl_ratios
 from stitchedit.measure.verdict import Verdict, judge, worst_of
 from stitchedit.options.edit import EditOptions
 from stitchedit.options.measure import MeasureOptions
-from storage.files import write_json, write_whole
+from storage.files import write_atomic, write_json
 from tasks.reporting.plots import Panel, plot_over_time
 from tasks.reporting.verdict import MEASURES
 from tasks.runtime.pretrained import pretrained
-from tasks.runtime.progress import tell
+from tasks.runtime.progress import report_event
 from tasks.runtime.stage import QUALITY
 
 COLUMNS = (
@@ -67,10 +67,10 @@ def save_measures(folder: Path, measured: Measured, edits: EditOptions, options:
     words = {"verdict": verdict.verdict, "reasons": list(verdict.reasons)}
     content = {"columns": COLUMNS, "scores": score_names(), "tracks": tracks, **words}
     write_json(folder / MEASURES, _without_nan(content))
-    write_whole(folder / PLOTS, draw(measured, edits, options, facts))
+    write_atomic(folder / PLOTS, plot_measures(measured, edits, options, facts))
     write_json(folder / QUALITY, _without_nan(summary(tracks)))
     if verdict.verdict != "pass":
-        tell("measure", "noted", text=f"{verdict.verdict}: {'; '.join(dict.fromkeys(verdict.reasons))}")
+        report_event("measure", "noted", text=f"{verdict.verdict}: {'; '.join(dict.fromkeys(verdict.reasons))}")
 
 
 def track_of(
@@ -125,7 +125,7 @@ def worst_frames(measured: Measured, rows: np.ndarray, options: MeasureOptions) 
     return named
 
 
-def draw(measured: Measured, edits: EditOptions, options: MeasureOptions, facts: Mapping[str, Any]) -> bytes:
+def plot_measures(measured: Measured, edits: EditOptions, options: MeasureOptions, facts: Mapping[str, Any]) -> bytes:
     """The numbers over time, SVG."""
     identity = {
         "review": [1 - options.tl_id_review, 1 + options.tl_id_review],

@@ -43,7 +43,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonReport:
     """One face that was edited."""
 
     title: str
@@ -60,7 +60,7 @@ class Report:
     edit: str
     verdict: str
     frames: list[Pair]  # for the slider
-    persons: list[Person]
+    persons: list[PersonReport]
     preview: str  # data URI; empty when it is too large, and is the file that lies beside the page
     stages: list[tuple[str, str, str, str]] = field(default_factory=list)  # stage, key, seconds, host
     settings: list[tuple[str, str]] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Report:
 def report_page(report: Report) -> str:
     """The page as HTML."""
     environment = page_environment(Path(__file__).parent)
-    environment.filters["number"] = written
+    environment.filters["number"] = format_number
     plots = [Markup(_own_ids(person.plots, index)) for index, person in enumerate(report.persons)]
     return environment.get_template(TEMPLATE).render(report=report, plots=plots, numbers=NUMBERS)
 
@@ -98,15 +98,15 @@ def markdown_summary(report: Report) -> str:
         lines.append("|---" * (len(NUMBERS) + 2) + "|")
         for track in person.measures["tracks"]:
             first, last = track["frames"]
-            values = [written(track["numbers"].get(name), form) for name, (_, form) in NUMBERS.items()]
+            values = [format_number(track["numbers"].get(name), form) for name, (_, form) in NUMBERS.items()]
             strengths = track["strength"].items()
-            moved = ", ".join(f"{markdown(name)} {written(value, '{:+.2f}')}" for name, value in strengths)
+            moved = ", ".join(f"{markdown(name)} {format_number(value, '{:+.2f}')}" for name, value in strengths)
             lines.append(f"| {first}–{last} | {' | '.join(values)} | {moved} |")
         lines += ["", *(f"* {markdown(reason)}" for reason in person.measures["reasons"])]
     return "\n".join(lines) + "\n"
 
 
-def written(value: float | None, form: str) -> str:
+def format_number(value: float | None, form: str) -> str:
     """A number in the form of a format string, or a dash where there is none."""
     return "–" if value is None else form.format(value)
 

@@ -47,7 +47,7 @@ PLUMBING = frozenset(
     }
 )
 
-Place = tuple[str, str]
+QualifiedName = tuple[str, str]
 """A module, and a name at its top level."""
 
 
@@ -95,7 +95,7 @@ class CodeIndex:
                 raise ValueError(
                     f"There is no {module}.{name} below {self.root}. Put the stage at the top of a module there."
                 )
-            found: dict[Place, str] = {}
+            found: dict[QualifiedName, str] = {}
             waiting = self._with_arguments((module, name))
             while waiting:
                 place = waiting.pop()
@@ -106,7 +106,7 @@ class CodeIndex:
                     waiting |= self._places(definition.reaches)
         return {f"{where}.{what}": digest for (where, what), digest in sorted(found.items()) if digest}
 
-    def _with_arguments(self, place: Place) -> set[Place]:
+    def _with_arguments(self, place: QualifiedName) -> set[QualifiedName]:
         """`place` and the classes that its annotations name, and those of their fields: they are made elsewhere."""
         found, waiting = set(), {place}
         while waiting:
@@ -116,7 +116,7 @@ class CodeIndex:
             waiting |= {(where, what) for where, what in named if self._module(where).is_class(what)} - found
         return found
 
-    def _places(self, names: Iterable[str]) -> set[Place]:
+    def _places(self, names: Iterable[str]) -> set[QualifiedName]:
         """Where the definitions are that `names` mean; everything in a module that is used as a whole."""
         places = set()
         for name in names:

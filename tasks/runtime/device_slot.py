@@ -9,7 +9,7 @@ import httpx
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
-from tasks.runtime.progress import tell
+from tasks.runtime.progress import report_event
 
 SLOT = "STITCHEDIT_SLOT"  # environment: name of the limit; unset or not there = no limit
 LEASE_S = 60.0  # a slot whose holder was killed is free again after that
@@ -47,7 +47,7 @@ def _take(held: ExitStack, name: str) -> None:
         except AWAY as error:
             if time.monotonic() > give_up:
                 raise
-            tell("slot", "noted", text=f"{name} cannot be asked for, and is tried again: {error}")
+            report_event("slot", "noted", text=f"{name} cannot be asked for, and is tried again: {error}")
             time.sleep(ASK_S)
         else:
             return

@@ -14,7 +14,7 @@ PERIOD = 0.1  # s between two records of one counter
 logger = logging.getLogger("stitchedit.progress")
 
 
-def tell(stage: str, event: Event, **facts: object) -> None:
+def report_event(stage: str, event: Event, **facts: object) -> None:
     """Send one record: `stage`, `event` and `facts` are its attributes."""
     logger.info("%s %s", stage, event, extra={"stage": stage, "event": event, "facts": facts})
 
@@ -30,4 +30,4 @@ class Progress:
         now = time.monotonic()
         if now - self._last > PERIOD or done >= total:
             self._last = now
-            tell(self.stage, "advanced", done=done, total=total, unit=self.unit, label=self.label)
+            report_event(self.stage, "advanced", done=done, total=total, unit=self.unit, label=self.label)

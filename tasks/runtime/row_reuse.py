@@ -9,16 +9,16 @@ from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Recipe
 from storage.errors import StorageError
 from storage.store import Store
-from storage.workspace import Earlier
+from storage.workspace import EarlierResult
 
 logger = logging.getLogger(__name__)
 
 
-def find_earlier(store: Store, recipe: Recipe, by_row: str) -> Earlier | None:
+def find_earlier(store: Store, recipe: Recipe, by_row: str) -> EarlierResult | None:
     """The latest whole artifact that only another input `by_row` tells from `recipe`, if both it and that are there."""
     wanted = _without(recipe.to_json(), by_row)
-    found: list[tuple[str, Earlier]] = []
-    for stage, key in store.place.finished():
+    found: list[tuple[str, EarlierResult]] = []
+    for stage, key in store.backend.finished():
         manifest = store.read_manifest(stage, key) if stage == recipe.stage else None
         if manifest is None or _without(manifest["recipe"], by_row) != wanted or store.lacking(stage, key, manifest):
             continue
@@ -36,11 +36,11 @@ def find_earlier(store: Store, recipe: Recipe, by_row: str) -> Earlier | None:
         except StorageError as error:
             logger.warning("Nothing is taken from %s %s: %s", stage, key, error)
             continue
-        found.append((manifest["lineage"]["finished"], Earlier(artifacts[0].path, {by_row: artifacts[1].path})))
+        found.append((manifest["lineage"]["finished"], EarlierResult(artifacts[0].path, {by_row: artifacts[1].path})))
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def take_rows(arrays: Mapping[str, FrameArray], earlier: Earlier, same: np.ndarray) -> int:
+def take_rows(arrays: Mapping[str, FrameArray], earlier: EarlierResult, same: np.ndarray) -> int:
     """Fill what is pending in `arrays` (by name in the artifact) with earlier rows where all of a chunk are `same`.
 
     Gives the number of chunks taken. A chunk that cannot be read there is left to be made.

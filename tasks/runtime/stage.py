@@ -28,7 +28,7 @@ from tasks.runtime.code_digest import code_digest, code_digests, own_code
 from tasks.runtime.device_slot import device_slot
 from tasks.runtime.memory import release_freed_memory
 from tasks.runtime.pretrained import pretrained
-from tasks.runtime.progress import tell
+from tasks.runtime.progress import report_event
 from tasks.runtime.row_reuse import find_earlier
 
 QUALITY = "quality.json"  # of an artifact: name -> number
@@ -53,15 +53,15 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
 
         @wraps(function)
         def run(store: Store, *args: Any, **kwargs: Any) -> Any:
-            recipe = describe(function, networks, args, kwargs)
+            recipe = stage_recipe(function, networks, args, kwargs)
             done = store.find(recipe)
             if done:
-                tell(name, "cached", key=done.key)
+                report_event(name, "cached", key=done.key)
                 _tell_quality(name, store, done)
                 return Completed(name="Cached", data=done, message=f"{done.stage} {done.key} is in the store")
 
             def fill(out: Workspace) -> None:
-                tell(name, "started", resumed=out.resumed, key=recipe.key)
+                report_event(name, "started", resumed=out.resumed, key=recipe.key)
                 earlier = find_earlier(store, recipe, by_row) if by_row else None
                 _fill(replace(out, earlier=earlier), store, function, args, kwargs)
 
@@ -70,13 +70,13 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
                     began = time.monotonic()
                     made = store.make(recipe, fill)
             except BaseException:
-                tell(name, "failed")
+                report_event(name, "failed")
                 raise
-            tell(name, "finished", key=made.key, seconds=time.monotonic() - began)
+            report_event(name, "finished", key=made.key, seconds=time.monotonic() - began)
             _tell_quality(name, store, made)
             return made
 
-        run.describe = partial(describe, function, networks)  # type: ignore[attr-defined]
+        run.describe = partial(stage_recipe, function, networks)  # type: ignore[attr-defined]
         run.__signature__ = _signature(function)  # type: ignore[attr-defined]
         return task(
             name=name,
@@ -90,7 +90,7 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
     return decorate
 
 
-def describe(
+def stage_recipe(
     function: Callable[..., None], networks: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Recipe:
     """What decides the result of a stage called with `args`: everything but where it is computed."""
@@ -160,9 +160,9 @@ def _given(function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping
 
 def _tell_quality(name: str, store: Store, made: Artifact) -> None:
     """Pass on the numbers by which a stage judges its own result, if it wrote any."""
-    stored = store.place.objects.read(f"{made.stage}/{made.key}/{QUALITY}")
+    stored = store.backend.objects.read(f"{made.stage}/{made.key}/{QUALITY}")
     if stored:
-        tell(name, "measured", **json.loads(stored.value))
+        report_event(name, "measured", **json.loads(stored.value))
 
 
 def _with_revision(value: Any) -> Any:

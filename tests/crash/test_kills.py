@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from flows.cli.display import STAGES
-from storage.backends.lease import died, holder
+from storage.backends.lease import is_dead, lease_owner
 from storage.runs import runs as recorded_runs
 
 # How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.
@@ -93,10 +93,10 @@ def test_a_killed_run_comes_to_the_same_end_and_does_little_twice(runs, undistur
 
 def nothing_is_left_over(made, count):
     store = made.opened()
-    assert store.place.all_under_way() == []
-    leases = [listed.name for listed in store.place.objects.names("leases/")]
-    held = [said for name in leases if (said := holder(store.place.objects, name))]
-    assert all(said["run"] and died(said) for said in held)  # of runs that were killed, and of nothing else
+    assert store.backend.partial_artifacts() == []
+    leases = [listed.name for listed in store.backend.objects.names("leases/")]
+    held = [said for name in leases if (said := lease_owner(store.backend.objects, name))]
+    assert all(said["run"] and is_dead(said) for said in held)  # of runs that were killed, and of nothing else
     records = recorded_runs(store)
     assert len(records) == count
     assert records[-1].state == "completed"

@@ -12,7 +12,7 @@ from tiny import TINY
 
 from flows.edit_request import Edit, EditRequest
 from stitchedit.composite import patch_from
-from stitchedit.images.depth import shown
+from stitchedit.images.depth import to_levels
 from stitchedit.images.warp import crop_face
 from storage.arrays.frame_array import FrameArray
 from storage.video.index import Clip, index_frames, read_frames
@@ -96,7 +96,7 @@ def test_networks_see_an_sdr_image(finished_hdr, sources):
         mapped = light * (1 + light / (10000 / 203) ** 2) / (1 + light)  # Reinhard et al. 2002
         expected = 255 * (mapped @ np.linalg.inv(TO_BT2020).T).clip(0, None) ** (1 / 2.4)
         crop = crop_face(expected.astype(np.float32), faces.quads[number], faces.size).image
-        found = shown(faces.crops.read(number)).transpose(1, 2, 0)
+        found = to_levels(faces.crops.read(number)).transpose(1, 2, 0)
         assert np.abs(found.clip(0, 255) - crop).mean() < 1.5
 
 

@@ -22,12 +22,12 @@ from flows.cli.display import RunDisplay
 from flows.cli.terminal import escape
 from flows.requests.output_files import exported_files
 from flows.server.artifacts import link_page, show_edit
-from flows.server.run_log import written
+from flows.server.run_log import format_value
 from storage.safe_text import printable
 from storage.store import Store
 from tasks.reporting.markdown import markdown
-from tasks.reporting.report_page import Pair, Person, Report, markdown_summary, report_page
-from tasks.runtime.progress import tell
+from tasks.reporting.report_page import Pair, PersonReport, Report, markdown_summary, report_page
+from tasks.runtime.progress import report_event
 
 NAMES = [
     "javascript:alert(1).mp4",
@@ -110,7 +110,7 @@ def test_the_page_of_an_edit_shows_a_name_and_runs_nothing(name):
     }  # fmt: skip
     pair = Pair(name, "data:image/jpeg;base64,AA", 'data:image/jpeg;base64,</script><script>alert("', "data:,", name)
     measures = {"tracks": [track], "verdict": "review", "reasons": [name]}
-    person = Person(name, measures, "<svg></svg>", [pair])
+    person = PersonReport(name, measures, "<svg></svg>", [pair])
     usual = Links(report_page(Report("a", "b", "review", [pair], [replace(person, title="face")], "")))
     shown = [(name, name, name, name)]
     report = Report(name, name, "review", [pair], [person], "", shown, [(name, name)], [name])
@@ -156,7 +156,7 @@ def test_the_command_line_shows_a_name_and_obeys_none_of_it(name):
     text = StringIO()
     console = Console(file=text, force_terminal=True, width=400)
     with RunDisplay(console):
-        tell("detect", "noted", text=f"{name}: it is dark")
+        report_event("detect", "noted", text=f"{name}: it is dark")
     console.print(f"[bold]{escape(name)}[/bold]")
     console.print(escape(f"{name}\nnext line"))
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())  # rich's own
@@ -182,7 +182,7 @@ def test_the_command_line_shows_a_name_and_obeys_none_of_it(name):
     ],
 )
 def test_a_line_of_the_log_ends_where_it_ends(value, line):
-    assert written(value) == line
+    assert format_value(value) == line
 
 
 def test_artifacts_of_prefect_have_escaped_titles_and_links(prefect_server, finished, monkeypatch, tmp_path):

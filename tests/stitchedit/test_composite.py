@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stitchedit.composite import Patch, keep_detail, kept_detail, make_patch, paste, patch_from
-from stitchedit.images.depth import DEEP, SHALLOW, shown, stored
+from stitchedit.images.depth import DEEP, SHALLOW, to_levels, to_stored
 from stitchedit.images.masks import paste_alpha
 from stitchedit.images.warp import crop_face, patch_box, patch_size
 from stitchedit.measure.metrics import outside_difference
@@ -189,7 +189,7 @@ def test_a_deep_patch_of_an_unchanged_crop_gives_the_frame_back_to_a_hundredth(d
 def test_a_deep_blend_has_no_steps_of_8_bits():
     levels = np.linspace(50, 51, 256, dtype=np.float32)
     frame = np.broadcast_to(levels[:, None, None], (256, 256, 3)).copy()
-    rgb = stored(np.broadcast_to(levels[None, :, None] + 10, (256, 256, 3)), DEEP)
+    rgb = to_stored(np.broadcast_to(levels[None, :, None] + 10, (256, 256, 3)), DEEP)
 
     result = paste(frame, Patch(rgb, np.full((256, 256), 16384, np.uint16), 0, 0))
 
@@ -218,4 +218,4 @@ def test_a_patch_is_made_of_its_layers(quad):
 
     assert np.array_equal(again.rgb, patch.rgb)
     assert np.array_equal(again.alpha, patch.alpha)
-    assert shown(again.rgb)[again.alpha > 0].min() == pytest.approx(77.25)
+    assert to_levels(again.rgb)[again.alpha > 0].min() == pytest.approx(77.25)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from stitchedit.errors import OptimizationError
 from stitchedit.optimize.descent import DescentState
 from stitchedit.options.tune import TuneOptions
-from stitchedit.tune import Pivots, farthest_codes, shuffled_batches, tune_generator
+from stitchedit.tune import Pivots, epoch_batches, farthest_codes, tune_generator
 
 TOY = {"passes": 4, "batch": 2, "learning_rate": 2e-3, "lpips_weight": 0.05, "checkpoint_every": 3}  # 12 steps
 
@@ -62,7 +62,7 @@ def test_all_codes_are_taken_when_they_are_few():
 
 def test_every_pass_covers_every_row_once_in_an_order_of_its_own():
     rows = np.array([3, 5, 8, 13, 21, 34, 55])
-    batches = list(shuffled_batches(rows, TuneOptions(passes=3, batch=2))(0))
+    batches = list(epoch_batches(rows, TuneOptions(passes=3, batch=2))(0))
     assert [len(batch) for batch in batches] == [2, 2, 2, 1] * 3
     passes = [np.concatenate(batches[4 * number : 4 * number + 4]).tolist() for number in range(3)]
     assert all(sorted(order) == rows.tolist() for order in passes)
@@ -71,7 +71,7 @@ def test_every_pass_covers_every_row_once_in_an_order_of_its_own():
 
 @pytest.mark.parametrize("first", [1, 3, 4, 7, 11, 12])
 def test_batches_from_a_later_step_on_are_the_same(first):
-    batches = shuffled_batches(np.arange(7), TuneOptions(passes=3, batch=2))
+    batches = epoch_batches(np.arange(7), TuneOptions(passes=3, batch=2))
     undisturbed, resumed = (np.concatenate([[], *batches(step)]) for step in (0, first))
     assert np.array_equal(undisturbed[len(undisturbed) - len(resumed) :], resumed)
     assert len(list(batches(first))) == 12 - first
@@ -79,7 +79,7 @@ def test_batches_from_a_later_step_on_are_the_same(first):
 
 def test_another_seed_is_another_order():
     first, second = (
-        np.concatenate(list(shuffled_batches(np.arange(40), TuneOptions(passes=1, seed=seed))(0))) for seed in (0, 1)
+        np.concatenate(list(epoch_batches(np.arange(40), TuneOptions(passes=1, seed=seed))(0))) for seed in (0, 1)
     )
     assert not np.array_equal(first, second)
 

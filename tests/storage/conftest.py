@@ -9,13 +9,13 @@ from storage.backends.bucket import Bucket
 from storage.backends.folder import Folder
 from storage.backends.lease import Patience
 from storage.backends.objects import Objects
-from storage.store import Place, Store
+from storage.store import Backend, Store
 
 PLACES = ["folder", "bucket"]
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """A folder, or a bucket of a real S3 server with its scratch folder; nothing in it yet."""
     if request.param == "folder":
         return Folder(tmp_path / "store")
@@ -23,18 +23,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def store(place: Place) -> Store:
+def store(place: Backend) -> Store:
     return Store(place, Patience(poll=0.05))
 
 
 @pytest.fixture
 def another_machine(store: Store, tmp_path: Path) -> Store:
     """The same store as another machine sees it: the same folder, or the same bucket with nothing in its scratch."""
-    if isinstance(store.place, Bucket):
-        return replace(store, place=replace(store.place, scratch=tmp_path / "another scratch"))
+    if isinstance(store.backend, Bucket):
+        return replace(store, backend=replace(store.backend, scratch=tmp_path / "another scratch"))
     return store
 
 
 @pytest.fixture
-def objects(place: Place) -> Objects:
+def objects(place: Backend) -> Objects:
     return place.objects

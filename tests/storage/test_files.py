@@ -19,7 +19,7 @@ from storage.files import (
     remove_tree,
     rename_new,
     replacing,
-    write_whole,
+    write_atomic,
 )
 
 
@@ -30,7 +30,7 @@ def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(victim)
     target.symlink_to(victim)
 
-    write_whole(target, b"ours")
+    write_atomic(target, b"ours")
 
     assert (victim.read_text(), target.read_text(), target.is_symlink()) == ("mine", "ours", False)
 
@@ -50,7 +50,7 @@ def test_a_name_that_is_taken_is_not_opened(tmp_path: Path, monkeypatch: pytest.
     planted.symlink_to(tmp_path / "victim")
 
     with pytest.raises(FileExistsError):
-        write_whole(tmp_path / "a.json", b"ours")
+        write_atomic(tmp_path / "a.json", b"ours")
 
     assert planted.is_symlink()
     assert not (tmp_path / "victim").exists()
@@ -58,7 +58,7 @@ def test_a_name_that_is_taken_is_not_opened(tmp_path: Path, monkeypatch: pytest.
 
 def test_after_an_error_what_was_there_stays_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
-    write_whole(target, b"before")
+    write_atomic(target, b"before")
     with suppress(ZeroDivisionError), replacing(target) as file:
         file.write(b"half")
         raise ZeroDivisionError
@@ -103,7 +103,7 @@ def test_a_name_is_cut_to_what_a_disk_takes_and_stays_different(tmp_path: Path, 
     assert max(map(name_bytes, names)) <= NAME_BYTES
     assert all(name.endswith("_preview.mp4") for name in names)
     for name in names:
-        write_whole(tmp_path / name, b"")  # with a temporary name beside it
+        write_atomic(tmp_path / name, b"")  # with a temporary name beside it
 
 
 def test_ffmpeg_takes_a_colon_for_a_part_of_a_name() -> None:

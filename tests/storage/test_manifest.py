@@ -17,7 +17,7 @@ from storage.manifest import MANIFEST, content_digest, is_inside, parse_manifest
 from storage.prune import PruneRule, plan_prune, prune
 from storage.runs import recorded
 from storage.store import Store
-from storage.verify import examine
+from storage.verify import verify_files
 from storage.workspace import Workspace
 
 RECIPE = Recipe("align", 1, {}, {}, {"clip": "ab"}, "")
@@ -33,12 +33,12 @@ def fill(workspace: Workspace) -> None:
 def lie(store: Store, made: Artifact, how: Callable[[dict[str, Any]], object]) -> None:
     """Have a writer of the store change a manifest, and make its digest fit."""
     name = f"{made.stage}/{made.key}/{MANIFEST}"
-    stored = store.place.objects.read(name)
+    stored = store.backend.objects.read(name)
     assert stored is not None
     manifest = json.loads(stored.value)
     how(manifest)
     manifest["digest"] = content_digest(manifest["files"])
-    store.place.objects.write(name, json.dumps(manifest).encode())
+    store.backend.objects.write(name, json.dumps(manifest).encode())
 
 
 def listed(content: bytes) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_nothing_outside_of_an_artifact_is_read_or_removed(store: Store, tmp_pat
     with pytest.raises(DamagedError, match="gone or unreadable"):
         store.fetch(made)
     assert store.report_damage(made.path / name) is None
-    (found,) = examine(store, made)
+    (found,) = verify_files(store, made)
     assert found.fault is not None
     assert "is no file of this artifact" in found.fault
     assert store.make(RECIPE, fill) == made  # all of it is made again
@@ -82,7 +82,7 @@ def test_a_workspace_with_a_lying_manifest_is_begun_anew(store: Store, tmp_path:
     manifest = json.loads((workspace / MANIFEST).read_text() if (workspace / MANIFEST).exists() else "{}")
     manifest |= {"recipe": RECIPE.to_json(), "files": {"../evil": listed(b"x")}, "lineage": {}, "digest": "0" * 64}
     (workspace / MANIFEST).write_text(json.dumps(manifest))
-    store.place.remove("align", RECIPE.key)
+    store.backend.remove("align", RECIPE.key)
 
     assert store.make(RECIPE, fill).digest == made.digest
     assert (store.folder / "staging" / "evil").read_text() == "mine"
@@ -122,9 +122,9 @@ def test_a_ticket_is_for_the_bytes_that_it_was_given_out_for(store: Store) -> No
     made = store.make(RECIPE, fill)
     (made.path / "report.txt").write_bytes(b"evil")
     with pytest.raises(DamagedError, match=r"report\.txt is damaged"):
-        Store(store.place).fetch(made)
+        Store(store.backend).fetch(made)
 
-    if not isinstance(store.place, Bucket):  # whose own copy there is whole
+    if not isinstance(store.backend, Bucket):  # whose own copy there is whole
         lie(store, made, lambda manifest: manifest["files"].update({"report.txt": listed(b"evil")}))
         with pytest.raises(MismatchError, match="made anew with other content"):
             store.fetch(made)
@@ -135,14 +135,14 @@ def test_a_link_is_no_file_of_an_artifact(store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("fine")
     (made.path / "report.txt").unlink()
     (made.path / "report.txt").symlink_to(tmp_path / "secret")
-    if isinstance(store.place, Bucket):  # brought from there again
+    if isinstance(store.backend, Bucket):  # brought from there again
         store.fetch(made)
         assert not (made.path / "report.txt").is_symlink()
         return
     assert store.find(RECIPE) is None
     with pytest.raises(DamagedError, match="found no file"):
         store.fetch(made)
-    assert [one.fault for one in examine(store, made) if one.fault] == ["a link, which is not followed"]
+    assert [one.fault for one in verify_files(store, made) if one.fault] == ["a link, which is not followed"]
 
 
 def test_a_link_to_a_folder_is_not_followed_and_its_content_stays(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_a_link_to_a_folder_is_not_followed_and_its_content_stays(tmp_path: Path
     made.path.parent.rename(mine)
     made.path.parent.symlink_to(mine)
 
-    assert store.place.finished() == []
+    assert store.backend.finished() == []
     with pytest.raises(StorageError, match=r"is not below .*store for sure"):
-        store.place.remove("align", RECIPE.key)
+        store.backend.remove("align", RECIPE.key)
     plan = plan_prune(store, PruneRule(older_than_s=0), now=1e12)
     assert plan.goes == ()
     prune(store, plan)
@@ -190,9 +190,9 @@ def test_the_mirror_of_a_bucket_carries_no_link_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "copies",
     [
-        {"../../evil": "under-way/align-{key}/x/000001"},
+        {"../../evil": "partial/align-{key}/x/000001"},
         {"evil": "runs/somebody.json"},
-        {"evil": "under-way/align-{key}/../../runs/x"},
+        {"evil": "partial/align-{key}/../../runs/x"},
     ],
 )
 def test_what_a_lease_says_of_copies_leads_nowhere_else(s3_url: str, tmp_path: Path, copies: dict[str, str]) -> None:
@@ -201,10 +201,10 @@ def test_what_a_lease_says_of_copies_leads_nowhere_else(s3_url: str, tmp_path: P
     words = {"owner": None, "files": named, "by": "x"}
     for entry in named.values():
         if ".." not in entry["at"]:
-            store.place.objects.write(entry["at"], b"evil")
-    store.place.objects.write(f"leases/align-{RECIPE.key}.json", json.dumps(words).encode())
+            store.backend.objects.write(entry["at"], b"evil")
+    store.backend.objects.write(f"leases/align-{RECIPE.key}.json", json.dumps(words).encode())
 
-    assert store.place.under_way("align", RECIPE.key) is None
+    assert store.backend.partial("align", RECIPE.key) is None
     store.make(RECIPE, fill)
 
     assert [path for path in tmp_path.rglob("*") if path.name == "evil"] == []
@@ -217,8 +217,8 @@ def test_other_names_than_those_of_artifacts_are_left_alone(tmp_path: Path) -> N
         (store.folder / "staging" / name).mkdir(parents=True)
     (store.folder / "align" / "mine").mkdir(parents=True)
     (store.folder / "align" / "mine" / MANIFEST).write_text("{}")
-    assert [(stage, key) for stage, key, _ in store.place.all_under_way()] == [("align", RECIPE.key)]
-    assert store.place.finished() == []
+    assert [(stage, key) for stage, key, _ in store.backend.partial_artifacts()] == [("align", RECIPE.key)]
+    assert store.backend.finished() == []
 
 
 def test_records_of_runs_that_are_no_records_are_left_out(tmp_path: Path) -> None:
@@ -227,6 +227,6 @@ def test_records_of_runs_that_are_no_records_are_left_out(tmp_path: Path) -> Non
     store = Store.at(tmp_path / "store")
     with recorded(store, "a.mp4", "ab", "smile+2", {}):
         pass
-    store.place.objects.write("runs/deep.json", b"[" * 100_000)
-    store.place.objects.write("runs/list.json", b"[]")
+    store.backend.objects.write("runs/deep.json", b"[" * 100_000)
+    store.backend.objects.write("runs/list.json", b"[]")
     assert [run.clip for run in runs(store)] == ["a.mp4"]

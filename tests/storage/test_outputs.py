@@ -7,7 +7,7 @@ import pytest
 
 from storage.artifact import Recipe, file_sha256
 from storage.errors import DamagedError, UnwritableOutputError
-from storage.outputs import KEPT, MARK, Outputs, Written
+from storage.outputs import KEPT, MARK, OutputRecord, Outputs
 from storage.store import Store
 
 RECIPE = Recipe("encode", 1, {}, {}, {}, "")
@@ -132,7 +132,7 @@ def test_a_file_that_came_while_one_was_written_stays(
 ) -> None:
     target, note = tmp_path / "out.mp4", Outputs._note
 
-    def somebody_writes(self: Outputs, path: Path, written: Written) -> None:
+    def somebody_writes(self: Outputs, path: Path, written: OutputRecord) -> None:
         note(self, path, written)
         target.write_bytes(b"mine")
 

@@ -14,9 +14,9 @@ import pytest
 
 from storage.artifact import Artifact, Recipe
 from storage.backends.folder import Folder
-from storage.backends.lease import Patience, held
+from storage.backends.lease import Patience, leased
 from storage.errors import DamagedError
-from storage.prune import PrunePlan, PruneRule, Verdict, plan_prune, prune
+from storage.prune import PruneDecision, PrunePlan, PruneRule, plan_prune, prune
 from storage.runs import Run, RunRecord, recorded, runs
 from storage.store import Store
 from storage.workspace import Workspace
@@ -41,7 +41,7 @@ def whole(out):
 
 def half(out):
     (out.path / "values").write_bytes(bytes(500))
-    while isinstance(store.place, Bucket) and not holder(store.place.objects, lease)["files"].get("values"):
+    while isinstance(store.backend, Bucket) and not holder(store.backend.objects, lease)["files"].get("values"):
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -96,7 +96,7 @@ def age(store: Store, edit: str, days: float) -> None:
     for found in runs(store):
         if found.edit == edit:
             words = {**vars(found), "started": then, "finished": then if found.finished else None}
-            store.place.objects.write(f"runs/{found.name}.json", json.dumps(words).encode())
+            store.backend.objects.write(f"runs/{found.name}.json", json.dumps(words).encode())
 
 
 def pruned(store: Store, rule: PruneRule, after_s: float = 2 * HOUR) -> PrunePlan:
@@ -120,11 +120,11 @@ def names(*artifacts: Artifact) -> set[tuple[str, str]]:
 
 def file_bytes(store: Store) -> int:
     """Of all files of artifacts, finished or not, as the disk or the bucket has them."""
-    if isinstance(store.place, Folder):
+    if isinstance(store.backend, Folder):
         paths = [path for path in store.folder.rglob("*") if path.is_file() and path.name != ".guard"]
         sizes = {path.relative_to(store.folder).as_posix(): path.stat().st_size for path in paths}
     else:
-        sizes = {listed.name: listed.size for listed in store.place.objects.names("")}
+        sizes = {listed.name: listed.size for listed in store.backend.objects.names("")}
     not_counted = ("runs/", "leases/")
     return sum(
         size for name, size in sizes.items() if not name.startswith(not_counted) and not name.endswith("/manifest.json")
@@ -134,11 +134,11 @@ def file_bytes(store: Store) -> int:
 @pytest.fixture
 def killed(store: Store, tmp_path: Path) -> Run:
     """A run whose process was killed in the middle of its second stage."""
-    command = [sys.executable, "-c", KILLED, store.place.url, str(tmp_path / "scratch of the killed")]
+    command = [sys.executable, "-c", KILLED, store.backend.url, str(tmp_path / "scratch of the killed")]
     subprocess.run(command, check=False)
     (found,) = runs(store)
     assert [stage for stage, _ in found.artifacts] == ["decode"]
-    assert [size for _, _, size in store.place.all_under_way()] != []
+    assert [size for _, _, size in store.backend.partial_artifacts()] != []
     return found
 
 
@@ -256,9 +256,9 @@ def test_what_a_live_process_reads_and_what_it_makes_stay(store: Store) -> None:
 def test_an_artifact_that_is_made_again_stays(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     values = f"edit/{old['edit'].key}/values"
-    stored = store.place.objects.read(values)
+    stored = store.backend.objects.read(values)
     assert stored is not None
-    store.place.objects.remove(values)
+    store.backend.objects.remove(values)
 
     def mend(out: Workspace) -> None:
         pruned(store, PruneRule(keep_last=0), after_s=60)
@@ -282,23 +282,23 @@ def test_what_no_run_has_recorded_stays_for_an_hour(store: Store) -> None:
 
 
 def test_what_a_killed_run_left_stays_as_long_as_its_record(store: Store, killed: Run) -> None:
-    before = store.place.all_under_way()
+    before = store.backend.partial_artifacts()
 
     pruned(store, PruneRule(keep_last=1))
-    assert store.place.all_under_way() == before
+    assert store.backend.partial_artifacts() == before
     assert left(store) == {*killed.artifacts}
 
     freed = file_bytes(store)
     plan = pruned(store, PruneRule(older_than_s=30 * DAY), after_s=31 * DAY)
     assert (freed, file_bytes(store)) == (plan.freed_bytes, 0)
     assert list(plan.dropped) == [killed.name]
-    assert store.place.all_under_way() == []
-    assert (left(store), runs(store), store.place.objects.names("leases/")) == (set(), [], [])
+    assert store.backend.partial_artifacts() == []
+    assert (left(store), runs(store), store.backend.objects.names("leases/")) == (set(), [], [])
 
 
 def test_what_a_killed_run_left_is_gone_on_with_after_a_prune(store: Store, killed: Run) -> None:
     pruned(store, PruneRule(keep_last=1), after_s=2 * DAY)
-    ((stage, key, _),) = store.place.all_under_way()
+    ((stage, key, _),) = store.backend.partial_artifacts()
     (decode,) = store.artifacts()
     recipe = Recipe("align", 1, {}, {}, {"clip": decode.digest})
     assert (stage, key) == ("align", recipe.key)
@@ -311,12 +311,12 @@ def test_what_a_killed_run_left_is_gone_on_with_after_a_prune(store: Store, kill
 
 def test_a_plan_changes_nothing(store: Store, killed: Run) -> None:
     run(store, "a.mp4", "smile+1")
-    before = store.place.objects.names("")
+    before = store.backend.objects.names("")
 
     plan = plan_prune(store, PruneRule(keep_last=0), time.time() + 2 * DAY)
 
     assert plan.freed_bytes > 0
-    assert store.place.objects.names("") == before
+    assert store.backend.objects.names("") == before
 
 
 def test_bytes_freed_are_those_that_are_gone(store: Store, killed: Run) -> None:
@@ -349,9 +349,9 @@ def test_what_a_run_reached_since_the_plan_was_made_stays(store: Store) -> None:
 def test_what_somebody_took_since_the_plan_was_made_stays(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     plan = plan_prune(store, PruneRule(keep_last=0), time.time() + 2 * HOUR)
-    told: list[tuple[Verdict, bool]] = []
+    told: list[tuple[PruneDecision, bool]] = []
 
-    with held(store.place.objects, f"leases/edit-{old['edit'].key}.json", QUICK, {}):
+    with leased(store.backend.objects, f"leases/edit-{old['edit'].key}.json", QUICK, {}):
         prune(store, plan, lambda verdict, done: told.append((verdict, done)))
 
     assert {verdict.stage: done for verdict, done in told} == {"decode": True, "align": True, "edit": False}
@@ -363,7 +363,7 @@ def test_a_lease_of_a_machine_that_is_gone_keeps_nothing(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     gone = {"owner": "a", "host": "another", "machine": "another", "process": 1, "began": "1", "inputs": [], "beat": 3}
     words = {**gone, "stage": "edit", "key": old["edit"].key}
-    store.place.objects.write(f"leases/edit-{old['edit'].key}.json", json.dumps(words).encode())
+    store.backend.objects.write(f"leases/edit-{old['edit'].key}.json", json.dumps(words).encode())
 
     pruned(store, PruneRule(keep_last=0), after_s=60)
     assert left(store) == names(old["edit"])  # it may live: the lease was renewed a minute ago
@@ -416,16 +416,16 @@ def test_files_without_a_manifest_go_and_what_is_not_the_stores_stays(store: Sto
     with recorded(store, "/clips/a.mp4", source_of("a.mp4"), "smile+1", {}) as record:
         record.reached(kept)
     if damage == "gone":
-        store.place.objects.remove(f"align/{lost.key}/manifest.json")
+        store.backend.objects.remove(f"align/{lost.key}/manifest.json")
     else:
-        store.place.objects.write(f"align/{lost.key}/manifest.json", b"{")
+        store.backend.objects.write(f"align/{lost.key}/manifest.json", b"{")
     for mine in ("align/notes.txt", "align/my notes/a.txt", "my notes/0123456789abcdef/a.txt"):
-        store.place.objects.write(mine, b"mine")
+        store.backend.objects.write(mine, b"mine")
 
     plan = pruned(store, PruneRule(keep_last=1))
 
     assert [(v.key, v.bytes, v.why) for v in plan.goes] == [(lost.key, 1000, "it has no readable manifest")]
-    assert store.place.objects.names(f"align/{lost.key}/") == []
+    assert store.backend.objects.names(f"align/{lost.key}/") == []
     assert left(store) == names(kept)
     assert file_bytes(store) == 1000 + 3 * len(b"mine")
 
@@ -433,10 +433,12 @@ def test_files_without_a_manifest_go_and_what_is_not_the_stores_stays(store: Sto
 def test_leases_that_nobody_holds_go_after_a_day(store: Store) -> None:
     with running(store, "a.mp4", "smile+1") as (record, artifacts):
         pruned(store, PruneRule(keep_last=9), after_s=DAY - 60)
-        assert f"leases/edit-{artifacts['edit'].key}.json" in {one.name for one in store.place.objects.names("leases/")}
+        assert f"leases/edit-{artifacts['edit'].key}.json" in {
+            one.name for one in store.backend.objects.names("leases/")
+        }
 
         pruned(store, PruneRule(keep_last=9), after_s=DAY + 60)
-        assert [one.name for one in store.place.objects.names("leases/")] == [f"leases/run-{record.run.name}.json"]
+        assert [one.name for one in store.backend.objects.names("leases/")] == [f"leases/run-{record.run.name}.json"]
     assert left(store) == names(*artifacts.values())
 
 

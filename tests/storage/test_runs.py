@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.artifact import Recipe
-from storage.backends.lease import died, holder
+from storage.backends.lease import is_dead, lease_owner
 from storage.runs import read_run, recorded, run_of, runs
 from storage.store import Store
 from storage.workspace import Workspace
@@ -53,23 +53,23 @@ def test_a_run_that_fails_says_why(store: Store) -> None:
 def test_a_run_holds_a_lease_as_long_as_it_lasts(store: Store) -> None:
     with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
         lease = f"leases/run-{record.run.name}.json"
-        said = holder(store.place.objects, lease)
+        said = lease_owner(store.backend.objects, lease)
         assert said is not None
         assert said["run"] == record.run.name
         assert [run.state for run in runs(store)] == ["running"]
 
-    assert holder(store.place.objects, lease) is None
+    assert lease_owner(store.backend.objects, lease) is None
 
 
 def test_a_run_that_was_killed_is_running_by_its_record_and_dead_by_its_lease(store: Store, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED, store.place.url, str(tmp_path / "scratch of the killed")]
+    command = [sys.executable, "-c", KILLED, store.backend.url, str(tmp_path / "scratch of the killed")]
     name = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
     (run,) = runs(store)
     assert (run.name, run.state, run.finished) == (name, "running", None)
-    said = holder(store.place.objects, f"leases/run-{name}.json")
+    said = lease_owner(store.backend.objects, f"leases/run-{name}.json")
     assert said is not None
-    assert died(said)
+    assert is_dead(said)
 
 
 def test_runs_come_in_the_order_in_which_they_began(store: Store) -> None:
@@ -85,8 +85,8 @@ def test_records_of_a_later_version_are_read_and_unreadable_ones_left_out(store:
     with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
         pass
     words = {**vars(record.run), "cost": 3}
-    store.place.objects.write(f"runs/{record.run.name}.json", json.dumps(words).encode())
-    store.place.objects.write("runs/20200101T000000-broken.json", b"{")
+    store.backend.objects.write(f"runs/{record.run.name}.json", json.dumps(words).encode())
+    store.backend.objects.write("runs/20200101T000000-broken.json", b"{")
 
     assert runs(store) == [record.run]
     assert read_run(store, "20200101T000000-broken") is None

@@ -19,7 +19,7 @@ import pytest
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Recipe
 from storage.backends.bucket import Bucket
-from storage.backends.lease import Patience, holder
+from storage.backends.lease import Patience, lease_owner
 from storage.errors import (
     DamagedError,
     IncompleteError,
@@ -64,7 +64,7 @@ print(open_store(sys.argv[1], Path(sys.argv[4])).make(recipe, fill).digest, flus
 def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[str]]:
     def start(seconds: float) -> subprocess.Popen[str]:
         scratch = str(tmp_path / f"scratch of a child {next(numbers)}")  # each child is a machine of its own
-        command = [sys.executable, "-c", CHILD, store.place.url, str(tmp_path / "log"), str(seconds), scratch]
+        command = [sys.executable, "-c", CHILD, store.backend.url, str(tmp_path / "log"), str(seconds), scratch]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     numbers = itertools.count()
@@ -74,8 +74,8 @@ def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[st
 
 def wait_until_safe(store: Store) -> None:
     """Until what is finished of RECIPE would outlast the machine: in a folder at once, in a bucket within seconds."""
-    while isinstance(store.place, Bucket):
-        said = holder(store.place.objects, f"leases/align-{RECIPE.key}.json")
+    while isinstance(store.backend, Bucket):
+        said = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
         if said and ".quads.done" in said["files"]:
             return
         time.sleep(0.05)
@@ -83,7 +83,7 @@ def wait_until_safe(store: Store) -> None:
 
 def change(store: Store, artifact: Artifact, name: str, how: Callable[[bytes], bytes | None]) -> None:
     """Change the bytes of a file in the store behind its back; None removes it."""
-    objects, whole = store.place.objects, f"{artifact.stage}/{artifact.key}/{name}"
+    objects, whole = store.backend.objects, f"{artifact.stage}/{artifact.key}/{name}"
     stored = objects.read(whole)
     assert stored is not None
     value = how(stored.value)
@@ -396,7 +396,7 @@ def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, ano
     machine = threading.Thread(target=run)
     machine.start()
     written.wait()
-    said = holder(store.place.objects, f"leases/align-{RECIPE.key}.json")
+    said = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
     assert said is not None
     pending: list[slice] = []
 

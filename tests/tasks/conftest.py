@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.arrays.frame_array import FrameArray, Kind
+from storage.arrays.frame_array import ArrayKind, FrameArray
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 
@@ -23,10 +23,10 @@ def workspace(tmp_path: Path) -> Callable[[Artifact], Path]:
 
 
 @pytest.fixture
-def lose_chunk() -> Callable[[Path, int, Kind], None]:
+def lose_chunk() -> Callable[[Path, int, ArrayKind], None]:
     """`lose_chunk(array, number, kind)` makes one chunk pending again."""
 
-    def lose(path: Path, number: int, kind: Kind) -> None:
+    def lose(path: Path, number: int, kind: ArrayKind) -> None:
         whole = FrameArray.open(path)
         values, chunk = whole.read(), whole.chunk
         shutil.rmtree(path)

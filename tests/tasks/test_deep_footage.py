@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stitchedit.composite import patch_from
-from stitchedit.images.depth import DEEP, SHALLOW, shown, stored
+from stitchedit.images.depth import DEEP, SHALLOW, to_levels, to_stored
 from stitchedit.images.warp import crop_face
 from stitchedit.options.composite import CompositeOptions
 from stitchedit.options.masks import MaskOptions
@@ -173,7 +173,7 @@ def edited(tmp_path: Path, make_again: Callable[..., None]) -> Callable[[Footage
         matched = [cv2.GaussianBlur(crop.astype(np.float32), (0, 0), 6) for crop in crops]
 
         def packed(images: list[np.ndarray]) -> np.ndarray:
-            return np.ascontiguousarray(stored(np.stack(images), dtype).transpose(0, 3, 1, 2))
+            return np.ascontiguousarray(to_stored(np.stack(images), dtype).transpose(0, 3, 1, 2))
 
         made.write("align", "crops", packed(crops), "image")
         made.write("align", "labels", np.ones((FRAMES, 512, 512), np.uint8), "label")
@@ -250,7 +250,7 @@ def test_an_8_bit_source_is_stored_and_pasted_as_8_bits(edited):
     made = edited(replace(FULL10, codec="libx264", pixel_format="yuv420p"), bump())
     patches = FrameArray.open(made.artifact("composite").path / "patches")
     assert patches.dtype == np.uint8
-    assert shown(patches.read(0)).dtype == np.uint8
+    assert to_levels(patches.read(0)).dtype == np.uint8
 
 
 @pytest.mark.parametrize("colors", [PQ, HLG])

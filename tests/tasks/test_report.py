@@ -11,12 +11,12 @@ from flows.cli.display import STAGES
 from storage.artifact import Artifact
 from tasks.reporting.report_page import (
     Pair,
-    Person,
+    PersonReport,
     Report,
+    format_number,
     magnified_difference,
     markdown_summary,
     report_page,
-    written,
 )
 
 
@@ -69,7 +69,7 @@ TRACK = {
 }  # fmt: skip
 REPORT = Report(
     clip="<b>.mp4", edit="smile+2", verdict="review", frames=[PAIR], preview="data:video/mp4;base64,AA",
-    persons=[Person("face", {"tracks": [TRACK], "verdict": "review", "reasons": ["a < b"]}, "<svg></svg>", [])],
+    persons=[PersonReport("face", {"tracks": [TRACK], "verdict": "review", "reasons": ["a < b"]}, "<svg></svg>", [])],
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_a_name_with_marks_of_html_is_shown_as_it_is():
 
 
 def test_a_number_that_is_not_known_is_a_dash():
-    assert written(None, "{:.2f}") == "–"
+    assert format_number(None, "{:.2f}") == "–"
     assert "| 0–5 | – | – | 1.25 |" in markdown_summary(REPORT)
 
 

@@ -10,7 +10,7 @@ from stitchedit.options.masks import MaskOptions
 from stitchedit.options.stitch import StitchOptions
 from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from tasks.inputs.faces import to_pictures
+from tasks.inputs.faces import to_uint8
 from tasks.runtime import networks
 from tasks.stitch import WarmChain, stitch_faces
 from tasks.tune import tuned_generator
@@ -52,7 +52,7 @@ def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, input
     tuned = tuned_generator(finished.artifacts["tune"], "auto")
     for array, stage in (("crops", "edit"), ("matched", "invert")):
         codes = torch.from_numpy(FrameArray.open(finished.artifacts[stage].path / "w_plus").read(3))
-        drawn = to_pictures(tuned(codes[None], 256))[0]
+        drawn = to_uint8(tuned(codes[None], 256))[0]
         assert np.array_equal(FrameArray.open(stitched.path / array).read(3), drawn)
 
 

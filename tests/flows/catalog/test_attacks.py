@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.catalog.documents import MAX_BYTES, CatalogError
-from flows.catalog.jobs import prepared
+from flows.catalog.jobs import prepare_job
 from flows.catalog.outcomes import Outcome
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
@@ -135,7 +135,7 @@ def test_a_link_that_appears_during_the_night_leads_nowhere(opened, folder, clip
     catalog = opened({"output": "done/{stem}{suffix}"})
     (folder / "done").symlink_to(folder.parent / "elsewhere")
     request = CatalogRequest(catalog=catalog.path, store=str(tmp_path / "store"), device="cpu")
-    outcome = prepared(catalog.clips[0], catalog, request, request.open_store())
+    outcome = prepare_job(catalog.clips[0], catalog, request, request.open_store())
     assert isinstance(outcome, Outcome)
     assert "outside of the catalog's folder" in (outcome.error or "")
     assert not list((folder.parent / "elsewhere").iterdir())

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.catalog.decisions import decide, settled, to_send
-from flows.catalog.jobs import Job, prepared, run_name, standing
+from flows.catalog.jobs import Job, current_outcome, prepare_job, run_name
 from flows.catalog.outcomes import FAILED, HELD, PUBLISHED, REJECTED, REVIEW, Outcome, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest
-from flows.catalog.results import made_by
+from flows.catalog.results import with_results
 from flows.cli.main import app
 from flows.edit_request import EditRequest
 from flows.requests.output_files import exported_files
@@ -36,7 +36,7 @@ def known(opened: OpenCatalog, request: CatalogRequest, state: str, text: str = 
     """As if every clip had a result, with its files where they belong."""
     store, made = request.open_store(), []
     for clip in opened.clips:
-        one = replace(standing(clip, opened, request, store), state=state, video="v", clip="c")
+        one = replace(current_outcome(clip, opened, request, store), state=state, video="v", clip="c")
         write_outcome(store, opened.name, one)
         write_files(store, one.place, text or str(clip.source))
         made.append(one)
@@ -78,7 +78,7 @@ def test_results_of_one_name_in_two_folders_are_held_apart(takes, tmp_path):
 
 def test_their_runs_have_names_of_their_own(takes):
     opened, request = takes
-    jobs = [prepared(clip, opened, request, request.open_store()) for clip in opened.clips]
+    jobs = [prepare_job(clip, opened, request, request.open_store()) for clip in opened.clips]
     names = {run_name(opened, job) for job in jobs if isinstance(job, Job)}
     assert len(names) == 2
     assert all(name.startswith("night-take1_smile+2-") for name in names)
@@ -121,7 +121,7 @@ def test_a_rejected_clip_stays_rejected_without_its_files_on_another_device_and_
     shutil.rmtree(tmp_path / "held")
     elsewhere = f"{tmp_path}/../{tmp_path.name}/store"
     other = request.model_copy(update={"device": "cuda:1", "store": elsewhere, "scratch": tmp_path / "scratch"})
-    found = prepared(opened.clips[0], opened, other, other.open_store())
+    found = prepare_job(opened.clips[0], opened, other, other.open_store())
     assert isinstance(found, Outcome)
     assert (found.state, found.decision["by"]) == (REJECTED, "anna")
 
@@ -136,7 +136,7 @@ def test_a_decision_is_on_a_video_and_asked_for_again_when_another_one_is_made(o
 
     assert settled(request.open_store(), again, sent).state == REJECTED
     other = settled(request.open_store(), replace(again, video="w"), sent)
-    assert (other.state, other.place.exists()) == (HELD, True)
+    assert (other.state, other.backend.exists()) == (HELD, True)
     assert other.reasons[-1].startswith("it was rejected by anna on ")
 
     unknown = settled(request.open_store(), replace(again, video=None, clip=None), sent)  # the run's record is gone
@@ -172,7 +172,7 @@ def test_a_run_that_fails_forgets_no_decision(one):
         opened.name,
         replace(decide(request.open_store(), held, "rejected", "anna"), state=FAILED, error="lost", code="old"),
     )
-    job = prepared(opened.clips[0], opened, request, store)
+    job = prepare_job(opened.clips[0], opened, request, store)
     assert isinstance(job, Job)
     assert to_send(job.request, job.before).output.parent.name == "held"
 
@@ -188,10 +188,10 @@ def test_what_was_published_before_a_result_was_held_is_told(one, tmp_path):
 def test_a_failure_of_another_recipe_is_no_failure_of_this_one(one, tmp_path):
     opened, request = one
     known(opened, request, FAILED)
-    assert standing(opened.clips[0], opened, request, request.open_store()).state == FAILED
+    assert current_outcome(opened.clips[0], opened, request, request.open_store()).state == FAILED
     entry = {"source": "a.mp4", "edits": {"smile": 2}, "preset": "draft"}
     opened, request = catalog(tmp_path, entry)
-    assert standing(opened.clips[0], opened, request, request.open_store()).state == "changed"
+    assert current_outcome(opened.clips[0], opened, request, request.open_store()).state == "changed"
 
 
 def test_a_plan_makes_no_folder(tmp_path, clip):
@@ -206,7 +206,7 @@ def test_an_outcome_knows_which_video_it_is_about(copied):
     blank = {"id": "1", "edit": "smile+2", "state": "failed", "file": (1, 1), "code": ""}
     request = copied.request.model_dump(mode="json")
     outcome = Outcome(source="a", output="b.mp4", request=request, flow_run=str(copied.flow_run), **blank)
-    made = made_by(copied.store, outcome)
+    made = with_results(copied.store, outcome)
     assert made.video == copied.artifacts["encode"].digest
     assert made.clip == copied.source.digest
     assert asdict(made)["stages"]

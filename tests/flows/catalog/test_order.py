@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.catalog.jobs import in_order, prepared
+from flows.catalog.jobs import in_order, prepare_job
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
 from flows.catalog.results import ON_DEVICE
@@ -37,7 +37,7 @@ def opened(copied, tmp_path):
 
 def test_higher_priority_comes_first_then_what_costs_less(opened, copied):
     request = CatalogRequest(catalog=opened.path, store=copied.request.store, device="cpu")
-    jobs = in_order(prepared(clip, opened, request, copied.store) for clip in opened.clips)
+    jobs = in_order(prepare_job(clip, opened, request, copied.store) for clip in opened.clips)
     assert [Path(job.request.output).stem for job in jobs] == ["cheap_first", "dear_first", "cheap", "dear"]
     assert jobs[0].cost == 0 < jobs[1].cost
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.catalog.documents import CatalogError
-from flows.catalog.jobs import Job, nothing_yet, prepared, standing
+from flows.catalog.jobs import Job, current_outcome, pending_outcome, prepare_job
 from flows.catalog.outcomes import MADE, Outcome, write_outcome
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
@@ -109,14 +109,14 @@ def test_a_clip_of_a_bucket_is_edited_and_then_left_alone_until_it_changes(bucke
 
     def now():
         opened = open_catalog(path, request.scratch)
-        return standing(opened.clips[0], opened, request, request.open_store())
+        return current_outcome(opened.clips[0], opened, request, request.open_store())
 
     assert now().state in MADE
     assert now().place.exists()
     shutil.rmtree(tmp_path / "scratch")  # a disk that was cleared: what is known is known all the same
     assert now().state in MADE
     opened = open_catalog(path, request.scratch)
-    assert isinstance(prepared(opened.clips[0], opened, request, request.open_store()), Outcome)
+    assert isinstance(prepare_job(opened.clips[0], opened, request, request.open_store()), Outcome)
     assert not opened.clips[0].source.exists()
     time.sleep(1.1)  # servers tell whole seconds
     BucketObjects(bucket).upload("phone.mp4", clip)
@@ -130,12 +130,12 @@ def test_what_is_known_of_a_clip_is_found_though_its_suffix_and_its_results_diff
     path = catalog(tmp_path, f"{bucket}/phone.webm")
     request = CatalogRequest(catalog=path, store=str(tmp_path / "store"), scratch=tmp_path / "scratch", device="cpu")
     opened = open_catalog(path, request.scratch)
-    job = prepared(opened.clips[0], opened, request, request.open_store())
+    job = prepare_job(opened.clips[0], opened, request, request.open_store())
     assert isinstance(job, Job)
     assert job.request.output.suffix == ".mp4"
-    write_outcome(request.open_store(), opened.name, replace(nothing_yet(job), error="lost"))
+    write_outcome(request.open_store(), opened.name, replace(pending_outcome(job), error="lost"))
     shutil.rmtree(tmp_path / "scratch")
-    assert standing(opened.clips[0], opened, request, request.open_store()).error == "lost"
+    assert current_outcome(opened.clips[0], opened, request, request.open_store()).error == "lost"
 
 
 def test_urgent_clips_do_not_wait_until_the_others_are_brought(bucket, clip, tmp_path):

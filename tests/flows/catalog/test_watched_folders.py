@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.catalog.jobs import standing
+from flows.catalog.jobs import current_outcome
 from flows.catalog.outcomes import HELD, REVIEW, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest
@@ -39,7 +39,7 @@ def write_results(opened: OpenCatalog) -> None:
     store = Store.at(opened.folder / "store")
     request = CatalogRequest(catalog=opened.path, store=str(store.folder))
     for index, clip in enumerate(opened.clips):
-        known = replace(standing(clip, opened, request, store), state=HELD if index else REVIEW)
+        known = replace(current_outcome(clip, opened, request, store), state=HELD if index else REVIEW)
         for path in exported_files(known.place).values():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"result")

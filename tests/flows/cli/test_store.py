@@ -20,10 +20,10 @@ from flows.cli.store import parse_age, parse_size
 from stitchedit.errors import InputError
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Recipe
-from storage.backends.lease import Patience, held
+from storage.backends.lease import Patience, leased
 from storage.runs import recorded, runs
 from storage.store import Store
-from storage.verify import examine
+from storage.verify import verify_files
 from storage.workspace import Workspace
 
 ROWS, CHUNK = 24, 4
@@ -52,7 +52,7 @@ def said(monkeypatch: pytest.MonkeyPatch, store: Store) -> Callable[..., Said]:
         app.command()(command)
 
     def call(*words: object) -> Said:
-        result = CliRunner().invoke(app, [*map(str, words), "--store", store.place.url])
+        result = CliRunner().invoke(app, [*map(str, words), "--store", store.backend.url])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert all(len(line) <= 100 for line in result.stdout.splitlines()) or "--json" in words
@@ -144,7 +144,7 @@ def test_prune_by_age_and_by_size(store: Store, told: Callable[..., Any]) -> Non
     first = runs(store)[0]
     then = (datetime.now(UTC) - timedelta(days=31)).isoformat()
     record = json.dumps({**vars(first), "started": then, "finished": then}).encode()
-    store.place.objects.write(f"runs/{first.name}.json", record)
+    store.backend.objects.write(f"runs/{first.name}.json", record)
 
     by_age = told("prune", "--older-than", "30d")
     by_size = told("prune", "--max-size", "1.5MB")
@@ -167,7 +167,7 @@ def test_prune_says_what_came_into_use_meanwhile(store: Store, said: Callable[..
     made = edit(store, "a.mp4", "smile+1")
     lease = f"leases/stitch-{made.key}.json"
 
-    with held(store.place.objects, lease, Patience(beat=3, expiry=60), {}):
+    with leased(store.backend.objects, lease, Patience(beat=3, expiry=60), {}):
         os.utime(store.folder / lease, (0, 0))  # for the plan it was not renewed for long, then it is
         result = said("prune", "--keep-last", 0)
 
@@ -331,7 +331,7 @@ def test_verify_looks_at_what_is_named_only(store: Store, told: Callable[..., An
 
 def test_an_artifact_that_is_made_again_meanwhile_is_not_called_damaged(store: Store) -> None:
     made = edit(store, "a.mp4", "smile+1")
-    files = examine(store, made)
+    files = verify_files(store, made)
     (made.path / "values").unlink()
     (made.path / "manifest.json").unlink()
 

@@ -129,7 +129,7 @@ def test_what_a_run_wrote_it_overwrites_until_somebody_changes_it(copied, edit_o
     folder, store = copied.request.output.parent, copied.store
     (run,) = [run for run in runs(store) if run.written and run.written[0]["path"] == str(copied.request.output)]
     assert [Path(file["path"]) for file in run.written] == list(exported_files(copied.request.output).values())
-    store.place.objects.remove(f"runs/{run.name}.json")  # pruned
+    store.backend.objects.remove(f"runs/{run.name}.json")  # pruned
 
     assert check_request(copied.request) == copied.request.output
     edit_once(copied.request)

@@ -6,31 +6,31 @@ from pathlib import Path
 import pytest
 from prefect import flow, task
 
-from flows.server.run_log import shown
+from flows.server.run_log import log_stages
 from stitchedit.options.align import AlignOptions
 from storage.artifact import Artifact, Source
-from tasks.runtime.progress import Progress, tell
+from tasks.runtime.progress import Progress, report_event
 
 
 @task(name="align")
 def align(options: AlignOptions, photo: Source | None, key: str) -> None:
-    tell("align", "finished", key=key, seconds=1.23456)
+    report_event("align", "finished", key=key, seconds=1.23456)
 
 
 @task(name="tune")
 def tune(faces: Artifact) -> None:
     Progress("tune", "steps")(1, 2)
-    tell("tune", "noted", text="it is dark")
+    report_event("tune", "noted", text="it is dark")
 
 
 @task(name="encode")
 def encode(faces: tuple[Artifact, ...]) -> None:
-    tell("encode", "started", key="e")
+    report_event("encode", "started", key="e")
 
 
 @flow
 def of_two_faces(folder: Path) -> None:
-    with shown("a.mp4"):
+    with log_stages("a.mp4"):
         align(AlignOptions(face="left"), None, "l")
         align(AlignOptions(face="photo"), Source(folder / "anna.jpg", "digest"), "a")
         anna, left = (Artifact(folder, "align", key, "digest") for key in "al")

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from stitchedit.images.depth import DEEP, SHALLOW, stored
-from stitchedit.images.steady import MOTION_REACH, Redrawing, neighbors, smoothed_rows, steadied_drawings
+from stitchedit.images.depth import DEEP, SHALLOW, to_stored
+from stitchedit.images.steady import MOTION_REACH, GeneratedFace, neighbors, smooth_rows, steady_crops
 
 TIMES = np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28])
 RUNS = np.array([0, 0, 0, 0, 0, 1, 1, 1])
 
 
 def rows_of(values, sigma, times=TIMES, runs=RUNS):
-    smoothed = smoothed_rows(lambda row: np.array([values[row]], float), times, runs, sigma)
+    smoothed = smooth_rows(lambda row: np.array([values[row]], float), times, runs, sigma)
     return np.array([smoothed(row)[0] for row in range(len(values))])
 
 
@@ -38,7 +38,7 @@ def test_seconds_count_and_not_frames():
 def test_nothing_is_smoothed_without_a_sigma_and_a_row_is_read_once_if_they_come_in_order():
     assert rows_of([0, 1, 0, 1, 0, 1, 0, 1], 0).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
     asked = []
-    smoothed = smoothed_rows(lambda row: np.array([asked.append(row) or 1.0]), TIMES, np.zeros(8), 0.03)
+    smoothed = smooth_rows(lambda row: np.array([asked.append(row) or 1.0]), TIMES, np.zeros(8), 0.03)
     for row in range(8):
         smoothed(row)
     assert asked == list(range(8))
@@ -59,7 +59,7 @@ STILL, MOVING = np.zeros((96, 96), np.float32), np.ones((96, 96), np.float32)
 
 
 def steadied(sources, before, after, sigma=0.08, runs=RUNS, moving=STILL):
-    steady = steadied_drawings(lambda row: Redrawing(sources[row], before[row], after[row], moving), TIMES, runs, sigma)
+    steady = steady_crops(lambda row: GeneratedFace(sources[row], before[row], after[row], moving), TIMES, runs, sigma)
     return [steady(row) for row in range(len(sources))]
 
 
@@ -117,8 +117,8 @@ def test_skin_that_is_drawn_differently_each_time_is_steadied_more_than_a_mouth(
 
 
 def test_nothing_is_steadied_without_a_sigma(sources):
-    drawing = Redrawing(sources[0], sources[1], sources[2], STILL)
-    assert steadied_drawings(lambda _: drawing, TIMES, RUNS, 0.0)(0) is drawing
+    drawing = GeneratedFace(sources[0], sources[1], sources[2], STILL)
+    assert steady_crops(lambda _: drawing, TIMES, RUNS, 0.0)(0) is drawing
 
 
 @pytest.mark.parametrize("fps", [12, 30, 60, 240])
@@ -127,9 +127,9 @@ def test_a_drawing_is_asked_for_once_if_rows_come_in_order(fps):
 
     def drawing(row):
         asked.append(row)
-        return Redrawing(tiny, tiny, tiny, np.zeros((16, 16), np.float32))
+        return GeneratedFace(tiny, tiny, tiny, np.zeros((16, 16), np.float32))
 
-    steady = steadied_drawings(drawing, np.arange(200) / fps, np.zeros(200), 0.16)
+    steady = steady_crops(drawing, np.arange(200) / fps, np.zeros(200), 0.16)
     for row in range(200):
         steady(row)
     assert sorted(asked) == list(range(200))
@@ -158,7 +158,7 @@ def test_what_is_stored_deep_is_steadied_as_levels_and_keeps_their_fractions(sou
     changed = fine + np.float32(20.37)
 
     def rows(dtype):
-        kept = [np.stack([stored(one, dtype) for one in images]) for images in (fine, fine, changed)]
+        kept = [np.stack([to_stored(one, dtype) for one in images]) for images in (fine, fine, changed)]
         return steadied(*kept, runs=np.zeros(8))
 
     deep, shallow = rows(DEEP), rows(SHALLOW)
@@ -170,6 +170,6 @@ def test_what_is_stored_deep_is_steadied_as_levels_and_keeps_their_fractions(sou
 
 
 def test_deep_drawings_that_are_not_steadied_come_as_levels(sources):
-    codes = stored(sources[0] + np.float32(0.25), DEEP)
-    drawing = steadied_drawings(lambda row: Redrawing(codes, codes, codes, STILL), TIMES, RUNS, 0.0)(0)
+    codes = to_stored(sources[0] + np.float32(0.25), DEEP)
+    drawing = steady_crops(lambda row: GeneratedFace(codes, codes, codes, STILL), TIMES, RUNS, 0.0)(0)
     np.testing.assert_allclose(drawing.after, sources[0] + 0.25, atol=1e-4)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from stitchedit.errors import WeightsError
 from stitchedit.nets.encoder import Encoder, fold_norms, load_encoder
 from stitchedit.nets.face_parsing import ResNet18
-from stitchedit.train.samples import SampleOptions, draw_codes
+from stitchedit.train.samples import SampleOptions, sample_codes
 from tasks.runtime import networks
 
 
@@ -83,7 +83,7 @@ def test_the_shipped_file_is_small_enough_for_a_repository():
 def test_the_shipped_encoder_finds_faces_it_never_saw():
     """Drawn at 1024 px from other seeds than those trained on; the mean code is far worse."""
     generator, perceptual = networks.generator("cpu"), networks.perceptual("cpu")
-    codes = draw_codes(generator, SampleOptions(count=6, mixed=0.0, truncation=(0.7,), seed=4321))
+    codes = sample_codes(generator, SampleOptions(count=6, mixed=0.0, truncation=(0.7,), seed=4321))
     faces = torch.cat([F.avg_pool2d(generator(code[None], 1024), 4) for code in codes]).clamp(-1, 1)
     found = networks.encoder("cpu")(faces)
     near = perceptual(generator(found, 256), faces)

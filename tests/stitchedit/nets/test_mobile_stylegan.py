@@ -12,7 +12,7 @@ from stitchedit.errors import WeightsError
 from stitchedit.nets.mobile_stylegan import haar, inverse_haar, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.openvino_ir import read_constants
-from stitchedit.train.samples import SampleOptions, draw_codes
+from stitchedit.train.samples import SampleOptions, sample_codes
 from tasks.runtime import networks
 from tasks.runtime.pretrained import pretrained
 
@@ -36,7 +36,7 @@ def test_low_band_alone_is_an_even_picture():
 @torch.no_grad()
 def test_a_head_draws_the_area_mean_of_the_published_picture(size, least):
     generator = networks.generator("cpu")
-    codes = draw_codes(generator, SampleOptions(count=3, mixed=0, seed=77, truncation=(0.7,)))
+    codes = sample_codes(generator, SampleOptions(count=3, mixed=0, seed=77, truncation=(0.7,)))
     whole = torch.cat([generator(code[None], 1024) for code in codes]).clamp(-1, 1)
     drawn = generator(codes, size).clamp(-1, 1)
     error = F.mse_loss(drawn, F.avg_pool2d(whole, 1024 // size)).item()

@@ -91,7 +91,7 @@ def test_picture_is_doubled_by_the_low_pass_filter():
 
 def test_picture_is_the_sum_of_what_every_size_draws():
     torch.manual_seed(0)
-    block = stylegan2.Block(4, 5, 8, SHAPE).requires_grad_(False)
+    block = stylegan2.SynthesisBlock(4, 5, 8, SHAPE).requires_grad_(False)
     block.image.bias += torch.randn(3)
     features, image, styles = torch.randn(2, 4, 4, 4), torch.randn(2, 3, 4, 4), torch.randn(3, 2, 5)
     inner, picture = block(features, image, [styles[0, :, :4], *styles[1:]])

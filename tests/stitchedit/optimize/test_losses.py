@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stitchedit.optimize.losses import levels, masked_squared_error
+from stitchedit.optimize.losses import border_levels, masked_squared_error
 
 
 def test_error_is_that_of_the_pixels_inside() -> None:
@@ -31,4 +31,4 @@ def test_an_empty_mask_gives_zero() -> None:
 def test_levels_of_pictures_that_are_seven_levels_apart_are_seven() -> None:
     image, mask = torch.zeros(1, 3, 6, 6), torch.ones(1, 1, 6, 6)
 
-    assert levels(masked_squared_error(image + 7 / 127.5, image, mask).item()) == pytest.approx(7)
+    assert border_levels(masked_squared_error(image + 7 / 127.5, image, mask).item()) == pytest.approx(7)

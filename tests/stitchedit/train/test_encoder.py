@@ -16,7 +16,7 @@ from stitchedit.train.encoder import (
     start_encoder,
     train_encoder,
 )
-from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
 from tasks.runtime import networks
 
 FEW = EncoderOptions(steps=4, batch=2, drawn=1, held_out=4, start_samples=12, checkpoint_every=2)
@@ -25,8 +25,8 @@ FEW = EncoderOptions(steps=4, batch=2, drawn=1, held_out=4, start_samples=12, ch
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory) -> Teachers:
     generator, folder = networks.generator("cpu"), tmp_path_factory.mktemp("samples")
-    codes = draw_codes(generator, SampleOptions(count=16, seed=6))
-    write_samples(folder, codes, 256, lambda left: (draw_picture(generator, code, 256, 256) for code in left))
+    codes = sample_codes(generator, SampleOptions(count=16, seed=6))
+    write_samples(folder, codes, 256, lambda left: (generate_image(generator, code, 256, 256) for code in left))
     return Teachers(generator, networks.perceptual("cpu"), Samples(folder))
 
 

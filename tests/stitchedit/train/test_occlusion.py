@@ -14,7 +14,7 @@ from stitchedit.train.occlusion import (
     start_occlusion_net,
     train_occlusion_net,
 )
-from stitchedit.train.samples import SampleOptions, Samples, draw_codes, draw_picture, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
 from tasks.runtime import networks
 
 FEW = OcclusionTraining(steps=4, batch=2, held_out=4, checkpoint_every=2)
@@ -23,8 +23,8 @@ FEW = OcclusionTraining(steps=4, batch=2, held_out=4, checkpoint_every=2)
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> Samples:
     generator, folder = networks.generator("cpu"), tmp_path_factory.mktemp("samples")
-    codes = draw_codes(generator, SampleOptions(count=12, seed=6))
-    write_samples(folder, codes, 128, lambda left: (draw_picture(generator, code, 128, 128) for code in left))
+    codes = sample_codes(generator, SampleOptions(count=12, seed=6))
+    write_samples(folder, codes, 128, lambda left: (generate_image(generator, code, 128, 128) for code in left))
     return Samples(folder)
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from stitchedit.train.samples import SampleOptions, Samples, draw_codes, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, sample_codes, write_samples
 from tasks.runtime import networks
 
 
 def draw(**options):
-    return draw_codes(networks.generator("cpu"), SampleOptions(**options))
+    return sample_codes(networks.generator("cpu"), SampleOptions(**options))
 
 
 def test_more_samples_leave_the_first_ones_as_they_were():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from storage.arrays.frame_array import FrameArray, Kind, damaged_files, reopen_damaged, unfinished_arrays
+from storage.arrays.frame_array import ArrayKind, FrameArray, damaged_files, reopen_damaged, unfinished_arrays
 from storage.errors import DamagedError, IncompleteError, MismatchError
 
 LIKE = {
@@ -16,7 +16,7 @@ LIKE = {
     "label": np.zeros((16, 20), np.uint8),
     "number": np.zeros((18, 32), np.float32),
 }
-KINDS: list[Kind] = ["image", "label", "number"]
+KINDS: list[ArrayKind] = ["image", "label", "number"]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "values"
 
 
-def noise(kind: Kind, rows: int) -> np.ndarray:
+def noise(kind: ArrayKind, rows: int) -> np.ndarray:
     random = np.random.default_rng(rows)
     shape = (rows, *LIKE[kind].shape)
     if kind == "number":
@@ -32,7 +32,7 @@ def noise(kind: Kind, rows: int) -> np.ndarray:
     return random.integers(0, 256, shape, np.uint8)
 
 
-def filled(path: Path, kind: Kind, rows: int = 10, chunk: int = 4) -> np.ndarray:
+def filled(path: Path, kind: ArrayKind, rows: int = 10, chunk: int = 4) -> np.ndarray:
     values = noise(kind, rows)
     array = FrameArray.create(path, LIKE[kind], rows, chunk, kind)
     for part in array.pending():
@@ -40,12 +40,12 @@ def filled(path: Path, kind: Kind, rows: int = 10, chunk: int = 4) -> np.ndarray
     return values
 
 
-def two_shards(path: Path, kind: Kind) -> np.ndarray:
+def two_shards(path: Path, kind: ArrayKind) -> np.ndarray:
     """Seven units in two files: six and one of images and labels, four and three of numbers."""
     return filled(path, kind, rows=280, chunk=42) if kind != "number" else filled(path, kind, rows=3500, chunk=512)
 
 
-def fill_again(path: Path, kind: Kind, values: np.ndarray, chunk: int) -> None:
+def fill_again(path: Path, kind: ArrayKind, values: np.ndarray, chunk: int) -> None:
     array = FrameArray.create(path, LIKE[kind], len(values), chunk, kind)
     for rows in array.pending():
         array.write(rows, values[rows])
@@ -62,7 +62,7 @@ def hashes(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_come_back_exactly(path: Path, kind: Kind) -> None:
+def test_values_come_back_exactly(path: Path, kind: ArrayKind) -> None:
     values = filled(path, kind)
     array = FrameArray.open(path)
 
@@ -218,7 +218,7 @@ def test_a_missing_shard_is_not_zeros(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("where", [0.0, 0.3, 0.6, 0.999])
-def test_a_flipped_bit_is_damage(path: Path, kind: Kind, where: float) -> None:
+def test_a_flipped_bit_is_damage(path: Path, kind: ArrayKind, where: float) -> None:
     two_shards(path, kind)
     file = next(path.glob("c.1.*"))
     flip_a_bit(file, where)
@@ -231,7 +231,7 @@ def test_a_flipped_bit_is_damage(path: Path, kind: Kind, where: float) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [0, 1, 40, -1])
-def test_a_shard_cut_short_is_damage(path: Path, kind: Kind, length: int) -> None:
+def test_a_shard_cut_short_is_damage(path: Path, kind: ArrayKind, length: int) -> None:
     filled(path, kind)
     file = next(path.glob("c.0.*"))
     file.write_bytes(file.read_bytes()[:length])
@@ -323,7 +323,7 @@ def test_neighbouring_pixels_make_images_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs")
-def test_a_finished_array_is_plain_zarr(path: Path, kind: Kind) -> None:
+def test_a_finished_array_is_plain_zarr(path: Path, kind: ArrayKind) -> None:
     values = two_shards(path, kind)
     array = zarr.open_array(path, mode="r")
 
@@ -354,7 +354,7 @@ def test_an_array_of_one_unit_is_two_files_and_was_never_more(path: Path) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("shard", "where"), [(0, 0.5), (1, 0.1)])
-def test_one_flipped_byte_costs_one_unit(path: Path, kind: Kind, shard: int, where: float) -> None:
+def test_one_flipped_byte_costs_one_unit(path: Path, kind: ArrayKind, shard: int, where: float) -> None:
     values = two_shards(path, kind)
     before, chunk = hashes(path), FrameArray.open(path).chunk
     flip_a_bit(next(path.glob(f"c.{shard}.*")), where)
@@ -373,7 +373,7 @@ def test_one_flipped_byte_costs_one_unit(path: Path, kind: Kind, shard: int, whe
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", ["deleted", "index", "cut"])
-def test_a_lost_shard_costs_its_units(path: Path, kind: Kind, damage: str) -> None:
+def test_a_lost_shard_costs_its_units(path: Path, kind: ArrayKind, damage: str) -> None:
     values = two_shards(path, kind)
     before, chunk = hashes(path), FrameArray.open(path).chunk
     file = next(path.glob("c.1.*"))

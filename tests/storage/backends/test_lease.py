@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from storage.backends.lease import Patience, held, holder
+from storage.backends.lease import Patience, lease_owner, leased
 from storage.backends.objects import Objects
 from storage.errors import LeaseLostError
 
@@ -19,7 +19,7 @@ def test_a_lease_is_held_by_one_at_a_time(objects: Objects) -> None:
 
     def work(number: int) -> None:
         nonlocal inside, most
-        with held(objects, NAME, QUICK, {}) as taken:
+        with leased(objects, NAME, QUICK, {}) as taken:
             assert taken is not None
             inside += 1
             most = max(most, inside)
@@ -35,14 +35,14 @@ def test_a_lease_is_held_by_one_at_a_time(objects: Objects) -> None:
 
     assert most == 1
     assert sorted(turns) == list(range(6))
-    assert holder(objects, NAME) is None
+    assert lease_owner(objects, NAME) is None
 
 
 def test_a_holder_that_renews_is_waited_for_longer_than_a_lease_lasts(objects: Objects) -> None:
     order = []
 
     def hold() -> None:
-        with held(objects, NAME, QUICK, {}):
+        with leased(objects, NAME, QUICK, {}):
             order.append("held")
             time.sleep(4 * QUICK.expiry)
             order.append("released")
@@ -51,7 +51,7 @@ def test_a_holder_that_renews_is_waited_for_longer_than_a_lease_lasts(objects: O
     thread.start()
     while not order:
         time.sleep(0.01)
-    with held(objects, NAME, QUICK, {}):
+    with leased(objects, NAME, QUICK, {}):
         order.append("taken")
     thread.join()
 
@@ -65,7 +65,7 @@ def test_a_lease_of_another_machine_that_is_not_renewed_expires(
     objects.create(NAME, json.dumps({**ELSEWHERE, "files": {"quads": 3}}).encode())
     began = time.monotonic()
 
-    with held(objects, NAME, QUICK, {}) as taken:
+    with leased(objects, NAME, QUICK, {}) as taken:
         assert time.monotonic() - began >= QUICK.expiry
         assert taken is not None
         assert taken[1]["files"] == {"quads": 3}  # what the last one knew
@@ -74,50 +74,50 @@ def test_a_lease_of_another_machine_that_is_not_renewed_expires(
 
 
 def test_a_dead_process_of_this_machine_is_seen_at_once(objects: Objects) -> None:
-    with held(objects, NAME, QUICK, {}) as taken:
+    with leased(objects, NAME, QUICK, {}) as taken:
         assert taken is not None
-        said = holder(objects, NAME)
+        said = lease_owner(objects, NAME)
     assert said is not None
     objects.write(NAME, json.dumps({**said, "began": "0"}).encode())  # its number is another process's by now
 
-    with held(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
+    with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
         assert again is not None
 
 
 def test_a_lease_that_this_process_could_not_give_back_is_seen_at_once(objects: Objects) -> None:
-    with held(objects, NAME, QUICK, {}) as taken:
+    with leased(objects, NAME, QUICK, {}) as taken:
         assert taken is not None
         said = objects.read(NAME)
     assert said is not None
     objects.write(NAME, said.value)  # as if the store had not been there when it was given back
 
-    with held(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
+    with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
         assert again is not None
 
 
 def test_whoever_was_taken_for_dead_is_told(objects: Objects) -> None:
-    with held(objects, NAME, Patience(beat=10, expiry=1000), {}) as taken:
+    with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as taken:
         assert taken is not None
         objects.write(NAME, json.dumps(ELSEWHERE).encode())
 
         with pytest.raises(LeaseLostError, match=f"Another process took {NAME} over"):
             taken[0].renew()
-    assert holder(objects, NAME) == ELSEWHERE  # and does not release what is another's
+    assert lease_owner(objects, NAME) == ELSEWHERE  # and does not release what is another's
 
 
 def test_who_waits_stops_when_the_work_is_done(objects: Objects) -> None:
     objects.create(NAME, json.dumps(ELSEWHERE).encode())
 
-    with held(objects, NAME, Patience(), {}, lambda: True) as taken:
+    with leased(objects, NAME, Patience(), {}, lambda: True) as taken:
         assert taken is None
 
 
 def test_facts_stay_for_the_next_holder(objects: Objects) -> None:
-    with held(objects, NAME, QUICK, {"stage": "align"}) as taken:
+    with leased(objects, NAME, QUICK, {"stage": "align"}) as taken:
         assert taken is not None
         taken[0].renew(files={"quads": 1})
 
-    with held(objects, NAME, QUICK, {}) as again:
+    with leased(objects, NAME, QUICK, {}) as again:
         assert again is not None
         assert again[1] == {"owner": None, "stage": "align", "files": {"quads": 1}}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from storage.errors import DamagedError, UnwritableOutputError
-from storage.video.encoder import Encoder
+from storage.video.encoder import VideoEncoder
 from storage.video.index import Clip, index_frames, read_frames
 from storage.video.info import probe, rgb
 from storage.video.light import LightLevels
@@ -309,8 +309,8 @@ def test_transparency_beside_the_picture_is_copied_too(uneven: Clip, tmp_path: P
     assert [packet.has_sidedata("matroska_block_additional") for packet in packets] == [True] * 5
 
 
-def encoder(clip: Clip) -> Encoder:
-    return Encoder("libx264", {"preset": "veryfast"}, clip.info, LightLevels())
+def encoder(clip: Clip) -> VideoEncoder:
+    return VideoEncoder("libx264", {"preset": "veryfast"}, clip.info, LightLevels())
 
 
 def header(clip: Clip) -> bytes | None:

@@ -6,7 +6,7 @@ import pytest
 from storage.arrays.frame_array import FrameArray
 from storage.video.index import read_frames
 from storage.video.info import rgb
-from tasks.inputs.chunks import face_pictures, pending_in_any, write_pending
+from tasks.inputs.chunks import face_frames, pending_in_any, write_pending
 from tasks.inputs.clip import open_clip
 
 FRAMES = np.array([0, 0, 1, 2, 4, 4, 5])  # two faces in the first frame and in the fifth, none in the fourth
@@ -47,6 +47,6 @@ def test_every_face_gets_the_picture_of_its_frame(finished, chunks):
     clip = open_clip(finished.source, finished.artifacts["decode"]).clip
     pictures = {number: rgb(frame, clip.info) for number, frame in read_frames(clip)}
     wanted = [pictures[number] for rows in chunks for number in FRAMES[rows]]
-    found = list(face_pictures(clip, FRAMES, chunks))
+    found = list(face_frames(clip, FRAMES, chunks))
     assert len(found) == len(wanted)
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))

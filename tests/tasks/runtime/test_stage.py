@@ -20,7 +20,7 @@ from storage.store import Store
 from storage.video.decode_options import DecodeOptions
 from tasks.decode import decode_video
 from tasks.runtime import networks
-from tasks.runtime.stage import describe
+from tasks.runtime.stage import stage_recipe
 from tasks.tune import tune_weights
 
 FACES = Artifact(Path("store"), "align", "0" * 16, "a" * 64)
@@ -30,11 +30,11 @@ CODES = Artifact(Path("store"), "invert", "1" * 16, "b" * 64)
 
 def tune_key(faces=FACES, codes=CODES, options=TuneOptions(), device="cpu"):  # noqa: B008 - frozen
     used = (*networks.GENERATOR, *networks.PERCEPTUAL)
-    return describe(tune_weights.fn.__wrapped__, used, (faces, HIDDEN, codes, options, device), {}).key
+    return stage_recipe(tune_weights.fn.__wrapped__, used, (faces, HIDDEN, codes, options, device), {}).key
 
 
 def decode_key(path):
-    return describe(decode_video.fn.__wrapped__, (), (Source.of(path), DecodeOptions(), ShotOptions()), {}).key
+    return stage_recipe(decode_video.fn.__wrapped__, (), (Source.of(path), DecodeOptions(), ShotOptions()), {}).key
 
 
 def test_equal_options_give_the_same_key():
@@ -96,8 +96,8 @@ def test_one_byte_of_the_clip_changes_the_key(clip, tmp_path):
 def test_options_given_by_name_give_the_same_key():
     function, options = tune_weights.fn.__wrapped__, TuneOptions()
     by_name = {"device": "cpu", "options": options, "codes": CODES, "occluded": HIDDEN, "faces": FACES}
-    in_order = describe(function, (), (FACES, HIDDEN, CODES, options, "cpu"), {})
-    assert describe(function, (), (), by_name).key == in_order.key
+    in_order = stage_recipe(function, (), (FACES, HIDDEN, CODES, options, "cpu"), {})
+    assert stage_recipe(function, (), (), by_name).key == in_order.key
 
 
 def test_a_task_is_called_with_a_store_in_place_of_the_folder():
