@@ -12,9 +12,11 @@ import csv
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from configs.load import load_config
+from flows.edit_job import resolve
 from flows.edit_request import Edit, EditRequest
 from flows.edit_video import edit_stages
 from stitchedit.options.edit import EditOptions, parse_edit
@@ -103,7 +105,7 @@ def edit_clip(options, clip: Path, edit: tuple[str, float], preset: str) -> dict
         print(clip.name, preset, *edit, stage.name, seconds[stage.name], file=sys.stderr, flush=True)
         return made.data if cached else made
 
-    edit_stages(call, request, Source.of(clip), clip)
+    edit_stages(call, replace(resolve(request), output=clip))
     return {"start": start, "end": end, "artifacts": artifacts, "seconds": seconds}
 
 

@@ -9,16 +9,15 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.edit_request import EditRequest, check_request, check_words
+from flows.edit_job import EditJob, read_config, resolve, take_over
+from flows.edit_request import EditRequest
 from flows.requests.export import destination, export_result
 from flows.server.artifacts import show_edit
 from flows.server.attempts import begin
 from flows.server.run_log import log_stages
-from storage.artifact import Source
 from storage.errors import DamagedError
 from storage.files import encodable
 from storage.runs import RunRecord, recorded
-from storage.store import Store
 from storage.video.remote_clips import check_copy, fetch
 from tasks.decode import decode_video
 from tasks.runtime.progress import report_event
@@ -43,9 +42,7 @@ class Stages:
 
 def edit_stages(
     call: Call,
-    request: EditRequest,
-    source: Source,
-    output: Path,
+    job: EditJob,
     on_aligned: Callable[[list[Any], list[Any]], None] = lambda before, aligned: None,
 ) -> Stages:
     """Call every stage of one edit in order: the graph of the method, whoever walks it.
@@ -54,7 +51,7 @@ def edit_stages(
         on_aligned: gets the stages before and those of `align`, one for each person, before any other is called. It may
             refuse what the faces are chosen by.
     """
-    config, device, own = request.config(), request.device, request.own_directions()
+    config, device, source = job.config, job.request.device, job.source
     clip = call(decode_video, source, config.decode, config.shots)
     # All others take seconds to import (torch, SciPy): while the clip is decoded.
     from stitchedit.detect.finder import resolve_backend  # noqa: PLC0415
@@ -62,7 +59,7 @@ def edit_stages(
 
     landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
     detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
-    targets, persons = request.targets(), []
+    targets, persons = job.targets, []
     aligned = [
         call(align.align_faces, source, clip, detected, target.align, device, target.photo) for target in targets
     ]
@@ -72,19 +69,21 @@ def edit_stages(
         occluded = call(occlude.find_occlusions, clip, faces, config.occlude, device)
         codes = call(invert.invert_faces, faces, occluded, config.invert, device)
         weights = call(tune.tune_weights, faces, occluded, codes, config.tune, device)
-        edited = call(edit.edit_faces, clip, faces, codes, target.edit, own)
+        edited = call(edit.edit_faces, clip, faces, codes, target.edit, job.directions)
         stitched = call(stitch.stitch_faces, faces, codes, weights, edited, config.stitch, config.masks, device)
         pasted = replace(config.composite, mouth_colors=config.composite.mouth_colors and not target.edit.colors_lips)
         patches = call(composite.composite_faces, source, clip, faces, occluded, stitched, pasted, config.masks)
         persons.append((faces, occluded, codes, weights, patches))
         every += [occluded, codes, weights, edited, stitched, patches]
     every_face, *_, every_patch = zip(*persons, strict=True)
-    video = call(encode.encode_video, source, clip, every_face, every_patch, config.encode, output.suffix)
+    video = call(encode.encode_video, source, clip, every_face, every_patch, config.encode, job.output.suffix)
     measures = [
         call(measure.measure_edit, source, clip, *made, target.edit, config.measure, device)
         for made, target in zip(persons, targets, strict=True)
     ]
-    page = call(report.write_report, source, clip, every_face, every_patch, tuple(measures), video, request.titles())
+    page = call(
+        report.write_report, source, clip, every_face, every_patch, tuple(measures), video, job.request.titles()
+    )
     return Stages([*every, video, *measures, page], video, measures, page)
 
 
@@ -92,44 +91,47 @@ def edit_stages(
 def edit_video(request: EditRequest) -> Path:
     """Edit the faces of one clip. What is in the store already is not computed again."""
     begin()
-    check_words(request)  # before gigabytes are brought
+    job = take_over(request) or _resolved(request)
+    words = request.model_dump(mode="json")
+    clip, edit = job.source, request.describe()
+    with (
+        log_stages(encodable(clip.path.name)),
+        recorded(job.store, str(clip.path), clip.digest, edit, words, flow_run.id) as run,
+    ):
+        return _repaired(lambda: _run_and_export(job, run))
+
+
+def _resolved(request: EditRequest) -> EditJob:
+    config = read_config(request)  # before gigabytes are downloaded
     if request.origin:
         check_copy(request.origin, request.video)
         fetch(request.origin, request.video)
-    output, source, store = check_request(request), Source.of(request.video), request.open_store()
-    words = request.model_dump(mode="json")
-    with (
-        log_stages(encodable(source.path.name)),
-        recorded(store, str(source.path), source.digest, request.describe(), words, flow_run.id) as run,
-    ):
-        return _repaired(lambda: _run_and_export(store, run, request, source, output))
+    return resolve(request, config)
 
 
-def _run_and_export(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Path:
-    stages = _run_stages(store, run, request, source, output)
+def _run_and_export(job: EditJob, run: RunRecord) -> Path:
+    stages = _run_stages(job, run)
     report = stages.report.result()
     measures = [measured.result() for measured in stages.measures]
-    target = destination(store, measures, output, request.hold)
-    run.wrote(export_result(store, stages.video.result(), report, target))
-    show_edit(encodable(f"{source.path.name}: {request.describe()}"), report, measures, target)
+    target = destination(job.store, measures, job.output, job.request.hold)
+    run.wrote(export_result(job.store, stages.video.result(), report, target))
+    show_edit(encodable(f"{job.source.path.name}: {job.request.describe()}"), report, measures, target)
     return target
 
 
-def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Source, output: Path) -> Stages:
-    """All stages, done."""
+def _run_stages(job: EditJob, run: RunRecord) -> Stages:
+    """Run all stages to their end."""
 
     def refuse_one_person_twice(before: list[Any], aligned: list[Any]) -> None:
-        """Wait for who was chosen before what takes hours is submitted: a stage in progress cannot be stopped."""
+        """Compare the chosen persons before the hours of work are submitted: a running stage cannot be stopped."""
         if len(aligned) > 1:
             from tasks.align import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
 
             for stage in (*before, *aligned):
                 run.reached(stage.result())
-            check_different(store, request.chosen_faces(), [faces.result() for faces in aligned])
+            check_different(job.store, job.chosen_faces(), [faces.result() for faces in aligned])
 
-    stages = edit_stages(
-        lambda stage, *arguments: stage.submit(store, *arguments), request, source, output, refuse_one_person_twice
-    )
+    stages = edit_stages(lambda stage, *arguments: stage.submit(job.store, *arguments), job, refuse_one_person_twice)
     for stage in stages.every:  # in order, so that the first error is the cause
         run.reached(stage.result())
     return stages

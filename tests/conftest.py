@@ -29,9 +29,11 @@ from s3_server import S3Server, free_ports
 from scheduling import pytest_xdist_make_scheduler  # noqa: F401
 from tiny import TINY
 
+from configs.schema import RunConfig
+from flows.edit_job import EditJob, read_config, resolve
 from flows.edit_request import Edit, EditRequest
 from storage.artifact import Artifact, Source
-from storage.store import Store
+from storage.store import Store, open_store
 from tasks.runtime.memory import keep_freed_memory
 
 PTS = (0, 512, 1024, 2048, 2560, 3072)  # in 1/15360 s: the fourth frame comes one frame late
@@ -108,7 +110,15 @@ class FinishedEdit:
 
     @property
     def store(self) -> Store:
-        return self.request.open_store()
+        return open_store(self.request.store, self.request.scratch)
+
+    @property
+    def job(self) -> EditJob:
+        return resolve(self.request)
+
+    @property
+    def config(self) -> RunConfig:
+        return read_config(self.request)
 
     @property
     def source(self) -> Source:

@@ -8,12 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from configs.schema import RunConfig
 from flows.catalog.children import Child
 from flows.catalog.clips import CatalogClip
 from flows.catalog.outcomes import LOST, MADE, REJECTED, Outcome, hold_folder, outcome_id, read_outcome, recipe_of
 from flows.catalog.output_names import check_place
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
+from flows.edit_job import EditJob, Target, check_outputs, resolve
 from flows.edit_request import EditRequest
 from flows.edit_video import edit_stages
 from flows.planning.plan import Plan, plan_edit
@@ -69,9 +71,9 @@ def prepare_job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest,
         for output in (job.request.output, _held(job.request)):
             check_place(output, opened.allowed)  # again: a link may lead elsewhere since the catalog was read
         here = {"device": "auto"} if request.deployment else {}  # its workers have the device
-        plan = plan_edit(_placeable(job.request).model_copy(update=here))
-        assert job.request.output is not None
-        job.request.check_outputs(job.request.output)
+        edit = resolve(_placeable(job.request).model_copy(update=here))
+        check_outputs(job.request, edit.config, edit.store, job.request.output)
+        plan = plan_edit(edit)
     except ERRORS as error:
         return replace(pending_outcome(job), error=first_line(str(error)))
     cost = plan.seconds or 0.0
@@ -170,8 +172,10 @@ def stages_code() -> str:
     def note(stage: Any, *_: Any) -> None:
         stages[stage.name] = code_digest(stage.fn.__wrapped__)
 
-    probe_request = EditRequest.model_validate({"video": "x", "edits": [{"direction": "smile", "strength": 1}]})
-    edit_stages(note, probe_request, Source(Path("x"), ""), Path("x.mp4"))
+    request = EditRequest.model_validate({"video": "x", "edits": [{"direction": "smile", "strength": 1}]})
+    config, source = RunConfig(), Source(Path("x"), "")
+    target = Target(config.align, None, config.edit)
+    edit_stages(note, EditJob(request, source, Path("x.mp4"), config, (target,), None, Store.at(Path("x"))))
     return sha256(repr(sorted(stages.items())).encode()).hexdigest()[:16]
 
 

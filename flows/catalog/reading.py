@@ -19,7 +19,8 @@ from flows.catalog.documents import CatalogError, DocumentPath, read_document
 from flows.catalog.entries import Catalog, CatalogEntry, EntryDefaults, request_of
 from flows.catalog.outcomes import hold_folder, recorded_files
 from flows.catalog.output_names import allowed_folders, check_place
-from flows.edit_request import EditRequest, check_words
+from flows.edit_job import read_config
+from flows.edit_request import EditRequest
 from flows.requests.checks import format_problem
 from flows.requests.output_files import exported_files
 from stitchedit.errors import InputError, StitchEditError
@@ -148,7 +149,7 @@ def _problems(
 
 def _wrong_words(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
     try:
-        check_words(request)
+        read_config(request)
     except (StitchEditError, ValueError) as error:
         yield f"{entry.source}: {_first(error)}"
     yield from _too_short(entry, request)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # it takes seconds
-    from flows.edit_request import Edit, EditRequest
+    from flows.edit_job import EditJob
+    from flows.edit_request import Edit
 
 StoreUrl = Annotated[
     str,
@@ -47,14 +48,15 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-def edit_request(edits: list[str] | None, faces: list[str] | None, **fields: object) -> "EditRequest":
-    """The request for these words, checked.
+def edit_job(edits: list[str] | None, faces: list[str] | None, *, remember: bool = True, **fields: object) -> "EditJob":
+    """Build the request for these words and resolve it.
 
     Raises:
         InputError: an unknown preset, option, direction or device, or a value out of range.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
-    from flows.edit_request import EditRequest, FaceEdits, check_request  # noqa: PLC0415 - takes a second
+    from flows.edit_job import resolve  # noqa: PLC0415 - takes a second
+    from flows.edit_request import EditRequest, FaceEdits  # noqa: PLC0415
     from flows.requests.checks import validated  # noqa: PLC0415
 
     shared = _edits(edits or [])
@@ -63,9 +65,7 @@ def edit_request(edits: list[str] | None, faces: list[str] | None, **fields: obj
         raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
     if shared and named and all(face.edits for face in named):
         raise typer.BadParameter("--edit is of no use: every --face has edits of its own. Leave one of the two out.")
-    request = validated(EditRequest, edits=shared, faces=named, **fields)
-    check_request(request)
-    return request
+    return resolve(validated(EditRequest, edits=shared, faces=named, **fields), remember=remember)
 
 
 def parse_face(text: str) -> tuple[str, list[str]]:

@@ -28,7 +28,7 @@ from flows.cli.arguments import (
     Scratch,
     Start,
     StoreUrl,
-    edit_request,
+    edit_job,
 )
 from flows.cli.catalog import (
     DECIDE_EXAMPLES,
@@ -51,7 +51,7 @@ from storage.errors import StorageError, StoreAddressError, VideoError
 from storage.safe_text import redacted
 
 if TYPE_CHECKING:  # it takes seconds too
-    from flows.edit_request import EditRequest
+    from flows.edit_job import EditJob
 
 app = typer.Typer(
     help="Edit faces in real videos: younger, older, a smile, in minutes.",
@@ -97,21 +97,22 @@ def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
 ) -> None:
     """Edit faces of one clip. What was computed before, for this or another edit of it, is not computed again."""
-    request = edit_request(
+    job = edit_job(
         edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
         store=store, scratch=scratch, device=device,
     )  # fmt: skip
-    _run(request, Console(stderr=as_json), as_json, verbose)
+    _run(job, Console(stderr=as_json), as_json, verbose)
 
 
-def _run(request: "EditRequest", console: Console, as_json: bool, verbose: bool) -> None:
+def _run(job: "EditJob", console: Console, as_json: bool, verbose: bool) -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     from flows.cli.display import RunDisplay  # noqa: PLC0415
+    from flows.edit_job import hand_over  # noqa: PLC0415
     from flows.edit_video import edit_video  # noqa: PLC0415
 
     with RunDisplay(console) as display:
         stop_on_signal(console)
-        written = edit_video(request)
+        written = edit_video(hand_over(job))
     if as_json:
         print(json.dumps(display.summary(written), indent=1))
     else:

@@ -24,7 +24,7 @@ from flows.cli.arguments import (
     Scratch,
     Start,
     StoreUrl,
-    edit_request,
+    edit_job,
 )
 from flows.cli.terminal import escape
 
@@ -75,14 +75,14 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
 
         plan_catalog(clip, store, scratch, device, as_json)
         return
-    request = edit_request(
+    job = edit_job(
         edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
-        store=store, scratch=scratch, device=device,
+        store=store, scratch=scratch, device=device, remember=False,
     )  # fmt: skip
     from flows.planning.plan import as_json as to_json  # noqa: PLC0415 - imports Prefect: after all was checked
     from flows.planning.plan import plan_edit  # noqa: PLC0415
 
-    made = plan_edit(request, verify=verify)
+    made = plan_edit(job, verify=verify)
     if as_json:
         print(to_json(made))
     else:

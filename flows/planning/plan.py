@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows.edit_request import EditRequest, check_request
+from flows.edit_job import EditJob
+from flows.edit_request import EditRequest
 from flows.edit_video import edit_stages
 from flows.planning.recipe_changes import Change, changes, nearest
 from flows.requests.any_text import to_json
@@ -77,16 +78,15 @@ class Plan:
         return sum(stage.seconds_saved or 0 for stage in self.stages)
 
 
-def plan_edit(request: EditRequest, *, verify: bool = False) -> Plan:
-    """The plan for a request, checked as the flow would check it.
+def plan_edit(job: EditJob, *, verify: bool = False) -> Plan:
+    """Plan the stages of a job.
 
     Args:
         verify: hash what is cached; else a changed byte is only found by the stage that reads it.
     """
-    output, source = check_request(request), Source.of(request.video)
-    planner = Planner(request.open_store(), source, _frames(request), verify)
-    edit_stages(planner, request, source, output)
-    return Plan(to_json(source.path), to_json(output), planner.stages)
+    planner = Planner(job.store, job.source, _frames(job.request), verify)
+    edit_stages(planner, job)
+    return Plan(to_json(job.source.path), to_json(job.output), planner.stages)
 
 
 @dataclass(frozen=True)

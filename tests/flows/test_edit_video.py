@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
 )
 
 from flows.cli.display import STAGES
+from flows.edit_job import resolve
 from flows.edit_request import Edit
 from flows.edit_video import edit_stages
 from stitchedit.options.composite import CompositeOptions
@@ -117,7 +118,7 @@ def test_lips_are_held_to_the_colors_of_the_clip_unless_they_are_edited(finished
         given[stage.name] = arguments
         return finished.artifacts[stage.name]
 
-    edit_stages(call, request, finished.source, finished.output)
+    edit_stages(call, resolve(request))
     (options,) = [one for one in given["composite"] if isinstance(one, CompositeOptions)]
     assert options.mouth_colors is limited
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from flows.edit_job import resolve
 from flows.edit_request import Edit, EditRequest, FaceEdits
 from stitchedit.errors import InputError
 from storage.arrays.frame_array import FrameArray
@@ -132,7 +133,7 @@ def test_the_second_run_takes_what_the_first_made_of_her(edited):
 
 def test_each_face_has_its_own_edits_and_the_file_is_named_for_them(edited):
     request = edited[1].request
-    assert [target.edit.strengths for target in request.targets()] == [{"age": 2.0}, {"smile": 2.0}]
+    assert [target.edit.strengths for target in resolve(request).targets] == [{"age": 2.0}, {"smile": 2.0}]
     assert request.describe() == "woman-age+2_left-smile+2"
 
 

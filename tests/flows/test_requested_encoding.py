@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.edit_request import Edit, EditRequest, check_request
+from flows.edit_job import resolve
+from flows.edit_request import Edit, EditRequest
 from storage.errors import UnwritableOutputError
 
 
@@ -29,6 +30,6 @@ def test_encoder_and_container_are_tried_with_the_request(
     )
 
     with pytest.raises(UnwritableOutputError, match=reason):
-        check_request(request)
+        resolve(request)
 
     assert list(tmp_path.iterdir()) == []

@@ -8,17 +8,18 @@ CHILD = """
 import sys
 from pathlib import Path
 
-from flows.edit_request import Edit, EditRequest, check_request
+from flows.edit_job import resolve
+from flows.edit_request import Edit, EditRequest
 from flows.edit_video import edit_stages
-from storage.artifact import Source
 
 def call(stage, *arguments):
-    stage.fn(request.open_store(), *arguments)
+    stage.fn(job.store, *arguments)
     print(stage.name, *sorted(sys.modules.keys() & {"torch", "scipy", "matplotlib", "skimage", "onnxruntime"}))
     raise SystemExit
 
 request = EditRequest(video=Path(sys.argv[1]), store=sys.argv[2], edits=[Edit(direction="smile", strength=2)])
-edit_stages(call, request, Source.of(request.video), check_request(request))
+job = resolve(request)
+edit_stages(call, job)
 """
 
 

@@ -85,7 +85,7 @@ def test_a_size_the_generator_does_not_generate_is_refused(finished):
 
 def inputs_of(finished):
     artifacts = [finished.artifacts[stage] for stage in ("decode", "detect")]
-    return finished.source, *artifacts, finished.request.config().align, "auto"
+    return finished.source, *artifacts, finished.config.align, "auto"
 
 
 @pytest.mark.parametrize("lost", [["quads"], ["crops"], ["labels"], ["crops", "labels"], ["landmarks"], ["frames"]])

@@ -61,7 +61,7 @@ def test_the_pasted_frame_equals_the_source_outside_and_differs_inside(finished,
 
 @pytest.mark.parametrize("lost", ["patches", "places", "rings"])
 def test_a_lost_array_is_made_again_as_it_was(finished, workspace, make_again, assert_same, lost):
-    artifact, config = finished.artifacts["composite"], finished.request.config()
+    artifact, config = finished.artifacts["composite"], finished.config
     folder = workspace(artifact)
     shutil.rmtree(folder / lost)
     inputs = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "stitch")]
@@ -70,7 +70,7 @@ def test_a_lost_array_is_made_again_as_it_was(finished, workspace, make_again, a
 
 
 def test_lips_and_teeth_are_toned_down_unless_their_color_is_what_is_edited(finished, patches, workspace, make_again):
-    config = finished.request.config()
+    config = finished.config
     folder = workspace(finished.artifacts["composite"])
     shutil.rmtree(folder / "patches")
     inputs = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "stitch")]

@@ -27,7 +27,7 @@ def artifact(finished):
 
 
 def inputs_of(finished):
-    config = finished.request.config()
+    config = finished.config
     return finished.source, finished.artifacts["decode"], config.landmarks, config.tracks
 
 

@@ -112,14 +112,14 @@ def test_what_was_lost_is_made_again_and_the_rest_left(finished, workspace, make
         (folder / name).unlink()
     before = [(folder / name).stat().st_ino for name in kept]
 
-    make_again(encode_video, folder, *inputs_of(finished), finished.request.config().encode, ".mp4")
+    make_again(encode_video, folder, *inputs_of(finished), finished.config.encode, ".mp4")
 
     assert_same(folder, artifact)
     assert [(folder / name).stat().st_ino for name in kept] == before
 
 
 def test_a_run_that_was_cut_off_goes_on_with_the_segment_it_was_in(finished, tmp_path, told, make_again, assert_same):
-    given = (*inputs_of(finished), replace(finished.request.config().encode, segment=4), ".mp4")
+    given = (*inputs_of(finished), replace(finished.config.encode, segment=4), ".mp4")
     undisturbed, cut_off = tmp_path / "undisturbed", tmp_path / "cut_off"
     undisturbed.mkdir()
     cut_off.mkdir()

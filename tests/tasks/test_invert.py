@@ -28,13 +28,13 @@ def test_frames_differ_from_the_person_in_the_coarse_layers_only(finished):
         FrameArray.open(artifact.path / "w_plus").read() - load_tensors(artifact.path / "person.safetensors")["w_plus"]
     )
     moved = np.abs(offsets).max(axis=(0, 2)) > 0
-    coarse = networks.generator("auto").coarse_layers(finished.request.config().invert.work_size)
+    coarse = networks.generator("auto").coarse_layers(finished.config.invert.work_size)
     assert 0 < coarse < 16
     assert moved.tolist() == [True] * coarse + [False] * (16 - coarse)
 
 
 def test_an_interrupted_inversion_keeps_the_person_and_ends_in_the_same_codes(finished, tmp_path, told):
-    store, config = Store.at(tmp_path), finished.request.config()
+    store, config = Store.at(tmp_path), finished.config
 
     def cut(record):
         if record.event == "advanced" and record.label == "invert: frames 4-5":
@@ -81,7 +81,7 @@ def test_a_lost_chunk_is_made_again_alone(
     artifact = finished.artifacts["invert"]
     folder = workspace(artifact)
     lose_chunk(folder / array, number, "number")
-    make_again(invert_faces, folder, *inputs(finished), finished.request.config().invert, "auto")
+    make_again(invert_faces, folder, *inputs(finished), finished.config.invert, "auto")
     assert labels(told) == {work}
     assert_same(folder, artifact)
 
@@ -90,7 +90,7 @@ def test_a_lost_person_is_found_again_and_no_frame_is(finished, workspace, make_
     artifact = finished.artifacts["invert"]
     folder = workspace(artifact)
     (folder / "person.safetensors").unlink()
-    make_again(invert_faces, folder, *inputs(finished), finished.request.config().invert, "auto")
+    make_again(invert_faces, folder, *inputs(finished), finished.config.invert, "auto")
     assert labels(told) == {"invert: person"}
     assert_same(folder, artifact)
 
@@ -111,7 +111,7 @@ def steps_told(told):
 
 @pytest.mark.parametrize(("step", "every"), [(3, 2), (5, 2), (6, 1)])  # four coarse steps, then two fine ones
 def test_a_person_cut_off_goes_on_from_the_checkpoint(finished, workspace, make_again, assert_same, told, step, every):
-    artifact, options = finished.artifacts["invert"], replace(finished.request.config().invert, checkpoint_every=every)
+    artifact, options = finished.artifacts["invert"], replace(finished.config.invert, checkpoint_every=every)
     folder = workspace(artifact)
     (folder / "person.safetensors").unlink()
     cut_at(told, "invert: person", step)
@@ -125,7 +125,7 @@ def test_a_person_cut_off_goes_on_from_the_checkpoint(finished, workspace, make_
 
 
 def test_a_segment_cut_off_goes_on_from_the_checkpoint(finished, workspace, lose_chunk, make_again, told):
-    options = replace(finished.request.config().invert, refine_passes=4, checkpoint_every=2)
+    options = replace(finished.config.invert, refine_passes=4, checkpoint_every=2)
     folder = workspace(finished.artifacts["invert"])
 
     def again():

@@ -25,7 +25,7 @@ def track(artifact):
 
 def inputs_of(finished, patches=None):
     stages = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "invert", "tune")]
-    (target,), config = finished.request.targets(), finished.request.config()
+    (target,), config = finished.job.targets, finished.job.config
     given = (patches or finished.artifacts["composite"], target.edit, config.measure, "auto")
     return finished.source, *stages, *given
 

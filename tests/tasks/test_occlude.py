@@ -75,7 +75,7 @@ def test_masks_are_read_as_networks_take_them(store, crying):
 
 @pytest.mark.parametrize("array", ["likelihoods", "hidden"])
 def test_a_lost_array_is_made_again_as_it_was(finished, workspace, lose_chunk, make_again, assert_same, array):
-    artifact, config = finished.artifacts["occlude"], finished.request.config()
+    artifact, config = finished.artifacts["occlude"], finished.config
     folder = workspace(artifact)
     lose_chunk(folder / array, 0, "label")
     inputs = [finished.artifacts[stage] for stage in ("decode", "align")]

@@ -57,7 +57,7 @@ def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, input
 
 
 def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(finished, inputs, tmp_path, told):
-    store, config = Store.at(tmp_path), finished.request.config()
+    store, config = Store.at(tmp_path), finished.config
 
     def cut(record):
         if record.event == "advanced" and record.label == "stitch" and record.done >= 3:  # in the second chunk of two
@@ -91,7 +91,7 @@ def stitched_rows(told):
 def test_a_lost_chunk_is_made_again_from_the_start_of_its_run(
     finished, inputs, workspace, lose_chunk, make_again, assert_same, told, array
 ):
-    artifact, config = finished.artifacts["stitch"], finished.request.config()
+    artifact, config = finished.artifacts["stitch"], finished.config
     folder = workspace(artifact)
     lose_chunk(folder / array, 1, "number" if array == "seams" else "image")
     make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
@@ -102,7 +102,7 @@ def test_a_lost_chunk_is_made_again_from_the_start_of_its_run(
 def test_a_repair_that_was_cut_off_goes_on_where_it_was(
     finished, inputs, workspace, lose_chunk, make_again, assert_same, told
 ):
-    artifact, config = finished.artifacts["stitch"], finished.request.config()
+    artifact, config = finished.artifacts["stitch"], finished.config
     folder = workspace(artifact)
     lose_chunk(folder / "crops", 2, "image")
 

@@ -59,7 +59,7 @@ def test_tuned_generator_is_a_frozen_copy_with_these_weights(artifact):
 
 
 def test_an_interrupted_tuning_goes_on_from_its_checkpoint_to_the_same_weights(finished, artifact, tmp_path, told):
-    store, options = Store.at(tmp_path), finished.request.config().tune
+    store, options = Store.at(tmp_path), finished.config.tune
     inputs = [finished.artifacts[stage] for stage in ("align", "occlude", "invert")]
 
     def cut(record):
@@ -93,7 +93,7 @@ def test_only_lost_weights_take_training_to_come_back(
     folder = workspace(artifact)
     shutil.move(folder / lost, folder.parent / "lost")
     inputs = [finished.artifacts[stage] for stage in ("align", "occlude", "invert")]
-    make_again(tune_weights, folder, *inputs, finished.request.config().tune, "auto")
+    make_again(tune_weights, folder, *inputs, finished.config.tune, "auto")
     trained = any(record.event == "advanced" for record in told.records)
     assert trained == (lost == "weights.safetensors")
     assert_same(folder, artifact)

@@ -48,7 +48,7 @@ def test_the_timeline_knows_which_stages_hold_the_device(copied):
     def note(stage, *_):
         held[stage.name] = getclosurevars(stage.fn).nonlocals["on_device"]
 
-    edit_stages(note, copied.request, copied.source, copied.output)
+    edit_stages(note, copied.job)
     assert {name for name, is_held in held.items() if is_held} == ON_DEVICE
 
 

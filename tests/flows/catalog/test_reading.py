@@ -10,6 +10,7 @@ from flows.catalog.documents import CatalogError
 from flows.catalog.entries import Catalog
 from flows.catalog.reading import open_catalog
 from flows.catalog.summary import summary_markdown, write_summary
+from flows.edit_job import read_config
 from stitchedit.errors import InputError
 from storage.store import Store
 
@@ -60,7 +61,7 @@ clips:
     assert (first.describe(), first.preset) == ("smile+2", "draft")
     assert first.output == folder / "done" / "a_smile+2.mkv"
     assert second.describe() == "left-age-3_right-smile+1"
-    assert second.config().edit.ramps == {"age": "0:0,2:1"}
+    assert read_config(second).edit.ramps == {"age": "0:0,2:1"}
     assert [clip.entry.consent.on for clip in catalog.clips] == [date(2026, 10, 1)] * 2
 
 
@@ -197,7 +198,7 @@ def test_a_table_as_spreadsheets_write_it(folder, parted):
         csv.writer(file, delimiter=parted).writerows(rows)
     (clip,) = open_catalog(folder / "week.csv").clips
     assert clip.source.name == "a.mp4"
-    assert clip.request(folder, ".mp4").config().edit.ramps == {"smile": "0:0,2:1"}
+    assert read_config(clip.request(folder, ".mp4")).edit.ramps == {"smile": "0:0,2:1"}
 
 
 @pytest.mark.parametrize(

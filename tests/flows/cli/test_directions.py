@@ -14,7 +14,8 @@ from configs.load import load_options
 from flows.cli import main as cli
 from flows.cli.directions import code_of_seed, effects_table, read_score_file
 from flows.cli.known_edits import measured_effects
-from flows.edit_request import Edit, EditRequest, check_request
+from flows.edit_job import resolve
+from flows.edit_request import Edit, EditRequest
 from flows.training.score_table import complete_scores
 from flows.training.score_table import read_score_file as read_table
 from flows.training.train_directions import measure_directions
@@ -204,9 +205,9 @@ def request(clip: Path, tmp_path: Path, own: Path, name: str) -> EditRequest:
 def test_an_edit_may_name_an_own_direction_or_a_packaged_one(clip, tmp_path):
     own = own_file(tmp_path / "own.safetensors", "freckles")
     for name in ("freckles", "smile"):
-        assert check_request(request(clip, tmp_path, own, name)) == tmp_path / "out.mp4"
+        assert resolve(request(clip, tmp_path, own, name)).output == tmp_path / "out.mp4"
     with pytest.raises(UnknownNameError, match=r"No direction 'frecles'\. Did you mean 'freckles'\?"):
-        check_request(request(clip, tmp_path, own, "frecles"))
+        resolve(request(clip, tmp_path, own, "frecles"))
 
 
 @pytest.mark.parametrize(
@@ -220,20 +221,20 @@ def test_an_edit_may_name_an_own_direction_or_a_packaged_one(clip, tmp_path):
 def test_a_file_of_other_things_is_refused(clip, tmp_path, name, shape, message):
     own = own_file(tmp_path / "own.safetensors", name, shape)
     with pytest.raises(InputError, match=message):
-        check_request(request(clip, tmp_path, own, name))
+        resolve(request(clip, tmp_path, own, name))
 
 
 def test_a_file_that_is_none_is_refused(clip, tmp_path):
     (tmp_path / "own.safetensors").write_text("freckles")
     with pytest.raises(InputError, match=r"own\.safetensors cannot be read as a file of directions"):
-        check_request(request(clip, tmp_path, tmp_path / "own.safetensors", "freckles"))
+        resolve(request(clip, tmp_path, tmp_path / "own.safetensors", "freckles"))
 
 
 def test_an_own_file_is_known_by_its_bytes(clip, tmp_path):
     first = request(clip, tmp_path, own_file(tmp_path / "a.safetensors", "freckles"), "freckles")
     second = request(clip, tmp_path, own_file(tmp_path / "b.safetensors", "freckles"), "freckles")
     other = request(clip, tmp_path, own_file(tmp_path / "c.safetensors", "moles"), "moles")
-    digests = [request.own_directions().digest for request in (first, second, other)]
+    digests = [resolve(request).directions.digest for request in (first, second, other)]
     assert digests[0] == digests[1] != digests[2]
 
 

@@ -19,7 +19,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from flows.edit_catalog import edit_catalog
-from flows.edit_request import EditRequest, FaceEdits, check_words
+from flows.edit_job import read_config
+from flows.edit_request import EditRequest, FaceEdits
 from flows.edit_video import edit_video
 from stitchedit.errors import InputError
 from tasks.runtime.directions import packaged_directions
@@ -324,15 +325,15 @@ def test_a_good_request_passes(folder):
             "start": 0.9,
         }
     )
-    check_words(request)
-    assert request.config().edit.ramps == {"smile": "1:0.5"}
-    assert request.config().edit.shots == {"smile": "1:0"}
+    read_config(request)
+    assert read_config(request).edit.ramps == {"smile": "1:0.5"}
+    assert read_config(request).edit.shots == {"smile": "1:0"}
 
 
 def test_strengths_of_two_persons_do_not_add_up():
     edit = {"direction": "smile", "strength": 8}
     faces = [FaceEdits.model_validate({"face": face, "edits": [edit]}) for face in ("left", "right")]
-    assert EditRequest(video=Path("x"), faces=faces).config().edit.strengths == {"smile": 8.0}
+    assert read_config(EditRequest(video=Path("x"), faces=faces)).edit.strengths == {"smile": 8.0}
 
 
 def test_own_directions_are_known_by_name(folder):
@@ -340,6 +341,6 @@ def test_own_directions_are_known_by_name(folder):
     save_file(own, folder / "mine.safetensors")
     fields = {"video": "x", "options": [f"edit.directions={folder / 'mine.safetensors'}"]}
 
-    check_words(EditRequest.model_validate(fields | {"edits": [{"direction": "frown", "strength": 1}]}))
+    read_config(EditRequest.model_validate(fields | {"edits": [{"direction": "frown", "strength": 1}]}))
     with pytest.raises(InputError, match="No direction 'grin'"):
-        check_words(EditRequest.model_validate(fields | {"edits": [{"direction": "grin", "strength": 1}]}))
+        read_config(EditRequest.model_validate(fields | {"edits": [{"direction": "grin", "strength": 1}]}))

@@ -15,7 +15,8 @@ from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
 from flows.catalog.summary import page_path
 from flows.cli import main as cli
-from flows.edit_request import Edit, EditRequest, FaceEdits, check_request
+from flows.edit_job import resolve
+from flows.edit_request import Edit, EditRequest, FaceEdits
 from flows.requests.any_text import from_json, to_json
 from flows.requests.export import export_result
 from flows.requests.output_files import exported_files
@@ -90,7 +91,7 @@ def test_the_source_is_never_overwritten_by_whatever_name(request_of, tmp_path, 
     else:
         written.hardlink_to(source)
     with pytest.raises(UnwritableOutputError, match=f"{written.name}: (would be overwritten|is the source)"):
-        check_request(request_of(video=video, output=tmp_path / "take.mp4"))
+        resolve(request_of(video=video, output=tmp_path / "take.mp4"))
 
 
 def test_photo_and_directions_are_never_overwritten_even_if_a_run_wrote_them(request_of, tmp_path, packaged):
@@ -100,13 +101,13 @@ def test_photo_and_directions_are_never_overwritten_even_if_a_run_wrote_them(req
     Outputs(store).write(photo, source.read_bytes())
     face = FaceEdits(face=str(photo), edits=SMILE)
     with pytest.raises(UnwritableOutputError, match=r"take_sheet\.png: would be overwritten, and is what"):
-        check_request(request_of(faces=[face], output=tmp_path / "take.mp4"))
+        resolve(request_of(faces=[face], output=tmp_path / "take.mp4"))
 
     directions = tmp_path / "take_report.html"
     save_tensors(directions, {"grin": np.zeros((16, 512), np.float32)}, {})
     options = [f"edit.directions={directions}"]
     with pytest.raises(UnwritableOutputError, match=r"take_report\.html: would be overwritten"):
-        check_request(request_of(options=options, output=tmp_path / "take.mp4"))
+        resolve(request_of(options=options, output=tmp_path / "take.mp4"))
 
 
 def test_a_held_copy_overwrites_nothing_either(request_of, tmp_path):
@@ -114,14 +115,14 @@ def test_a_held_copy_overwrites_nothing_either(request_of, tmp_path):
     held.mkdir()
     (held / "take_sheet.png").write_text("mine")
     with pytest.raises(UnwritableOutputError, match=r"held/take_sheet\.png: there already"):
-        check_request(request_of(output=tmp_path / "take.mp4", hold=held))
+        resolve(request_of(output=tmp_path / "take.mp4", hold=held))
 
 
 @pytest.mark.parametrize("hold", ["file", "file/deep"])
 def test_a_folder_for_held_results_that_cannot_be_is_told(request_of, tmp_path, hold):
     (tmp_path / "file").touch()
     with pytest.raises(UnwritableOutputError, match=r"cannot hold a result, because of .*file: it is no folder"):
-        check_request(request_of(output=tmp_path / "take.mp4", hold=tmp_path / hold))
+        resolve(request_of(output=tmp_path / "take.mp4", hold=tmp_path / hold))
 
 
 def test_what_a_run_wrote_it_overwrites_until_somebody_changes_it(copied, edit_once):
@@ -131,12 +132,12 @@ def test_what_a_run_wrote_it_overwrites_until_somebody_changes_it(copied, edit_o
     assert [Path(file["path"]) for file in run.written] == list(exported_files(copied.request.output).values())
     store.backend.objects.remove(f"runs/{run.name}.json")  # pruned
 
-    assert check_request(copied.request) == copied.request.output
+    assert resolve(copied.request).output == copied.request.output
     edit_once(copied.request)
 
     (folder / "out_sheet.png").write_text("mine")
     with pytest.raises(UnwritableOutputError, match=r"out_sheet\.png: there already"):
-        check_request(copied.request)
+        resolve(copied.request)
     with pytest.raises(UnwritableOutputError, match=r"out_sheet\.png: there already"):  # it came while a run lasted
         export_result(store, copied.artifacts["encode"], copied.artifacts["report"], copied.request.output)
     assert (folder / "out_sheet.png").read_text() == "mine"
@@ -179,7 +180,7 @@ def test_a_page_of_somebody_elses_stays_and_ours_has_the_next_name(tmp_path):
 def test_a_long_name_that_nobody_chose_is_cut(request_of, clip, tmp_path, stem):
     video = tmp_path / f"{stem}.mp4"
     shutil.copy(clip, video)
-    files = exported_files(check_request(request_of(video=video))).values()
+    files = exported_files(resolve(request_of(video=video)).output).values()
     assert len(set(files)) == 4
     assert max(name_bytes(path.name) for path in files) <= NAME_BYTES
     assert all(path.name.startswith(stem[:100]) for path in files)
@@ -188,7 +189,7 @@ def test_a_long_name_that_nobody_chose_is_cut(request_of, clip, tmp_path, stem):
 @pytest.mark.parametrize("output", ["x" * 252 + ".mp4", "ü" * 126 + ".mp4", "deep/" * 900 + "x.mp4", "a\0b.mp4"])
 def test_a_name_that_no_disk_takes_is_refused_with_its_length(request_of, tmp_path, output):
     with pytest.raises(UnwritableOutputError, match=r"bytes, and the (disk|system) takes|zero byte"):
-        check_request(request_of(output=tmp_path / output))
+        resolve(request_of(output=tmp_path / output))
 
 
 def test_a_clip_whose_name_no_disk_takes_is_told_in_a_line(stitchedit, tmp_path):
