@@ -27,7 +27,7 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run clip-is-named test crash fuzz check clean
+.PHONY: help install demo run clip-is-named test crash fuzz check docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,10 @@ check: $(INSTALLED) ## Formatting, lint, types, import contracts, tests.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+docs: $(INSTALLED) ## Build the documentation site into build/site.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 clean: ## Remove what tools left behind; not .venv, not the results.
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -134,7 +134,8 @@ class _Site:
 
 def decisions_page() -> str:
     """A table of all decisions with their status."""
-    lines = ["# Decisions", "", "Why it is as it is, one page for each decision.", "", "| | decision | status |", "|---|---|---|"]
+    lines = ["# Decisions", "", "Why it is as it is, one page for each decision.", ""]
+    lines += ["| | decision | status |", "|---|---|---|"]
     for path in sorted((ROOT / "docs/decisions").glob("0*.md")):
         text = path.read_text(encoding="utf-8")
         number, _, title = text.partition("\n")[0].removeprefix("# ").partition(". ")
@@ -155,7 +156,14 @@ def api_page(package: str, purpose: str, patterns: list[str]) -> str:
             logger.warning("docs/generate.py: no module is %s", pattern)
         for path in paths:
             name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-            lines += [f"## {name.partition('.')[2]}", "", f"::: {name}", "    options:", "      show_root_heading: false", ""]
+            lines += [
+                f"## {name.partition('.')[2]}",
+                "",
+                f"::: {name}",
+                "    options:",
+                "      show_root_heading: false",
+                "",
+            ]
     return "\n".join(lines)
 
 
@@ -163,15 +171,22 @@ def options_page() -> str:
     """Every option with its default and comment, from the dataclasses of configs/schema.py."""
     lines = [
         "# Options", "",
-        "`stitchedit edit CLIP --edit smile=+2 GROUP.NAME=VALUE` sets any of them; `stitchedit options` prints the values of a "
-        "preset. An option marked *in no key* does not cause recomputing.", "",
+        "`stitchedit edit CLIP --edit smile=+2 GROUP.NAME=VALUE` sets any of them; `stitchedit options` prints the values "
+        "of a preset. An option marked *in no key* does not cause recomputing.", "",
     ]  # fmt: skip
     schema = Module.of("configs/schema.py")
     for group, annotation in _fields(schema.classes["RunConfig"]):
         module = schema.origin(ast.unparse(annotation.annotation))
         options = module.classes[ast.unparse(annotation.annotation)]
         unkeyed = _strings(options, "decide_nothing")
-        lines += [f"## {group}", "", ast.get_docstring(module.tree) or "", "", "| option | default | |", "|---|---|---|"]
+        lines += [
+            f"## {group}",
+            "",
+            ast.get_docstring(module.tree) or "",
+            "",
+            "| option | default | |",
+            "|---|---|---|",
+        ]
         for name, field in _fields(options):
             notes = [module.comment(field)] + (["*in no key*"] if name in unkeyed else [])
             default = module.default(field.value)
@@ -232,7 +247,9 @@ def commands_page() -> str:
         if module is main and group.exists() and name in ("train", "directions"):
             inner = Module.of(f"flows/cli/{name}.py")
             for function, home in _commands(inner):
-                lines += _command(f"stitchedit {name} {function.removeprefix(f'{name}_')}", home.functions[function], home)
+                lines += _command(
+                    f"stitchedit {name} {function.removeprefix(f'{name}_')}", home.functions[function], home
+                )
     return "\n".join(lines)
 
 
@@ -250,7 +267,7 @@ def _commands(module: "Module") -> Iterator[tuple[str, "Module"]]:
 
 
 def _command(title: str, function: ast.FunctionDef, module: "Module") -> list[str]:
-    about = (ast.get_docstring(function) or "").replace("\n\n", "\n\n")
+    about = ast.get_docstring(function) or ""
     lines = [f"## {title}", "", about, ""]
     rows = list(_parameters(function, module))
     return [*lines, "| | default | |", "|---|---|---|", *rows, ""] if rows else lines
@@ -263,7 +280,9 @@ def _parameters(function: ast.FunctionDef, module: "Module") -> Iterator[str]:
         if annotated is None:
             continue
         kind, call = annotated
-        flags = [value.value for value in call.args if isinstance(value, ast.Constant) and str(value.value).startswith("-")]
+        flags = [
+            value.value for value in call.args if isinstance(value, ast.Constant) and str(value.value).startswith("-")
+        ]
         if ast.unparse(call.func).endswith("Argument"):
             name = argument.arg.upper()
         else:
@@ -358,7 +377,11 @@ class Module:
         if isinstance(node, ast.Name):
             home = self.origin(node.id)
             return home.annotation(home.constants.get(node.id))
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated" and isinstance(node.slice, ast.Tuple):
+        if (
+            isinstance(node, ast.Subscript)
+            and ast.unparse(node.value) == "Annotated"
+            and isinstance(node.slice, ast.Tuple)
+        ):
             kind, call = node.slice.elts[0], node.slice.elts[1]
             return (ast.unparse(kind), call) if isinstance(call, ast.Call) else None
         return None
@@ -367,9 +390,10 @@ class Module:
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.AnnAssign]]:
     """Fields of a dataclass, without class variables."""
     for one in node.body:
-        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
-            if not ast.unparse(one.annotation).startswith("ClassVar"):
-                yield one.target.id, one
+        if not isinstance(one, ast.AnnAssign) or not isinstance(one.target, ast.Name):
+            continue
+        if not ast.unparse(one.annotation).startswith("ClassVar"):
+            yield one.target.id, one
 
 
 def _strings(node: ast.ClassDef, name: str) -> set[str]:
