@@ -136,7 +136,7 @@ def test_a_decision_is_on_a_video_and_asked_for_again_when_another_one_is_made(o
 
     assert settled(request.open_store(), again, sent).state == REJECTED
     other = settled(request.open_store(), replace(again, video="w"), sent)
-    assert (other.state, other.backend.exists()) == (HELD, True)
+    assert (other.state, other.place.exists()) == (HELD, True)
     assert other.reasons[-1].startswith("it was rejected by anna on ")
 
     unknown = settled(request.open_store(), replace(again, video=None, clip=None), sent)  # the run's record is gone

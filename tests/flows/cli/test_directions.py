@@ -16,8 +16,7 @@ from flows.cli.directions import code_of_seed, effects_table, read_score_file
 from flows.cli.known_edits import measured_effects
 from flows.edit_job import resolve
 from flows.edit_request import Edit, EditRequest
-from flows.training.score_table import complete_scores
-from flows.training.score_table import read_score_file as read_table
+from flows.training.score_table import complete_scores, load_scores
 from flows.training.train_directions import measure_directions
 from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.measure.appearance import score_names
@@ -251,9 +250,9 @@ def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path):
 
     assert asked == [3, 5, 7, 9]
     np.testing.assert_array_equal(found["a"], [0.375, 0.625, np.nan, 1.125])
-    assert set(read_table(path, ["a", "b"])) == {3, 5, 7, 9}
+    assert set(load_scores(path, ["a", "b"])) == {3, 5, 7, 9}
     with pytest.raises(InputError, match=r"has columns sample, a, b, not sample, a, c"):
-        read_table(path, ["a", "c"])
+        load_scores(path, ["a", "c"])
 
 
 def test_effects_are_measured_on_pictures(tmp_path):

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
+from flows.cli import doctor
 from flows.cli.doctor import Finding, diagnose, diagnose_encoders, diagnose_networks, diagnose_package, diagnose_store
-from flows.cli.main import doctor
 from storage.weights.pretrained import read_catalog
 from tasks.runtime.pretrained import CATALOG, pretrained
 

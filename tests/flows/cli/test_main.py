@@ -179,7 +179,7 @@ def test_an_output_folder_that_may_not_be_written_to(clip):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == CANNOT_BE, done.stderr
-    assert f"{locked}: no permission to write out.mp4 there. Choose another folder." in done.stderr
+    assert f"{locked}: out.mp4 cannot be written there (Permission denied). Choose another folder." in done.stderr
 
 
 def test_a_name_with_brackets_is_told_as_it_is(refused, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from flows.cli.main import store as store_commands
+from flows.cli import store as store_commands
 from flows.cli.store import parse_age, parse_size
 from stitchedit.errors import InputError
 from storage.arrays.frame_array import FrameArray

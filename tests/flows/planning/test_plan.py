@@ -9,6 +9,7 @@ import pytest
 
 from flows.cli import main as cli
 from flows.cli.display import STAGES
+from flows.edit_job import resolve
 from flows.edit_request import Edit
 from flows.planning.plan import plan_edit
 from stitchedit.options.align import AlignOptions
@@ -59,7 +60,7 @@ def from_stage(name):
 
 
 def test_nothing_changed(copied, happens):
-    plan = plan_edit(copied.request)
+    plan = plan_edit(resolve(copied.request))
 
     assert states(plan) == dict.fromkeys(STAGES, "cached") == happens(copied.request)
     assert plan.seconds == 0
@@ -68,7 +69,7 @@ def test_nothing_changed(copied, happens):
 
 def test_another_strength_runs_from_the_edit_on(copied, happens):
     request = changed(copied, edits=[Edit(direction="smile", strength=1.5)])
-    plan = plan_edit(request)
+    plan = plan_edit(resolve(request))
 
     assert states(plan) == {**from_stage("stitch"), "edit": "to run"} == happens(request)
     assert "strengths.smile: 2.0 -> 1.5" in reasons(plan, "edit")
@@ -78,7 +79,7 @@ def test_another_strength_runs_from_the_edit_on(copied, happens):
 
 def test_a_stitch_option_runs_from_stitching_on(copied, happens):
     request = with_option(copied, "stitch.steps=1")
-    plan = plan_edit(request)
+    plan = plan_edit(resolve(request))
 
     assert states(plan) == from_stage("stitch") == happens(request)
     assert "options.steps: 2 -> 1" in reasons(plan, "stitch")
@@ -86,7 +87,7 @@ def test_a_stitch_option_runs_from_stitching_on(copied, happens):
 
 def test_a_revision_runs_its_stage_and_the_others_only_if_it_makes_other_bytes(copied, happens, monkeypatch):
     monkeypatch.setattr(AlignOptions, "revision", AlignOptions.revision + 1)
-    plan = plan_edit(copied.request)
+    plan = plan_edit(resolve(copied.request))
 
     assert states(plan) == {**dict.fromkeys(STAGES, "cached"), "align": "to run"} == happens(copied.request)
     assert f"options.revision: {AlignOptions.revision - 1} -> {AlignOptions.revision}" in reasons(plan, "align")
@@ -100,7 +101,7 @@ def test_other_weights_of_the_generator_run_everything_that_uses_them(copied, mo
     numbers: PretrainedFile = known["mobile_stylegan_synthesis_numbers"]
     other = {**known, numbers.name: replace(numbers, sha256=NEW_NUMBERS)}
     monkeypatch.setattr("tasks.runtime.stage.pretrained", lambda: other)
-    plan = plan_edit(copied.request)
+    plan = plan_edit(resolve(copied.request))
 
     assert states(plan) == from_stage("align")
     assert f"network {numbers.name}: {numbers.sha256[:12]} -> {NEW_NUMBERS[:12]}" in reasons(plan, "align")
@@ -110,11 +111,11 @@ def test_a_touched_clip_is_the_same_and_a_changed_one_is_not(copied, happens, tm
     clip = shutil.copy(copied.request.video, tmp_path / "phone.mp4")
     request = changed(copied, video=clip)
     os.utime(clip, (0, 0))
-    assert states(plan_edit(request)) == dict.fromkeys(STAGES, "cached") == happens(request)
+    assert states(plan_edit(resolve(request))) == dict.fromkeys(STAGES, "cached") == happens(request)
 
     with clip.open("ab") as file:
         file.write(bytes(8))  # a player does not mind; the bytes are others
-    plan = plan_edit(request)
+    plan = plan_edit(resolve(request))
 
     assert states(plan) == from_stage("decode")
     assert "the video changed: SHA-256" in reasons(plan, "decode")
@@ -131,7 +132,7 @@ def one_chunk(store, stage, array):
 
 def test_a_deleted_chunk_is_made_again_and_nothing_else(copied, happens):
     one_chunk(copied.store, "composite", "patches").unlink()
-    plan = plan_edit(copied.request)
+    plan = plan_edit(resolve(copied.request))
 
     assert states(plan) == {**dict.fromkeys(STAGES, "cached"), "composite": "partial"} == happens(copied.request)
     assert "1 of " in reasons(plan, "composite")
@@ -144,8 +145,8 @@ def test_a_flipped_chunk_is_seen_by_hashing_and_repaired_by_whoever_reads_it(cop
     chunk.write_bytes(value)
     request = with_option(copied, "composite.feather=9")
 
-    assert states(plan_edit(request)) == from_stage("composite")  # nobody has read it yet
-    hashed = plan_edit(request, verify=True)
+    assert states(plan_edit(resolve(request))) == from_stage("composite")  # nobody has read it yet
+    hashed = plan_edit(resolve(request), verify=True)
     assert states(hashed) == {**from_stage("composite"), "stitch": "partial"}
     assert happens(request) == states(hashed)
 
@@ -161,7 +162,7 @@ def test_a_stage_that_was_cut_off_is_shown_with_what_it_has(copied, edit_once, t
     with pytest.raises(BaseException):  # noqa: B017, PT011 - Prefect may wrap it
         edit_once(request)
     told.on_record = lambda record: None
-    plan = plan_edit(request)
+    plan = plan_edit(resolve(request))
     stitch = next(stage for stage in plan.stages if stage.stage == "stitch")
 
     assert states(plan) == {**from_stage("stitch"), "stitch": "partial"} == happens(request)
@@ -200,7 +201,7 @@ def test_the_commands_show_it(copied, capfd, monkeypatch):
 
 def test_what_a_clip_never_seen_will_cost_is_unknown(copied, tmp_path, capfd, monkeypatch):
     request = changed(copied, store=str(tmp_path / "empty"))
-    plan = plan_edit(request)
+    plan = plan_edit(resolve(request))
     assert (plan.seconds, plan.bytes, plan.seconds_saved) == (None, None, 0)
     assert plan.unknown == list(STAGES)
 
@@ -223,7 +224,7 @@ def test_what_a_clip_never_seen_will_cost_is_unknown(copied, tmp_path, capfd, mo
 
 def test_what_is_known_of_some_stages_is_told_with_those_that_are_not(copied):
     shutil.rmtree(copied.store.folder / "report")
-    plan = plan_edit(with_option(copied, "stitch.steps=1"))
+    plan = plan_edit(resolve(with_option(copied, "stitch.steps=1")))
 
     assert plan.unknown == ["report"]
     assert plan.seconds == sum(stage.seconds or 0 for stage in plan.stages if stage.state != "cached") > 0
