@@ -35,7 +35,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Beside the 
 Preset = Annotated[str, typer.Option(help="A file of configs/presets.")]
 Start = Annotated[float | None, typer.Option(help="Seconds; the output begins here.")]
 End = Annotated[float | None, typer.Option(help="Seconds; the output ends before.")]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second GPU.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 HERE = ".stitchedit"

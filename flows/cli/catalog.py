@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows.cli.arguments import HERE, AsJson, DeviceName, Scratch, StoreUrl
 from flows.cli.terminal import escape, plain
@@ -201,7 +201,7 @@ def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as
         for note in opened.notes:
             console.print(escape(note), soft_wrap=True)
         return
-    table = Table("clip", "result", "state", "why", "s", title=opened.name)
+    table = Table("clip", "result", Column("state", no_wrap=True), "why", "s", title=opened.name)
     for outcome in outcomes:
         why = "; ".join(outcome.why)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.0f}"

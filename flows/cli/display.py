@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from flows.cli.terminal import escape, plain
@@ -128,7 +128,7 @@ class RunDisplay(logging.Handler):
 
     def table(self) -> Table:
         """Stage, how it went, seconds, and how many frames, faces or steps."""
-        table = Table("stage", "result", "seconds", "work", "quality", "artifact")
+        table = Table("stage", "result", "seconds", "work", "quality", Column("artifact", no_wrap=True))
         colors = {"cached": "green", "failed": "red", "not reached": "dim"}
         for stage, result in self.results.items():
             how = f"[{colors[result.how]}]{result.how}[/]" if result.how in colors else result.how

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows.cli.arguments import (
     HERE,
@@ -155,13 +155,22 @@ def edits(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     if as_json:
         print(json.dumps([vars(entry) for entry in known], indent=1))
         return
-    columns = ("edit", "minus", "plus", "useful", "strength 1 is", "besides, in deviations", "identity")
-    table = Table(*columns, title="stitchedit edit CLIP --edit NAME=STRENGTH")
+    columns = (
+        Column("edit", no_wrap=True),
+        Column("useful", no_wrap=True),
+        "minus",
+        "plus",
+        "strength 1, side effects",
+    )
+    table = Table(*columns, title="stitchedit edit CLIP --edit NAME=STRENGTH", show_lines=True)
     for entry in known:
-        besides, identity = f"at {entry.strength:+g}: {entry.besides}", f"{entry.identity:.2f}"
-        table.add_row(entry.name, entry.minus, entry.plus, entry.useful, entry.unit, besides, identity)
+        effects = f"1 = {entry.unit}\nat {entry.strength:+g}: {entry.besides}; identity {entry.identity:.2f}"
+        table.add_row(entry.name, entry.useful, entry.minus, entry.plus, effects)
     Console().print(table)
-    Console().print("identity: distance from the unedited face at that strength; from .6 on it is taken for another")
+    Console().print(
+        "Side effects are other scores that move, in standard deviations. Identity is the distance from the unedited "
+        "face; .6 and more is another person."
+    )
 
 
 @app.command()

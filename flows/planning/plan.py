@@ -128,7 +128,10 @@ class Planner:
         conditions = dict.fromkeys(condition for one in expected for condition in one.conditions)
         if waits:
             names = " and ".join(dict.fromkeys(one.stage for one in waits))
-            plan, result = self._to_run(stage, None, [f"{names} is made anew"], None), Expected(stage, None)
+            plan, result = (
+                self._to_run(stage, None, [f"waits for {names}, which will be recomputed"], None),
+                Expected(stage, None),
+            )
         else:
             recipe: Recipe = task.fn.describe([_artifact(value) for value in arguments], {})
             plan, result = self._known(recipe, dict(code_digests(unwrap(task.fn))), tuple(conditions))

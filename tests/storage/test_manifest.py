@@ -161,7 +161,7 @@ def test_a_link_to_a_folder_is_not_followed_and_its_content_stays(tmp_path: Path
 
 
 def test_links_in_a_workspace_are_dropped_and_a_stage_may_leave_none(tmp_path: Path) -> None:
-    store, secret = Store(Store.at(tmp_path / "store").place, Patience(poll=0.05)), tmp_path / "secret"
+    store, secret = Store(Store.at(tmp_path / "store").backend, Patience(poll=0.05)), tmp_path / "secret"
     secret.write_text("mine")
     workspace = store.folder / "staging" / f"align-{RECIPE.key}.somebody"
     workspace.mkdir(parents=True)

@@ -347,7 +347,7 @@ def test_verify_of_a_bucket_reads_the_bucket_and_leaves_copies_here_alone(
     crops, _ = make_crops(bucket)
     (name,) = (name for name in bucket.manifest(crops)["files"] if name.startswith("crops/c"))
     here = (crops.path / name).read_bytes()
-    bucket.place.objects.write(f"align/{crops.key}/{name}", b"damaged")
+    bucket.backend.objects.write(f"align/{crops.key}/{name}", b"damaged")
     words = ["--repair", "--scratch", tmp_path / "scratch", "--store", s3_url]
     app = typer.Typer()
     app.command()(store_commands.verify)

@@ -73,7 +73,7 @@ def test_another_strength_runs_from_the_edit_on(copied, happens):
 
     assert states(plan) == {**from_stage("stitch"), "edit": "to run"} == happens(request)
     assert "strengths.smile: 2.0 -> 1.5" in reasons(plan, "edit")
-    assert reasons(plan, "stitch") == "edit is made anew"
+    assert reasons(plan, "stitch") == "waits for edit, which will be recomputed"
     assert all(stage.seconds is not None for stage in plan.stages if stage.state == "to run")
 
 
