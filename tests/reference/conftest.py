@@ -1,7 +1,7 @@
 """Numbers computed with the published code.
 
-Those in `data/` ship with the project; `data/README.md` says where they come from. Larger ones lie beside some checkouts,
-in shared/reference.
+Those in `data/` ship with the project; `data/README.md` says where they come from. Larger ones lie in shared/reference,
+beside some checkouts.
 """
 
 from collections.abc import Callable
