@@ -126,7 +126,7 @@ def test_a_ticket_is_for_the_bytes_that_it_was_given_out_for(store: Store) -> No
 
     if not isinstance(store.backend, Bucket):  # whose own copy there is whole
         lie(store, made, lambda manifest: manifest["files"].update({"report.txt": listed(b"evil")}))
-        with pytest.raises(MismatchError, match="made anew with other content"):
+        with pytest.raises(MismatchError, match="recomputed with other content"):
             store.fetch(made)
 
 
@@ -161,7 +161,7 @@ def test_a_link_to_a_folder_is_not_followed_and_its_content_stays(tmp_path: Path
 
 
 def test_links_in_a_workspace_are_dropped_and_a_stage_may_leave_none(tmp_path: Path) -> None:
-    store, secret = Store(Store.at(tmp_path / "store").place, Patience(poll=0.05)), tmp_path / "secret"
+    store, secret = Store(Store.at(tmp_path / "store").backend, Patience(poll=0.05)), tmp_path / "secret"
     secret.write_text("mine")
     workspace = store.folder / "staging" / f"align-{RECIPE.key}.somebody"
     workspace.mkdir(parents=True)

@@ -30,7 +30,7 @@ import os, signal, sys, time
 from pathlib import Path
 from storage.artifact import Recipe
 from storage.backends.bucket import Bucket
-from storage.backends.lease import holder
+from storage.backends.lease import lease_owner
 from storage.runs import recorded
 from storage.store import open_store
 
@@ -41,7 +41,7 @@ def whole(out):
 
 def half(out):
     (out.path / "values").write_bytes(bytes(500))
-    while isinstance(store.backend, Bucket) and not holder(store.backend.objects, lease)["files"].get("values"):
+    while isinstance(store.backend, Bucket) and not lease_owner(store.backend.objects, lease)["files"].get("values"):
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -445,5 +445,5 @@ def test_leases_that_nobody_holds_go_after_a_day(store: Store) -> None:
 @pytest.mark.parametrize("rule", [{}, {"keep_last": -1}, {"older_than_s": 1.0, "max_bytes": -5}])
 def test_a_rule_that_says_nothing_is_refused(rule: dict[str, int]) -> None:
     build: Callable[..., PruneRule] = PruneRule
-    with pytest.raises(ValueError, match="A rule keeps so many runs"):
+    with pytest.raises(ValueError, match="A rule limits the number of runs"):
         build(**rule)

@@ -332,7 +332,7 @@ def test_verify_tells_a_stale_ticket(store: Store) -> None:
     store.delete(stale)
     store.make(RECIPE, fill_quads)
 
-    with pytest.raises(MismatchError, match="made anew with other content"):
+    with pytest.raises(MismatchError, match="recomputed with other content"):
         store.verify(stale)
 
 

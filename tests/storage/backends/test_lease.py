@@ -123,5 +123,5 @@ def test_facts_stay_for_the_next_holder(objects: Objects) -> None:
 
 
 def test_a_lease_that_expires_before_its_second_beat_is_refused() -> None:
-    with pytest.raises(ValueError, match="two beats at least, got 1 s and 10 s"):
+    with pytest.raises(ValueError, match="at least two heartbeats, got 1 s and 10 s"):
         Patience(beat=10, expiry=1)

@@ -96,7 +96,7 @@ def test_a_hundred_flipped_bits_are_told_frame_by_frame(packaged: Callable[[str]
     assert len(different) > 40
     shown = dict(zip(index.pts.tolist(), index.damaged.tolist(), strict=True))
     assert [pts for pts in different if not shown.get(pts, True)] == []
-    assert "frames are damaged or made of damaged ones" in " ".join(index.warnings)
+    assert "frames are damaged or predicted from damaged ones" in " ".join(index.warnings)
 
 
 @pytest.mark.parametrize("name", ["hevc", "hevc-mkv", "vp9", "vp8"])

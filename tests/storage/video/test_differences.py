@@ -189,7 +189,7 @@ def test_user_data_of_a_camera_is_kept_or_noted(tmp_path: Path, codec: str, suff
         ("libx265", "yuv420p", ".mp4", "libx264", "The video codec hevc became h264: encode.codec is libx264."),
         ("ffv1", "yuv420p12le", ".mkv", "libx264", "yuv420p12le became yuv420p10le"),
         ("ffv1", "yuv420p12le", ".mkv", "libx264", "(12 bits became 10)"),
-        ("ffv1", "yuv422p", ".mkv", "libsvtav1", "(color is stored more coarsely)"),
+        ("ffv1", "yuv422p", ".mkv", "libsvtav1", "(chroma has a lower resolution)"),
         ("ffv1", "gray", ".mkv", "libsvtav1", "The pixel format gray became"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_tag_that_the_container_cannot_hold_is_noted(tmp_path: Path) -> None:
     notes = written(opened(source), tmp_path / "out.mp4")
 
     assert tags(tmp_path / "out.mp4")["title"] == "Kept"
-    assert notes == ["The file's tags catalog_number were not kept as they are: .mp4 cannot hold them."]
+    assert notes == ["The file's tags catalog_number were not kept unchanged: .mp4 cannot hold them."]
 
 
 def chaptered(path: Path) -> Path:

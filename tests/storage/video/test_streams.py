@@ -155,7 +155,7 @@ def test_sound_that_no_file_of_ours_holds_is_encoded_without_loss(
         assert np.array_equal(before[-len(after) :], after[: len(before)])
         assert abs(len(before) - len(after) - 0.2 * 22050) < 0.001 * 22050  # FLV counts in 1 ms
     assert [note for note in notes if "audio" in note] == [
-        f"Stream 1 (audio, adpcm_swf) became {codec}, which loses nothing of it: no file we write holds it as it is."
+        f"Stream 1 (audio, adpcm_swf) became {codec}, which is lossless: no output format can hold the original codec."
     ]
 
 
