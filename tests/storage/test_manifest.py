@@ -46,7 +46,7 @@ def listed(content: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_names_that_lead_outside_are_told(name: str) -> None:
+def test_names_that_lead_outside_are_recognised(name: str) -> None:
     assert is_inside(name) == (name == MANIFEST)
 
 
@@ -72,7 +72,7 @@ def test_nothing_outside_of_an_artifact_is_read_or_removed(store: Store, tmp_pat
     assert [place.read_text() for place in places] == ["mine"] * 3
 
 
-def test_a_workspace_with_a_lying_manifest_is_begun_anew(store: Store, tmp_path: Path) -> None:
+def test_a_workspace_with_an_invalid_manifest_is_emptied(store: Store, tmp_path: Path) -> None:
     """As `../evil` was removed by what keeps the whole files of a damaged artifact."""
     made = store.make(RECIPE, fill)
     workspace = store.folder / "staging" / f"align-{RECIPE.key}.somebody"
@@ -105,7 +105,7 @@ def inputs_elsewhere(manifest: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("how", [another_recipe, another_stage, no_sizes, inputs_elsewhere])
-def test_a_manifest_that_does_not_fit_its_name_is_made_again(store: Store, how: Callable[..., None]) -> None:
+def test_an_artifact_with_an_invalid_manifest_is_recomputed(store: Store, how: Callable[..., None]) -> None:
     made = store.make(RECIPE, fill)
     lie(store, made, how)
     assert store.find(RECIPE) is None
@@ -113,12 +113,12 @@ def test_a_manifest_that_does_not_fit_its_name_is_made_again(store: Store, how: 
     assert store.make(RECIPE, fill) == made
 
 
-def test_a_manifest_of_endless_depth_is_no_manifest() -> None:
+def test_a_deeply_nested_manifest_is_rejected() -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         parse_manifest(b"[" * 100_000, "align", RECIPE.key)
 
 
-def test_a_ticket_is_for_the_bytes_that_it_was_given_out_for(store: Store) -> None:
+def test_a_ticket_is_only_valid_for_the_content_it_was_issued_for(store: Store) -> None:
     made = store.make(RECIPE, fill)
     (made.path / "report.txt").write_bytes(b"evil")
     with pytest.raises(DamagedError, match=r"report\.txt is damaged"):
@@ -130,7 +130,7 @@ def test_a_ticket_is_for_the_bytes_that_it_was_given_out_for(store: Store) -> No
             store.fetch(made)
 
 
-def test_a_link_is_no_file_of_an_artifact(store: Store, tmp_path: Path) -> None:
+def test_a_link_in_an_artifact_counts_as_a_missing_file(store: Store, tmp_path: Path) -> None:
     made = store.make(RECIPE, fill)
     (tmp_path / "secret").write_text("fine")
     (made.path / "report.txt").unlink()
@@ -160,7 +160,7 @@ def test_a_link_to_a_folder_is_not_followed_and_its_content_stays(tmp_path: Path
     assert (mine / RECIPE.key / "report.txt").read_text() == "fine"
 
 
-def test_links_in_a_workspace_are_dropped_and_a_stage_may_leave_none(tmp_path: Path) -> None:
+def test_links_in_a_workspace_are_removed_and_rejected_in_a_result(tmp_path: Path) -> None:
     store, secret = Store(Store.at(tmp_path / "store").backend, Patience(poll=0.05)), tmp_path / "secret"
     secret.write_text("mine")
     workspace = store.folder / "staging" / f"align-{RECIPE.key}.somebody"
@@ -178,7 +178,7 @@ def test_links_in_a_workspace_are_dropped_and_a_stage_may_leave_none(tmp_path: P
     assert secret.read_text() == "mine"
 
 
-def test_the_mirror_of_a_bucket_carries_no_link_up(tmp_path: Path) -> None:
+def test_the_mirror_of_a_bucket_does_not_upload_links(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("private")
     workspace = tmp_path / "workspace"
     workspace.mkdir()
@@ -195,7 +195,9 @@ def test_the_mirror_of_a_bucket_carries_no_link_up(tmp_path: Path) -> None:
         {"evil": "partial/align-{key}/../../runs/x"},
     ],
 )
-def test_what_a_lease_says_of_copies_leads_nowhere_else(s3_url: str, tmp_path: Path, copies: dict[str, str]) -> None:
+def test_copies_outside_of_the_artifacts_prefixes_are_ignored(
+    s3_url: str, tmp_path: Path, copies: dict[str, str]
+) -> None:
     store = Store(Bucket(s3_url, tmp_path / "scratch"), Patience(poll=0.05))
     named = {name: {"at": at.format(key=RECIPE.key), **listed(b"evil")} for name, at in copies.items()}
     words = {"owner": None, "files": named, "by": "x"}
@@ -210,7 +212,7 @@ def test_what_a_lease_says_of_copies_leads_nowhere_else(s3_url: str, tmp_path: P
     assert [path for path in tmp_path.rglob("*") if path.name == "evil"] == []
 
 
-def test_other_names_than_those_of_artifacts_are_left_alone(tmp_path: Path) -> None:
+def test_names_that_are_not_artifacts_are_ignored(tmp_path: Path) -> None:
     """Such as a pattern, with which the workspaces of others were found and removed."""
     store = Store.at(tmp_path / "store")
     for name in ("[a-z]*-*.x", "align-0123.x", f"align-{RECIPE.key}.y"):
@@ -221,7 +223,7 @@ def test_other_names_than_those_of_artifacts_are_left_alone(tmp_path: Path) -> N
     assert store.backend.finished() == []
 
 
-def test_records_of_runs_that_are_no_records_are_left_out(tmp_path: Path) -> None:
+def test_invalid_records_of_runs_are_skipped(tmp_path: Path) -> None:
     from storage.runs import runs  # noqa: PLC0415
 
     store = Store.at(tmp_path / "store")

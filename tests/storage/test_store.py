@@ -75,8 +75,8 @@ def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[st
 def wait_until_safe(store: Store) -> None:
     """Until what is finished of RECIPE would outlast the machine: in a folder at once, in a bucket within seconds."""
     while isinstance(store.backend, Bucket):
-        said = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
-        if said and ".quads.done" in said["files"]:
+        owner = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
+        if owner and ".quads.done" in owner["files"]:
             return
         time.sleep(0.05)
 
@@ -113,7 +113,7 @@ def not_again(workspace: Workspace) -> None:
     raise AssertionError(f"made again in {workspace.path}")
 
 
-def test_what_is_made_is_found_again_and_not_made_twice(store: Store) -> None:
+def test_a_finished_artifact_is_found_and_not_recomputed(store: Store) -> None:
     assert store.find(RECIPE) is None
 
     made = store.make(RECIPE, fill_quads)
@@ -125,7 +125,7 @@ def test_what_is_made_is_found_again_and_not_made_twice(store: Store) -> None:
     assert store.find(replace(RECIPE, revision=2)) is None
 
 
-def test_a_failed_fill_is_gone_on_with(store: Store) -> None:
+def test_a_failed_fill_is_resumed(store: Store) -> None:
     def fail_half_way(workspace: Workspace) -> None:
         assert not workspace.resumed
         array = FrameArray.create(workspace.path / "quads", LIKE, rows=10, chunk=4, kind="number")
@@ -243,7 +243,7 @@ def test_digest_is_of_the_content_only(store: Store, tmp_path: Path) -> None:
     assert one.digest != other_content.digest
 
 
-def test_manifest_tells_where_it_came_from(store: Store) -> None:
+def test_manifest_records_the_lineage(store: Store) -> None:
     def fill(workspace: Workspace) -> None:
         fill_text(workspace)
         workspace.facts["frames"] = 36
@@ -260,7 +260,7 @@ def test_manifest_tells_where_it_came_from(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda value: None, lambda value: value[:-3]])
-def test_a_file_gone_or_cut_short_is_made_anew(
+def test_a_missing_or_truncated_file_is_recomputed(
     store: Store, damage: Callable[[bytes], bytes | None], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = store.make(RECIPE, fill_quads)
@@ -272,7 +272,7 @@ def test_a_file_gone_or_cut_short_is_made_anew(
     store.verify(made)
 
 
-def test_only_the_rows_that_were_damaged_are_made_again(store: Store, another_machine: Store) -> None:
+def test_only_damaged_rows_are_recomputed(store: Store, another_machine: Store) -> None:
     def fill(workspace: Workspace) -> None:
         fill_text(workspace)
         array = FrameArray.create(workspace.path / "crops", IMAGE, rows=24, chunk=4, kind="image")
@@ -283,10 +283,10 @@ def test_only_the_rows_that_were_damaged_are_made_again(store: Store, another_ma
     (name,) = (name for name in store.manifest(made)["files"] if name.startswith("crops/c"))
     change(store, made, name, flip_the_middle)
 
-    with pytest.raises(DamagedError) as told:
+    with pytest.raises(DamagedError) as caught:
         another_machine.verify(made)
-    assert told.value.path is not None
-    assert another_machine.report_damage(told.value.path) == replace(made, store=another_machine.folder)
+    assert caught.value.path is not None
+    assert another_machine.report_damage(caught.value.path) == replace(made, store=another_machine.folder)
     assert another_machine.find(RECIPE) is None
     again: list[slice] = []
 
@@ -304,7 +304,7 @@ def test_only_the_rows_that_were_damaged_are_made_again(store: Store, another_ma
     store.verify(made)
 
 
-def test_a_manifest_that_is_no_json_is_made_anew(store: Store) -> None:
+def test_an_artifact_whose_manifest_is_not_json_is_recomputed(store: Store) -> None:
     made = store.make(RECIPE, fill_text)
     change(store, made, "manifest.json", lambda value: b"{")
 
@@ -327,7 +327,7 @@ def test_verify_names_the_file_whose_bytes_changed(store: Store) -> None:
         store.verify(made)
 
 
-def test_verify_tells_a_stale_ticket(store: Store) -> None:
+def test_verify_rejects_a_stale_ticket(store: Store) -> None:
     stale = store.make(RECIPE, fill_text)
     store.delete(stale)
     store.make(RECIPE, fill_quads)
@@ -347,7 +347,7 @@ def test_delete_and_listing_and_size(store: Store) -> None:
     assert list(store.artifacts()) == [two]
 
 
-def test_store_and_ticket_travel_to_other_processes(store: Store) -> None:
+def test_store_and_ticket_are_picklable(store: Store) -> None:
     made = store.make(RECIPE, fill_text)
 
     assert pickle.loads(pickle.dumps(store)).find(RECIPE) == pickle.loads(pickle.dumps(made))
@@ -358,7 +358,7 @@ def test_ticket_of_a_relative_store_is_absolute(tmp_path: Path, monkeypatch: pyt
     assert Store.at(Path("store")).make(RECIPE, fill_text).path.is_absolute()
 
 
-def test_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_store_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
 
     with pytest.raises(StorageError, match=r"cannot be made at .*taken.* Give another folder with --store"):
@@ -373,7 +373,7 @@ def test_other_disk_errors_pass_through(store: Store) -> None:
         store.make(RECIPE, fill)
 
 
-def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, another_machine: Store) -> None:
+def test_another_machine_resumes_the_work_of_a_lost_one(store: Store, another_machine: Store) -> None:
     quick = Patience(beat=0.1, expiry=0.5, poll=0.05)
     lost, heir = replace(store, patience=Patience(beat=500, expiry=1000)), replace(another_machine, patience=quick)
     written, over = threading.Event(), threading.Event()
@@ -396,8 +396,8 @@ def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, ano
     machine = threading.Thread(target=run)
     machine.start()
     written.wait()
-    said = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
-    assert said is not None
+    owner = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
+    assert owner is not None
     pending: list[slice] = []
 
     def go_on(workspace: Workspace) -> None:
@@ -416,9 +416,7 @@ def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, ano
     assert heir.make(RECIPE, fill_quads).digest == made.digest
 
 
-def test_a_server_that_is_killed_and_comes_back_costs_nothing_that_was_finished(
-    s3_server: Any, s3_url: str, tmp_path: Path
-) -> None:
+def test_a_restarted_object_storage_server_loses_no_finished_work(s3_server: Any, s3_url: str, tmp_path: Path) -> None:
     store = open_store(s3_url, tmp_path / "scratch")
 
     def fill(workspace: Workspace) -> None:

@@ -65,7 +65,7 @@ def refusal(call: Any) -> str | None:
 @pytest.mark.parametrize("options", CODECS, ids=lambda options: f"{options.codec}-{options.preset}")
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_what_the_check_lets_through_is_written_and_nothing_else_is(
+def test_the_check_accepts_exactly_the_outputs_that_can_be_written(
     sources: dict[str, Path], tmp_path: Path, name: str, suffix: str, options: EncodeOptions
 ) -> None:
     info = probe(sources[name])
@@ -91,7 +91,7 @@ def test_what_the_check_lets_through_is_written_and_nothing_else_is(
         ("phone.mp4", ".mkv", {"codec": "libsvtav1"}, r"encode\.preset=medium .*Change encode\.preset"),
     ],
 )
-def test_a_refusal_names_the_thing_and_the_way_out(
+def test_a_rejection_names_the_problem_and_the_way_out(
     sources: dict[str, Path], name: str, suffix: str, options: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(UnwritableOutputError, match=reason):
@@ -99,6 +99,6 @@ def test_a_refusal_names_the_thing_and_the_way_out(
 
 
 @pytest.mark.parametrize("codec", ["aac", "libmp3lame", "h264_nothing", "srt"])
-def test_an_encoder_of_something_else_than_video_is_no_option(codec: str) -> None:
+def test_an_encoder_that_is_not_for_video_is_rejected(codec: str) -> None:
     with pytest.raises(ValueError, match=rf"encode\.codec '{codec}' is no video encoder"):
         EncodeOptions(codec=codec)

@@ -43,7 +43,7 @@ def opened(path: Path, start_s: float | None = None, end_s: float | None = None)
 
 
 @pytest.mark.parametrize("second", [(160, 90), (640, 360)])
-def test_frames_of_another_size_are_scaled_and_told(second: tuple[int, int], tmp_path: Path) -> None:
+def test_frames_of_another_size_are_scaled_with_a_warning(second: tuple[int, int], tmp_path: Path) -> None:
     path, shapes = recording(tmp_path / "in.ts", ((320, 180), Fraction(1)), (second, Fraction(1))), set()
     info = probe(path)
 
@@ -69,7 +69,7 @@ def test_the_result_has_one_size_and_every_frame(tmp_path: Path) -> None:
         assert [(frame.width, frame.height) for frame in result.decode(video=0)] == [(320, 180)] * 2 * FRAMES
 
 
-def test_another_size_with_other_pixels_may_be_the_same_shape(tmp_path: Path) -> None:
+def test_another_size_with_another_pixel_aspect_can_have_the_same_shape(tmp_path: Path) -> None:
     """As when a broadcast of 1440x1080 goes on at 1920x1080."""
     clip = opened(recording(tmp_path / "in.ts", ((240, 180), Fraction(4, 3)), ((320, 180), Fraction(1))))
 
@@ -78,7 +78,7 @@ def test_another_size_with_other_pixels_may_be_the_same_shape(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("second", [((320, 180), Fraction(4, 3)), ((180, 320), Fraction(1)), ((240, 180), Fraction(1))])
-def test_another_shape_is_refused_with_the_time_and_a_way_out(
+def test_another_shape_is_rejected_with_the_time_and_a_way_out(
     second: tuple[tuple[int, int], Fraction], tmp_path: Path
 ) -> None:
     path = recording(tmp_path / "in.ts", ((320, 180), Fraction(1)), second)

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from made_clips import RATE, add_sound, make, opened, picture, silence, streams, written
+from made_clips import RATE, add_sound, make, opened, box_image, silence, streams, written
 
 
 def crowded(path: Path) -> Path:
@@ -38,7 +38,7 @@ def crowded(path: Path) -> Path:
 def png() -> bytes:
     context: Any = av.CodecContext.create("png", "w")
     context.width, context.height, context.pix_fmt, context.time_base = 96, 64, "rgb24", Fraction(1, 25)
-    return b"".join(map(bytes, context.encode(av.VideoFrame.from_ndarray(picture(0), "rgb24"))))
+    return b"".join(map(bytes, context.encode(av.VideoFrame.from_ndarray(box_image(0), "rgb24"))))
 
 
 def attached(path: Path) -> dict[str, bytes]:
@@ -139,7 +139,7 @@ def test_windows_media_audio_goes_into_matroska_packet_by_packet(tmp_path: Path)
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "flac"), (".mp4", "alac"), (".mov", "alac")])
 @pytest.mark.parametrize("start_s", [None, 0.2])
-def test_sound_that_no_file_of_ours_holds_is_encoded_without_loss(
+def test_sound_that_no_output_format_holds_is_encoded_losslessly(
     tmp_path: Path, suffix: str, codec: str, start_s: float | None
 ) -> None:
     source = sounding(tmp_path / "source.flv", "adpcm_swf", 22050)
