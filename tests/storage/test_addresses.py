@@ -1,4 +1,4 @@
-"""Where a store can be, whose keys it needs, and that nobody sees them."""
+"""Addresses of stores, sources of keys, and redaction of secrets."""
 
 import os
 import time
@@ -88,7 +88,7 @@ def test_no_error_of_a_server_shows_a_secret(no_keys: pytest.MonkeyPatch) -> Non
 
 
 def test_a_download_overwrites_only_copies(tmp_path: Path) -> None:
-    """A request that was submitted may name any file as the place of the copy."""
+    """A submitted request may name any path for the copy."""
     url, mine = "s3://bucket/clips/a.mp4", tmp_path / "a.mp4"
     check_copy(url, mine)
     mine.write_text("mine")

@@ -1,4 +1,4 @@
-"""Files are there as a whole or not at all, and nobody can lead a writer elsewhere."""
+"""Atomic writes that cannot be redirected by links."""
 
 import os
 import stat
@@ -38,7 +38,7 @@ def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
 def test_concurrent_writers_use_different_temporary_names(tmp_path: Path) -> None:
     with appearing(tmp_path / "video.mp4") as one, appearing(tmp_path / "video.mp4") as other:
         assert one != other
-        assert {path.suffix for path in (one, other)} == {".part"}  # the mirror of a bucket leaves these out
+        assert {path.suffix for path in (one, other)} == {".part"}  # the mirror of a bucket skips these
         one.write_text("first")
         other.write_text("second")
     assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
@@ -66,8 +66,8 @@ def test_an_error_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None
 
 
 def test_the_file_mode_respects_the_umask(tmp_path: Path) -> None:
-    words = "import os, sys; from pathlib import Path; from storage.files import write_whole; os.umask(0o027)"
-    command = f"{words}; write_whole(Path(sys.argv[1]), b'x')"
+    words = "import os, sys; from pathlib import Path; from storage.files import write_atomic; os.umask(0o027)"
+    command = f"{words}; write_atomic(Path(sys.argv[1]), b'x')"
     subprocess.run([sys.executable, "-c", command, tmp_path / "a"], check=True)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
@@ -103,7 +103,7 @@ def test_a_long_name_is_shortened_and_stays_unique(tmp_path: Path, stem: str) ->
     assert max(map(name_bytes, names)) <= NAME_BYTES
     assert all(name.endswith("_preview.mp4") for name in names)
     for name in names:
-        write_atomic(tmp_path / name, b"")  # with a temporary name beside it
+        write_atomic(tmp_path / name, b"")  # also creates a temporary name
 
 
 def test_a_colon_in_a_name_is_not_a_protocol_for_ffmpeg() -> None:

@@ -1,4 +1,4 @@
-"""What runs wrote for people is known again; everything else is never overwritten."""
+"""Output files of runs are recognised; other files are never overwritten."""
 
 import os
 from pathlib import Path
@@ -35,10 +35,10 @@ def test_files_written_by_a_run_may_be_overwritten(outputs: Outputs, made: Path,
     put(outputs, made, target)
     assert outputs.foreign([target, tmp_path / "not there"]) == []
 
-    made.write_bytes(b"made again")
+    made.write_bytes(b"recomputed")
     put(outputs, made, target)
 
-    assert target.read_bytes() == b"made again"
+    assert target.read_bytes() == b"recomputed"
     assert outputs.foreign([target]) == []
 
 
@@ -97,14 +97,14 @@ def test_a_link_in_place_of_a_written_file_is_not_followed(outputs: Outputs, mad
 def test_an_unrecorded_file_with_the_bytes_of_an_artifact_is_ours(
     outputs: Outputs, store: Store, tmp_path: Path
 ) -> None:
-    """As earlier versions wrote it."""
+    """Earlier versions wrote files without records."""
     store.make(RECIPE, lambda workspace: (workspace.path / "video.mp4").write_bytes(b"made"))
     target, other = tmp_path / "out.mp4", tmp_path / "other.mp4"
     target.write_bytes(b"made")
     other.write_bytes(b"mine")
     assert outputs.foreign([target, other]) == [other]
 
-    put(outputs, other, tmp_path / "new.mp4")  # from now on everything is remembered
+    put(outputs, other, tmp_path / "new.mp4")  # from now on every file is recorded
     assert outputs.foreign([target]) == []
     os.utime(target)
     assert outputs.foreign([target]) == [target]
@@ -113,7 +113,7 @@ def test_an_unrecorded_file_with_the_bytes_of_an_artifact_is_ours(
 def test_a_file_of_a_run_with_another_store_is_ours_until_it_changes(
     outputs: Outputs, made: Path, tmp_path: Path
 ) -> None:
-    """Such as the same command in another folder, or after the store was deleted."""
+    """For example the same command in another folder, or after the store was deleted."""
     target, another = tmp_path / "out.mp4", Outputs(Store.at(tmp_path / "another store"))
     try:
         os.setxattr(made, MARK, b"")
@@ -121,10 +121,10 @@ def test_a_file_of_a_run_with_another_store_is_ours_until_it_changes(
         pytest.skip("the file system has no extended attributes")
     put(outputs, made, target)
     assert another.foreign([target]) == []
-    kept = target.rename(tmp_path / "kept.mp4")  # somebody wants it
+    kept = target.rename(tmp_path / "kept.mp4")  # the user keeps it
     assert another.foreign([kept]) == [kept]
     kept.rename(target)
-    with target.open("ab") as file:  # in place, so that the mark stays
+    with target.open("ab") as file:  # in place, so that the mark is kept
         file.write(b"mine")
     assert another.foreign([target]) == [target]
 
@@ -148,7 +148,7 @@ def test_a_file_of_a_run_killed_before_the_rename_is_ours(
     outputs: Outputs, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(part: Path, path: Path) -> None:
-        path.write_bytes(part.read_bytes())  # it has its name, and then the process ends
+        path.write_bytes(part.read_bytes())  # renamed, and then the process is killed
         raise KeyboardInterrupt
 
     monkeypatch.setattr("storage.outputs.rename_new", killed)

@@ -24,7 +24,7 @@ from storage.workspace import Workspace
 HOUR, DAY = 3600.0, 86400.0
 QUICK = Patience(beat=0.1, expiry=1, poll=0.02)
 
-# Begins a run in the store argv[1] with scratch argv[2], makes one artifact and a part of another, and is killed then.
+# Starts a run in the store argv[1] with scratch argv[2], computes one artifact and a part of another, and is killed.
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
@@ -75,7 +75,7 @@ def source_of(clip: str) -> str:
 
 @contextmanager
 def running(store: Store, clip: str, edit: str) -> Iterator[tuple[RunRecord, dict[str, Artifact]]]:
-    """A run that has reached decode and align, which all edits of the clip share, and an edit of its own."""
+    """A run that has reached decode and align, shared by all edits of the clip, and its own edit."""
     with recorded(store, f"/clips/{clip}", source_of(clip), edit, {}) as record:
         decode = make(store, "decode", clip)
         align = make(store, "align", clip, decode)
@@ -91,7 +91,7 @@ def run(store: Store, clip: str, edit: str) -> dict[str, Artifact]:
 
 
 def age(store: Store, edit: str, days: float) -> None:
-    """Let the runs of an edit have been so many days ago."""
+    """Date back the runs of an edit by some days."""
     then = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds")
     for found in runs(store):
         if found.edit == edit:
@@ -100,7 +100,7 @@ def age(store: Store, edit: str, days: float) -> None:
 
 
 def pruned(store: Store, rule: PruneRule, after_s: float = 2 * HOUR) -> PrunePlan:
-    """The plan that was carried out, as if so much time had gone by since."""
+    """Prune as if some time had passed, and return the plan."""
     plan = plan_prune(store, rule, time.time() + after_s)
     prune(store, plan)
     return plan
@@ -119,7 +119,7 @@ def names(*artifacts: Artifact) -> set[tuple[str, str]]:
 
 
 def file_bytes(store: Store) -> int:
-    """Of all files of artifacts, finished or not, as the disk or the bucket has them."""
+    """Bytes of all files of finished and partial artifacts, on disk or in the bucket."""
     if isinstance(store.backend, Folder):
         paths = [path for path in store.folder.rglob("*") if path.is_file() and path.name != ".guard"]
         sizes = {path.relative_to(store.folder).as_posix(): path.stat().st_size for path in paths}
@@ -366,7 +366,7 @@ def test_a_lease_of_a_lost_machine_keeps_nothing(store: Store) -> None:
     store.backend.objects.write(f"leases/edit-{old['edit'].key}.json", json.dumps(words).encode())
 
     pruned(store, PruneRule(keep_last=0), after_s=60)
-    assert left(store) == names(old["edit"])  # it may live: the lease was renewed a minute ago
+    assert left(store) == names(old["edit"])  # it may be alive: the lease was renewed a minute ago
     pruned(store, PruneRule(keep_last=0), after_s=HOUR + 60)
     assert left(store) == set()
 
@@ -434,11 +434,12 @@ def test_leases_without_an_owner_are_removed_after_a_day(store: Store) -> None:
     with running(store, "a.mp4", "smile+1") as (record, artifacts):
         pruned(store, PruneRule(keep_last=9), after_s=DAY - 60)
         assert f"leases/edit-{artifacts['edit'].key}.json" in {
-            one.name for one in store.backend.objects.names("leases/")
+            lease.name for lease in store.backend.objects.names("leases/")
         }
 
         pruned(store, PruneRule(keep_last=9), after_s=DAY + 60)
-        assert [one.name for one in store.backend.objects.names("leases/")] == [f"leases/run-{record.run.name}.json"]
+        names_left = [lease.name for lease in store.backend.objects.names("leases/")]
+        assert names_left == [f"leases/run-{record.run.name}.json"]
     assert left(store) == names(*artifacts.values())
 
 

@@ -13,7 +13,7 @@ from storage.workspace import Workspace
 
 CLIP, SOURCE, EDIT = "/clips/interview.mp4", "ab" * 32, "smile+2"
 
-# Begins a run in the store argv[1] with scratch argv[2], says its name, and is killed then.
+# Starts a run in the store argv[1] with scratch argv[2], prints its name, and is killed.
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What files and servers are called is shown, not obeyed, and without secrets."""
+"""Text from files and servers is shown without control characters and secrets."""
 
 import pytest
 

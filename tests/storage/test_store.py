@@ -35,8 +35,8 @@ RECIPE = Recipe("align", 1, {"sigma": 3.0}, {}, {"clip": "01ab"})
 LIKE = np.zeros(3, np.float32)
 IMAGE = np.zeros((3, 8, 8), np.uint8)
 
-# Makes RECIPE in the store argv[1] with scratch argv[4]: a line in argv[2] for each time `fill` runs, then one chunk,
-# then waits argv[3] s.
+# Computes RECIPE in the store argv[1] with scratch argv[4]: writes a line to argv[2] whenever `fill` runs, then one
+# chunk, then waits argv[3] s.
 CHILD = """
 import sys, time
 from pathlib import Path
@@ -63,7 +63,7 @@ print(open_store(sys.argv[1], Path(sys.argv[4])).make(recipe, fill).digest, flus
 @pytest.fixture
 def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[str]]:
     def start(seconds: float) -> subprocess.Popen[str]:
-        scratch = str(tmp_path / f"scratch of a child {next(numbers)}")  # each child is a machine of its own
+        scratch = str(tmp_path / f"scratch of a child {next(numbers)}")  # each child acts as a separate machine
         command = [sys.executable, "-c", CHILD, store.backend.url, str(tmp_path / "log"), str(seconds), scratch]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -73,7 +73,7 @@ def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[st
 
 
 def wait_until_safe(store: Store) -> None:
-    """Until what is finished of RECIPE would outlast the machine: in a folder at once, in a bucket within seconds."""
+    """Wait until the finished units of RECIPE would survive a lost machine: at once in a folder, seconds in a bucket."""
     while isinstance(store.backend, Bucket):
         owner = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
         if owner and ".quads.done" in owner["files"]:
@@ -82,7 +82,7 @@ def wait_until_safe(store: Store) -> None:
 
 
 def change(store: Store, artifact: Artifact, name: str, how: Callable[[bytes], bytes | None]) -> None:
-    """Change the bytes of a file in the store behind its back; None removes it."""
+    """Change the bytes of a file in the store directly; None removes it."""
     objects, whole = store.backend.objects, f"{artifact.stage}/{artifact.key}/{name}"
     stored = objects.read(whole)
     assert stored is not None
@@ -94,7 +94,7 @@ def change(store: Store, artifact: Artifact, name: str, how: Callable[[bytes], b
 
 
 def flip_the_middle(value: bytes) -> bytes:
-    """One bit of one byte."""
+    """Flip one bit."""
     middle = len(value) // 2
     return value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :]
 
@@ -110,7 +110,7 @@ def fill_text(workspace: Workspace) -> None:
 
 
 def not_again(workspace: Workspace) -> None:
-    raise AssertionError(f"made again in {workspace.path}")
+    raise AssertionError(f"recomputed in {workspace.path}")
 
 
 def test_a_finished_artifact_is_found_and_not_recomputed(store: Store) -> None:
@@ -145,7 +145,7 @@ def test_a_failed_fill_is_resumed(store: Store) -> None:
     resumed = store.make(RECIPE, go_on)
 
     store.delete(resumed)
-    assert store.make(RECIPE, fill_quads) == resumed  # undisturbed, same digest
+    assert store.make(RECIPE, fill_quads) == resumed  # without a failure, same digest
 
 
 def test_a_killed_process_holds_no_lock_and_loses_no_chunk(
@@ -385,7 +385,7 @@ def test_another_machine_resumes_the_work_of_a_lost_one(store: Store, another_ma
         wait_until_safe(store)
         written.set()
         over.wait()
-        fill_quads(workspace)  # it wakes up, and knows of nothing
+        fill_quads(workspace)  # it resumes without noticing the takeover
 
     def run() -> None:
         try:
@@ -410,7 +410,7 @@ def test_another_machine_resumes_the_work_of_a_lost_one(store: Store, another_ma
     machine.join()
 
     assert pending == [slice(4, 8), slice(8, 10)]
-    assert len(outcome) == 1  # who was taken for dead publishes nothing
+    assert len(outcome) == 1  # the process that lost its lease publishes nothing
     heir.verify(made)
     heir.delete(made)
     assert heir.make(RECIPE, fill_quads).digest == made.digest

@@ -41,7 +41,7 @@ def filled(path: Path, kind: ArrayKind, rows: int = 10, chunk: int = 4) -> np.nd
 
 
 def two_shards(path: Path, kind: ArrayKind) -> np.ndarray:
-    """Seven units in two files: six and one of images and labels, four and three of numbers."""
+    """Seven units in two files: six and one for images and labels, four and three for numbers."""
     return filled(path, kind, rows=280, chunk=42) if kind != "number" else filled(path, kind, rows=3500, chunk=512)
 
 
@@ -331,7 +331,7 @@ def test_a_finished_array_is_plain_zarr(path: Path, kind: ArrayKind) -> None:
     assert array.shards is not None
     assert len(list(path.iterdir())) == 3
     if kind != "number":
-        assert array.chunks[0] == 1  # a row is decoded alone
+        assert array.chunks[0] == 1  # rows can be decoded separately
 
 
 def test_ten_minutes_take_fewer_than_a_hundred_files(path: Path) -> None:
@@ -342,7 +342,7 @@ def test_ten_minutes_take_fewer_than_a_hundred_files(path: Path) -> None:
         most = max(most, sum(1 for file in path.parent.rglob("*") if file.is_file()))
 
     assert len(list(path.iterdir())) == 91
-    assert most <= 94  # shards are closed on the way, so that nothing lies on the disk twice
+    assert most <= 94  # shards are sealed during writing, so that no data is stored twice
     assert FrameArray.open(path).chunk == 100
 
 

@@ -68,7 +68,7 @@ def test_a_lease_of_another_machine_that_is_not_renewed_expires(
     with leased(objects, NAME, QUICK, {}) as taken:
         assert time.monotonic() - began >= QUICK.expiry
         assert taken is not None
-        assert taken[1]["files"] == {"quads": 3}  # what the last one knew
+        assert taken[1]["files"] == {"quads": 3}  # facts of the last owner
     assert "Waiting for process 1 on another" in caplog.text
     assert f"Took {NAME} over from process 1 on another" in caplog.text
 
@@ -76,9 +76,9 @@ def test_a_lease_of_another_machine_that_is_not_renewed_expires(
 def test_a_dead_owner_on_this_machine_is_detected_at_once(objects: Objects) -> None:
     with leased(objects, NAME, QUICK, {}) as taken:
         assert taken is not None
-        said = lease_owner(objects, NAME)
-    assert said is not None
-    objects.write(NAME, json.dumps({**said, "began": "0"}).encode())  # its number is another process's by now
+        owner = lease_owner(objects, NAME)
+    assert owner is not None
+    objects.write(NAME, json.dumps({**owner, "began": "0"}).encode())  # its process id was reused
 
     with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
         assert again is not None
@@ -87,9 +87,9 @@ def test_a_dead_owner_on_this_machine_is_detected_at_once(objects: Objects) -> N
 def test_a_lease_that_this_process_could_not_release_is_detected_at_once(objects: Objects) -> None:
     with leased(objects, NAME, QUICK, {}) as taken:
         assert taken is not None
-        said = objects.read(NAME)
-    assert said is not None
-    objects.write(NAME, said.value)  # as if the store had not been there when it was given back
+        stored = objects.read(NAME)
+    assert stored is not None
+    objects.write(NAME, stored.value)  # as if the store had been unreachable during the release
 
     with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
         assert again is not None
@@ -102,7 +102,7 @@ def test_an_owner_that_lost_its_lease_gets_an_error(objects: Objects) -> None:
 
         with pytest.raises(LeaseLostError, match=f"Another process took {NAME} over"):
             taken[0].renew()
-    assert lease_owner(objects, NAME) == ELSEWHERE  # and does not release what is another's
+    assert lease_owner(objects, NAME) == ELSEWHERE  # and it does not release another owner's lease
 
 
 def test_waiting_ends_when_the_work_is_done(objects: Objects) -> None:

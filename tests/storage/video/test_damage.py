@@ -1,4 +1,4 @@
-"""Damage of real encodings is found, and nothing that is whole is taken for damaged."""
+"""Damage of real encodings is detected, without false positives."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -36,7 +36,7 @@ def indexed(path: Path, options: DecodeOptions = DecodeOptions()) -> FrameIndex:
 
 
 def lumas(path: Path) -> dict[int, np.ndarray]:
-    """By pts, as PyAV decodes them on one thread."""
+    """Frames by pts, decoded by PyAV on one thread."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
@@ -44,7 +44,7 @@ def lumas(path: Path) -> dict[int, np.ndarray]:
 
 
 def visibly_different(whole: Path, damaged: Path) -> set[int]:
-    """pts of frames in which some block differs, or that are missing."""
+    """Pts of frames that are missing, or in which a block differs."""
     before, after = lumas(whole), lumas(damaged)
     return {pts for pts in before if pts not in after or largest_change(before[pts], after[pts]) > VISIBLE}
 
@@ -56,7 +56,7 @@ def largest_change(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def payload_of(path: Path, packet: int) -> tuple[int, int]:
-    """Where the data of a packet of the video begins and ends in the file."""
+    """Start and end in the file of the data of a video packet."""
     return payloads(path)[packet]
 
 

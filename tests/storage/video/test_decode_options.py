@@ -1,4 +1,4 @@
-"""What a file may ask for, and which files are no clip."""
+"""Limits of files, and files that are not clips."""
 
 from collections.abc import Callable
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""What a result keeps of the video beside its samples, and the notes on what it does not keep."""
+"""Properties of the video that a result keeps, and notes on those that it does not."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.codec.context import Flags
 from av.filter import Graph
-from made_clips import FRAMES, RATE, make, opened, box_image, written
+from made_clips import FRAMES, RATE, box_image, make, opened, written
 
 from storage.video.index import read_frames
 from storage.video.inventory import first_field
@@ -146,14 +146,14 @@ def test_separate_transparency_of_vp9_is_noted(tmp_path: Path) -> None:
 
 
 def with_message(path: Path, kind: int, content: bytes) -> Path:
-    """A clip with an SEI message of that type in every frame."""
+    """A clip with an SEI message of the given type in every frame."""
     message = bytes([6, kind, len(content)]) + content + b"\x80"
 
-    def packet(each: Any) -> Any:
-        told = av.Packet(b"\x00\x00\x00\x01" + message + bytes(each))
-        told.pts, told.dts, told.time_base = each.pts, each.dts, each.time_base
-        told.is_keyframe, told.stream = each.is_keyframe, each.stream
-        return told
+    def packet(encoded: Any) -> Any:
+        extended = av.Packet(b"\x00\x00\x00\x01" + message + bytes(encoded))
+        extended.pts, extended.dts, extended.time_base = encoded.pts, encoded.dts, encoded.time_base
+        extended.is_keyframe, extended.stream = encoded.is_keyframe, encoded.stream
+        return extended
 
     return make(path, options={"bf": "0"}, packet=packet)
 

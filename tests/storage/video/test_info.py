@@ -1,4 +1,4 @@
-"""Reading: what a file holds, which frames, and the same frames again."""
+"""Reading: properties, index and frames of a file."""
 
 import importlib.util
 import random
@@ -43,7 +43,7 @@ def opened(path: Path) -> Clip:
 
 
 def samples(frames: Iterator[tuple[int, av.VideoFrame]]) -> dict[int, int]:
-    """What tells one frame's samples from another's, by number."""
+    """Fingerprints of the frames' samples, by number."""
     return {number: hash(b"".join(bytes(plane) for plane in frame.planes)) for number, frame in frames}
 
 
@@ -266,7 +266,7 @@ def test_untagged_hd_is_bt709(height: int, kr: float) -> None:
 
 
 def tagged(path: Path, title: str = "none", encoding: str = "utf-8", codec: str = "libx264") -> Path:
-    """Six frames with a title, as has their stream."""
+    """Six frames in a file and a stream that both have a title."""
     with av.open(str(path), "w", metadata_encoding=encoding) as target:
         target.metadata["title"] = title
         video = target.add_stream(codec, rate=30, width=64, height=48)
@@ -321,7 +321,7 @@ def test_a_tag_that_is_not_utf_8_is_kept_in_the_result(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts", ".webm"])
 def test_damaged_headers_are_read_or_rejected(suffix: str, tmp_path: Path) -> None:
-    """Bytes of the header and the index, changed at random: whatever a file says, there is no other error."""
+    """Bytes of the header and the index are changed at random; only the expected errors may occur."""
     whole = tagged(tmp_path / f"whole{suffix}", codec="libvpx-vp9" if suffix == ".webm" else "libx264")
     content, random_ = whole.read_bytes(), random.Random(suffix)
     middle, path = len(content) // 2, tmp_path / f"broken{suffix}"

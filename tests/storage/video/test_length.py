@@ -1,4 +1,4 @@
-"""A start after the last frame is refused, whatever the container says of its length."""
+"""A start after the last frame is rejected, whatever duration the container states."""
 
 import re
 from fractions import Fraction
@@ -14,7 +14,7 @@ from storage.video.length import check_reaches
 
 
 def write(path: Path, pts: list[int], *, tick: Fraction = Fraction(1, 10), b_frames: int = 0, sound_s: int = 0) -> Path:
-    """A video with frames at `pts` ticks, and silence as long as that."""
+    """A video with frames at `pts` ticks, and silence of the given length."""
     with av.open(str(path), "w") as target:
         video = target.add_stream("libx264", rate=10, width=64, height=48, options={"bf": str(b_frames), "g": "4"})
         video.pix_fmt, video.time_base = "yuv420p", tick

@@ -1,4 +1,4 @@
-"""Pictures in segments: what a crash leaves is gone on with, and the result shows nothing of it."""
+"""Encoding in segments: an interrupted run is resumed, and the result is the same."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from storage.video.segments import Segments, decode_times
 from storage.video.writer import EncodeOptions, write_video
 
 FRAMES = 14
-STEPS = (512, 512, 1024, 256, 700, 512, 3000)  # in 1/15360 s: no frame lasts as long as the next
+STEPS = (512, 512, 1024, 256, 700, 512, 3000)  # in 1/15360 s: consecutive frames have different durations
 PTS = [sum((STEPS * 2)[:number]) for number in range(FRAMES)]
 FOURS = EncodeOptions(preset="veryfast", segment=4)
 CODECS = {
@@ -79,13 +79,13 @@ def uneven(packaged: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
 
 def darker(number: int, frame: av.VideoFrame) -> av.VideoFrame:
     """An edit that differs from frame to frame."""
-    picture = frame.to_ndarray(format="rgb24")
-    picture[: 20 + 5 * number] //= 2
-    return av.VideoFrame.from_ndarray(picture, "rgb24")
+    image = frame.to_ndarray(format="rgb24")
+    image[: 20 + 5 * number] //= 2
+    return av.VideoFrame.from_ndarray(image, "rgb24")
 
 
 def numbered(number: int, frame: av.VideoFrame) -> av.VideoFrame:
-    """A gray picture that tells its number."""
+    """A uniform gray frame whose level encodes its number."""
     return av.VideoFrame.from_ndarray(np.full((180, 320, 3), 20 + 15 * number, np.uint8), "rgb24")
 
 
@@ -133,7 +133,7 @@ def test_segments_show_every_frame_at_its_time(uneven: Clip, tmp_path: Path, cod
 
     result = opened(output)
     times = result.index.pts * float(result.info.tick)
-    rounded = 0.001 if suffix == ".mkv" else 0  # and Matroska moves all by what the sound begins before 0
+    rounded = 0.001 if suffix == ".mkv" else 0  # and Matroska shifts all times if the sound starts before 0
     np.testing.assert_allclose(times - times[0] * bool(rounded), np.array(PTS) / 15360, rtol=0, atol=rounded + 1e-9)
     packets = video_packets(output)
     assert all(packet.dts <= packet.pts for packet in packets)
@@ -197,7 +197,7 @@ def test_decode_times_are_valid_for_segments_shorter_than_the_encoders_delay() -
 def test_uninitialized_decode_times_of_an_encoder_are_not_used(garbage: int, frames: int) -> None:
     pts = np.arange(frames, dtype=np.int64) * 512
 
-    (decoded,) = decode_times([pts], [pts + garbage])  # as x265 gives them for a clip of one or two frames
+    (decoded,) = decode_times([pts], [pts + garbage])  # as from x265 for a clip of one or two frames
 
     assert decoded.tolist() == pts.tolist()
 
@@ -285,7 +285,7 @@ def test_the_number_of_cores_changes_nothing(uneven: Clip, tmp_path: Path, codec
 
 def test_uninitialized_memory_changes_nothing(uneven: Clip, tmp_path: Path) -> None:
     for filling in ("1", "85", "170"):
-        filled = {**os.environ, "MALLOC_PERTURB_": filling}  # of glibc; elsewhere it is no harm
+        filled = {**os.environ, "MALLOC_PERTURB_": filling}  # of glibc; no effect elsewhere
         output = tmp_path / f"{filling}.mp4"
         command = [sys.executable, "-c", WRITE, uneven.path, output]
         subprocess.run(command, env=filled, check=True, cwd=Path(__file__).parents[3])
@@ -299,8 +299,8 @@ def test_separate_transparency_is_copied(uneven: Clip, tmp_path: Path) -> None:
         video = target.add_stream("ffv1", rate=25, width=64, height=64)
         video.pix_fmt = "yuva420p"
         for number in range(5):
-            picture = np.full((64, 64, 4), 50 * number, np.uint8)
-            target.mux(video.encode(av.VideoFrame.from_ndarray(picture, "rgba").reformat(format="yuva420p")))
+            image = np.full((64, 64, 4), 50 * number, np.uint8)
+            target.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgba").reformat(format="yuva420p")))
         target.mux(video.encode(None))
 
     write_video(opened(path), tmp_path / "out.mkv", EncodeOptions(codec="libvpx-vp9", segment=2))

@@ -1,4 +1,4 @@
-"""Streams beside the video: copied, encoded without loss, or noted."""
+"""Streams other than the video: copied, encoded losslessly, or noted."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from made_clips import RATE, add_sound, make, opened, box_image, silence, streams, written
+from made_clips import RATE, add_sound, box_image, make, opened, silence, streams, written
 
 
 def crowded(path: Path) -> Path:
-    """A Matroska file with two voices, subtitles, a font and a cover; not the first voice is the default."""
+    """A Matroska file with two sound streams, of which the second is the default, subtitles, a font and a cover."""
     added: dict[str, Any] = {}
 
     def before(container: Any, video: Any) -> None:
@@ -153,7 +153,7 @@ def test_sound_that_no_output_format_holds_is_encoded_losslessly(
         assert np.array_equal(before, after[: len(before)])
     else:
         assert np.array_equal(before[-len(after) :], after[: len(before)])
-        assert abs(len(before) - len(after) - 0.2 * 22050) < 0.001 * 22050  # FLV counts in 1 ms
+        assert abs(len(before) - len(after) - 0.2 * 22050) < 0.001 * 22050  # the resolution of FLV is 1 ms
     assert [note for note in notes if "audio" in note] == [
         f"Stream 1 (audio, adpcm_swf) became {codec}, which is lossless: no output format can hold the original codec."
     ]

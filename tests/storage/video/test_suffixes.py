@@ -1,4 +1,4 @@
-"""Which files of a folder are clips."""
+"""Detection of clips in a folder."""
 
 import av
 import numpy as np

@@ -60,7 +60,7 @@ def test_reference_white_is_the_same_level_in_both(transfer, signal):
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 @pytest.mark.parametrize("primaries", [BT2020, P3, 1, 2])
 def test_every_color_is_restored_by_the_inverse(transfer, primaries):
-    """Also beyond black and white, where codecs put some."""
+    """Also outside of black and white, which codecs can produce."""
     signal = np.random.default_rng(1).uniform(-10, 262, (50_000, 3)).astype(np.float32)
     tone = tone_map(transfer, primaries)
     levels = tone.to_display(signal)

@@ -1,4 +1,4 @@
-"""What is looked at: all eight orientations, and pixels that are not square."""
+"""The view of frames in all eight orientations, and with pixels that are not square."""
 
 from fractions import Fraction
 from itertools import product
@@ -188,7 +188,7 @@ def test_pixels_far_from_square_are_rejected(tmp_path: Path) -> None:
 
 
 def test_an_orientation_beside_unknown_side_data_is_kept(tmp_path: Path) -> None:
-    """FFmpeg gives EXIF of a JPEG as side data, of a kind that PyAV does not know, beside the matrix made of it."""
+    """FFmpeg gives a JPEG's EXIF as side data that PyAV does not know, in addition to the matrix derived from it."""
     coded, tag = cv2.imencode(".jpg", scene()[..., ::-1])[1].tobytes(), bytes.fromhex("0112000300000001000600000000")
     tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01" + tag[:8] + tag[8:12] + b"\x00\x00\x00\x00"
     exif = b"Exif\x00\x00" + tiff

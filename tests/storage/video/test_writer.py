@@ -1,4 +1,4 @@
-"""Writing: what was in the source is in the result."""
+"""Writing: the result keeps the properties of the source."""
 
 import importlib.util
 from collections.abc import Callable
@@ -183,7 +183,7 @@ def test_the_index_is_at_the_start_of_an_mp4(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda folder, source: Path(), "no name of a file"),
+        (lambda folder, source: Path(), "not a file name"),
         (lambda folder, source: Path("/proc/out.mp4"), "cannot be written"),
         (lambda folder, source: folder / "out.avi", r"cannot write \.avi"),
         (lambda folder, source: folder / "out", "without a suffix"),
@@ -266,7 +266,7 @@ def test_gif_becomes_full_chroma_and_keeps_its_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixel_format", "size", "encoded"),
     [
-        ("gray", (640, 360), "yuvj420p"),  # as decoders give back gray H.264
+        ("gray", (640, 360), "yuvj420p"),  # as decoders return gray H.264
         ("yuv420p", (321, 181), "yuv444p"),
         ("yuv422p10le", (640, 360), "yuv422p10le"),
         ("gbrp10le", (640, 360), "yuv444p10le"),
