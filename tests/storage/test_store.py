@@ -73,7 +73,7 @@ def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[st
 
 
 def wait_until_safe(store: Store) -> None:
-    """Wait until the finished units of RECIPE would survive a lost machine: at once in a folder, seconds in a bucket."""
+    """Wait until the finished units of RECIPE would survive the loss of the machine: seconds in a bucket."""
     while isinstance(store.backend, Bucket):
         owner = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
         if owner and ".quads.done" in owner["files"]:
