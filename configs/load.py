@@ -1,4 +1,7 @@
-"""Options from files and from the command line, validated and frozen. `DictConfig` never leaves this file."""
+"""Options from files and from the command line, validated and frozen.
+
+`DictConfig` never leaves this file.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -49,7 +52,9 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def load_options(name: str | Path, schema: type[Options], overrides: Sequence[str] = ()) -> Options:
-    """Merge the defaults of one dataclass, a YAML file and `option=value` overrides; the last one wins.
+    """Merge the defaults of one dataclass, a YAML file and `option=value` overrides.
+
+    The last one wins.
 
     Args:
         name: of a file in configs/train, or the path of another file.

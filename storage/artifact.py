@@ -105,7 +105,9 @@ class Source:
         return cls(path.absolute(), file_sha256(path), _looks(path))
 
     def check(self) -> None:
-        """Check that the file is unchanged; hash it again only if its size or mtime changed.
+        """Check that the file is unchanged.
+
+        Hash it again only if its size or mtime changed.
 
         Raises:
             SourceChangedError: its content changed, or it is gone.

@@ -37,7 +37,10 @@ def write_json(path: Path, value: object) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that replaces `path` when the block ends; on an error it is removed."""
+    """Open a new file that replaces `path` when the block ends.
+
+    On an error it is removed.
+    """
     with new_file_beside(path) as (part, file):
         yield file
         file.flush()
@@ -58,7 +61,10 @@ def appearing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file_beside(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Create a file in the folder of `path`; it is removed after the block unless it was renamed."""
+    """Create a file in the folder of `path`.
+
+    It is removed after the block unless it was renamed.
+    """
     part = path.with_name(fitted_name(f".{path.name.removeprefix('.')}", f".{token_hex(8)}{PART}"))
     descriptor = os.open(part, _NEW_FILE, 0o666)  # the umask applies
     try:
@@ -87,13 +93,19 @@ def rename_new(part: Path, path: Path) -> None:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove the partial files that killed writers of `path` left; no writer may be active."""
+    """Remove the partial files that killed writers of `path` left.
+
+    No writer may be active.
+    """
     for part in path.parent.glob(f"{escape('.' + path.name.removeprefix('.'))}.{16 * '[0-9a-f]'}{PART}"):
         part.unlink(missing_ok=True)
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and its content, if it exists; for a link, remove only the link."""
+    """Remove a folder and its content, if it exists.
+
+    For a link, remove only the link.
+    """
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():

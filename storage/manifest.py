@@ -100,7 +100,9 @@ def parse_manifest(blob: bytes, stage: str, key: str) -> dict[str, Any]:
 
 
 def parse_copies(index: object, prefixes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Copies in a bucket that a lease lists: name -> `at`, `size` and `sha256`; empty if the list is not valid.
+    """Copies in a bucket that a lease lists: name -> `at`, `size` and `sha256`.
+
+    Empty if the list is not valid.
 
     Args:
         prefixes: allowed prefixes of the objects' names.
@@ -122,12 +124,18 @@ def is_artifact(stage: str, key: str) -> bool:
 
 
 def is_inside(name: str) -> bool:
-    """Check that a relative name cannot lead out of the folder it starts in. Does not look at the disk."""
+    """Check that a relative name cannot lead out of the folder it starts in.
+
+    Does not look at the disk.
+    """
     return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def plain_file(folder: Path, name: str) -> os.stat_result | None:
-    """`lstat` of a regular file below `folder`; None if there is none, or if the path has a link in it."""
+    """`lstat` of a regular file below `folder`.
+
+    None if there is none, or if the path has a link in it.
+    """
     path = folder
     try:
         for part in name.split("/"):

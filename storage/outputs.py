@@ -53,7 +53,10 @@ class Outputs:
     store: Store
 
     def foreign(self, paths: Iterable[Path]) -> list[Path]:
-        """Those of `paths` that exist and were not written by a run. Links always count as foreign."""
+        """Those of `paths` that exist and were not written by a run.
+
+        Links always count as foreign.
+        """
         return [path for path in paths if os.path.lexists(path) and not self._is_ours(path)]
 
     def check(self, paths: Iterable[Path]) -> None:

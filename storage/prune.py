@@ -29,7 +29,9 @@ PrunableKind = Literal["artifact", "unfinished"]
 
 @dataclass(frozen=True)
 class PruneRule:
-    """Limits that select runs to drop; a run is dropped if any of them applies.
+    """Limits that select runs to drop.
+
+    A run is dropped if any of them applies.
 
     Raises:
         ValueError: no limit is given, or one is negative.
@@ -47,7 +49,10 @@ class PruneRule:
 
 @dataclass(frozen=True)
 class PruneDecision:
-    """Decision about one finished or partial artifact; it is in the `goes` or the `stays` list of a plan."""
+    """Decision about one finished or partial artifact.
+
+    It is in the `goes` or the `stays` list of a plan.
+    """
 
     kind: PrunableKind
     stage: str
@@ -116,7 +121,9 @@ def plan_prune(store: Store, rule: PruneRule, now: float) -> PrunePlan:
 def prune(
     store: Store, plan: PrunePlan, on_decision: Callable[[PruneDecision, bool], object] = lambda decision, done: None
 ) -> int:
-    """Carry out `plan` and return the bytes freed. Artifacts that came into use since it was made are kept.
+    """Carry out `plan` and return the bytes freed.
+
+    Artifacts that came into use since it was made are kept.
 
     A run that finds an artifact just before its removal recomputes it.
 
@@ -271,7 +278,9 @@ def _remove(store: Store, decision: PruneDecision) -> int:
 
 @contextmanager
 def _exclusive(store: Store, lease: str) -> Iterator[bool]:
-    """Hold `lease` during the block and remove it afterwards; False if another process holds it.
+    """Hold `lease` during the block and remove it afterwards.
+
+    False if another process holds it.
 
     Waits until the lease of a dead owner expires; gives up if the owner renews it.
     """
@@ -288,7 +297,10 @@ def _lease_of(name: Name) -> str:
 
 
 def _facts(store: Store, lease: str) -> dict[str, Any]:
-    """Content of a lease, with or without an owner; empty if it is missing or unreadable."""
+    """Content of a lease, with or without an owner.
+
+    Empty if it is missing or unreadable.
+    """
     stored = store.backend.objects.read(lease)
     try:
         facts = json.loads(stored.value) if stored else {}

@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    """A folder or a bucket. Paths are always local; a bucket's files are downloaded when they are needed."""
+    """A folder or a bucket.
+
+    Paths are always local; a bucket's files are downloaded when they are needed.
+    """
 
     @property
     def url(self) -> str: ...
@@ -195,7 +198,9 @@ class Store:
         self._expect(artifact, files)
 
     def report_damage(self, path: Path) -> Artifact | None:
-        """Mark a file as damaged, so that the next run recomputes its content; return its artifact.
+        """Mark a file as damaged, so that the next run recomputes its content.
+
+        Return its artifact.
 
         Nothing is removed: the file may hold intact rows. None if the file belongs to no artifact.
         """
@@ -268,7 +273,9 @@ class Store:
 
 
 def open_store(url: str, scratch: Path | None = None) -> Store:
-    """Open the store in a folder, or at s3://bucket/prefix; files of the latter are downloaded to `scratch`.
+    """Open the store in a folder, or at s3://bucket/prefix.
+
+    Files of the latter are downloaded to `scratch`.
 
     Raises:
         StoreAddressError: `url` is not an address of a store.

@@ -93,7 +93,10 @@ def stage_shares(found: Contents) -> list[Share]:
 
 
 def clip_shares(found: Contents) -> list[Share]:
-    """Disk usage of the runs of each clip, largest first; a clip has its file name from its latest run."""
+    """Disk usage of the runs of each clip, largest first.
+
+    A clip has its file name from its latest run.
+    """
     names = {clip_of(run): _file_name(run.clip) for run in found.runs}
     groups: dict[str, set[Name]] = {}
     for run in found.runs:
@@ -122,7 +125,10 @@ def clip_of(run: Run) -> str:
 
 
 def _sizes(store: Store, stages: Iterable[str]) -> dict[Name, int]:
-    """Bytes of the artifacts in the folders of `stages`, by stage and key; unrelated files are skipped."""
+    """Bytes of the artifacts in the folders of `stages`, by stage and key.
+
+    Unrelated files are skipped.
+    """
     sizes: dict[Name, int] = {}
     for stage in sorted(stages):
         for listed in store.backend.objects.names(f"{stage}/"):

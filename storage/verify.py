@@ -21,7 +21,10 @@ class VerifiedFile:
 
 
 def verify_files(store: Store, artifact: Artifact) -> Iterator[VerifiedFile]:
-    """Verify every file of an artifact. Stops if the artifact is pruned or recomputed meanwhile."""
+    """Verify every file of an artifact.
+
+    Stops if the artifact is pruned or recomputed meanwhile.
+    """
     stored = store.backend.objects.read(f"{artifact.stage}/{artifact.key}/{MANIFEST}")
     if stored is None:
         return
@@ -39,7 +42,10 @@ def verify_files(store: Store, artifact: Artifact) -> Iterator[VerifiedFile]:
 
 
 def note_damage(store: Store, examined: VerifiedFile) -> None:
-    """Mark a damaged file, so that the next run recomputes it; if it is the manifest, the whole artifact."""
+    """Mark a damaged file, so that the next run recomputes it.
+
+    If it is the manifest, the whole artifact is removed and recomputed.
+    """
     if examined.file == MANIFEST:
         store.delete(examined.artifact)
     else:

@@ -36,7 +36,10 @@ class EarlierResult:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder in which one artifact is computed. Names that start with "." are scratch and are not kept."""
+    """The folder in which one artifact is computed.
+
+    Names that start with "." are scratch and are not kept.
+    """
 
     path: Path
     resumed: bool  # `path` has the files of a killed or failed run, or the intact files of a damaged artifact
@@ -45,7 +48,10 @@ class Workspace:
 
 
 class Attempt:
-    """One attempt at an artifact. The workspace records all attempts, so that lineage has the total time."""
+    """One attempt at an artifact.
+
+    The workspace records all attempts, so that lineage has the total time.
+    """
 
     def __init__(self, workspace: Path) -> None:
         self._path, self._began = workspace / ATTEMPTS, time.monotonic()

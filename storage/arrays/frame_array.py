@@ -140,7 +140,9 @@ class FrameArray:
         self._units.add(rows.start // self.chunk, encode_unit(self.path / METADATA, values))
 
     def read(self, rows: slice | int = slice(None)) -> np.ndarray:
-        """Read the values of `rows`, all by default; a number gives one row without the row axis.
+        """Read the values of `rows`, all by default.
+
+        A number gives one row without the row axis.
 
         Raises:
             IncompleteError: some of these rows are not written yet.
@@ -192,7 +194,10 @@ def unfinished_arrays(folder: Path) -> list[Path]:
 
 
 def damaged_files(path: Path) -> list[Path]:
-    """Files of the array at `path` that are missing or changed. Reads all finished units."""
+    """Files of the array at `path` that are missing or changed.
+
+    Reads all finished units.
+    """
     try:
         array = FrameArray.open(path)
     except (DamagedError, IncompleteError):

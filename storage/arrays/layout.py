@@ -120,7 +120,10 @@ def _open_files(files: dict[str, Buffer]) -> zarr.Array[Any]:
 
 
 def _packing(kind: ArrayKind, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Codecs of one kind; the last is a checksum, because zstd's own misses one bit of each header."""
+    """Codecs of one kind.
+
+    The last is a checksum, because zstd's own misses one bit of each header.
+    """
     if kind == "image":
         return {"filters": [Delta(dtype=dtype.str)], "compressors": [ZstdCodec(level=1), Crc32cCodec()]}
     if kind == "label":

@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Units:
-    """The units of the array at `path`. Each has its own file until it is finished."""
+    """The units of the array at `path`.
+
+    Each has its own file until it is finished.
+    """
 
     path: Path
     rows: int
@@ -78,7 +81,9 @@ class Units:
         return ShardSlots(self.shard_of(unit), slots, self.per_shard * self.slots)
 
     def add(self, unit: int, content: bytes) -> None:
-        """Write one unit to disk, then mark it. Write its shard when all units of it are finished.
+        """Write one unit to disk, then mark it.
+
+        Write its shard when all units of it are finished.
 
         Raises:
             DamagedError: another unit of the same shard changed on disk meanwhile; that unit is pending again.
@@ -160,7 +165,10 @@ class Units:
             shutil.rmtree(self.loose, ignore_errors=True)
 
     def _joined(self, first: int, journal: BinaryIO) -> Iterator[bytes | None]:
-        """Read the encoded chunks of a shard; a unit that turns out damaged becomes pending."""
+        """Read the encoded chunks of a shard.
+
+        A unit that turns out damaged becomes pending.
+        """
         units = self._beside(first)
         for unit in units:
             try:

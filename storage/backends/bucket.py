@@ -51,7 +51,10 @@ class Bucket:
         return [name for name, listed in files.items() if sizes.get(name) != listed["size"]]
 
     def fetch(self, artifact: Artifact, files: Files) -> None:
-        """Download the files of an artifact that are not here yet; files missing in the bucket are skipped."""
+        """Download the files of an artifact that are not here yet.
+
+        Files missing in the bucket are skipped.
+        """
         here = self.folder / artifact.stage / artifact.key
         absent = [name for name, listed in files.items() if not _has_size(here, name, listed["size"])]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -158,7 +161,10 @@ class Bucket:
         remove_tree(here)
 
     def remove_partial(self, stage: str, key: str) -> int:
-        """Remove a partial artifact, whose lease the caller holds; return the bytes freed in the bucket."""
+        """Remove a partial artifact, whose lease the caller holds.
+
+        Return the bytes freed in the bucket.
+        """
         for folder in (self.folder / STAGING).glob(f"{stage}-{key}.*"):
             remove_tree(folder)
         return self._remove_all(f"{PARTIAL}/{stage}-{key}/")
@@ -184,7 +190,10 @@ class Bucket:
 
 
 def _copies(facts: Mapping[str, Any], stage: str, key: str) -> dict[str, dict[str, Any]]:
-    """Objects that a lease lists as copies of a workspace's files; only under this artifact's prefixes."""
+    """Objects that a lease lists as copies of a workspace's files.
+
+    Only under this artifact's prefixes.
+    """
     return parse_copies(facts.get("files") or {}, (f"{PARTIAL}/{stage}-{key}/", f"{stage}/{key}/"))
 
 

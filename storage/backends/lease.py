@@ -1,4 +1,6 @@
-"""Leases: which process computes which artifact. The owner renews its lease; no lock server is needed.
+"""Leases: which process computes which artifact.
+
+The owner renews its lease; no lock server is needed.
 
 A lease is an object in the store. Clocks of machines are never compared: a waiting process watches the lease, and takes
 it over if it did not change for `Patience.expiry` seconds (the TTL) of the waiting process's own clock. A dead owner on
@@ -43,7 +45,10 @@ class Patience:
 
 @dataclass
 class Lease:
-    """A lease of this process. Other processes can read its `facts`; change them with `renew`."""
+    """A lease of this process.
+
+    Other processes can read its `facts`; change them with `renew`.
+    """
 
     objects: Objects
     name: str
@@ -73,7 +78,10 @@ class Lease:
             self.etag = etag
 
     def release(self, **facts: object) -> None:
-        """Release the lease. `facts` are kept for the next owner; without any, nothing is kept."""
+        """Release the lease. `facts` are kept for the next owner.
+
+        Without any, nothing is kept.
+        """
         with self._turn:
             if self.lost:
                 return
@@ -92,7 +100,9 @@ def leased(
     facts: Mapping[str, Any],
     is_done: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Lease, Mapping[str, Any]] | None]:
-    """Hold a lease during the block; wait for another owner first. Yields the lease and the last owner's facts.
+    """Hold a lease during the block.
+
+    Wait for another owner first. Yields the lease and the last owner's facts.
 
     Yields None if `is_done` becomes true while waiting. At the end of the block, the lease is released with its current
     facts, unless `Lease.release` was called before.
@@ -113,7 +123,10 @@ def leased(
 
 
 def lease_owner(objects: Objects, name: str) -> dict[str, Any] | None:
-    """Content of a lease that has an owner, alive or dead; None if it is free."""
+    """Content of a lease that has an owner, alive or dead.
+
+    None if it is free.
+    """
     stored = objects.read(name)
     facts: dict[str, Any] = facts_of(stored.value) if stored else {}
     return facts if facts.get("owner") else None
@@ -130,7 +143,10 @@ def is_dead(owner: Mapping[str, Any]) -> bool:
 
 
 def _take(lease: Lease, patience: Patience, is_done: Callable[[], bool]) -> Mapping[str, Any] | None:
-    """Acquire the lease and return the last owner's facts; None if `is_done` becomes true first."""
+    """Acquire the lease and return the last owner's facts.
+
+    None if `is_done` becomes true first.
+    """
     seen, since, is_logged = "", time.monotonic(), False
     while not is_done():
         stored = lease.objects.read(lease.name)
@@ -197,7 +213,10 @@ def _identity() -> dict[str, Any]:
 
 
 def _process_began(process: int) -> str | None:
-    """Start time of a process in kernel ticks, which distinguishes reused process ids. None if there is none."""
+    """Start time of a process in kernel ticks, which distinguishes reused process ids.
+
+    None if there is none.
+    """
     try:
         facts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:

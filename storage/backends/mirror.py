@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Mirror:
-    """Copies of a workspace's files in the bucket; the lease's `files` map file names to objects."""
+    """Copies of a workspace's files in the bucket.
+
+    The lease's `files` map file names to objects.
+    """
 
     def __init__(
         self, objects: BucketObjects, lease: Lease, workspace: Path, prefix: str, index: Mapping[str, Any]

@@ -44,11 +44,17 @@ class Objects(Protocol):
         ...
 
     def create(self, name: str, value: bytes) -> str | None:
-        """Write a value that must not exist yet; return its ETag, or None if one exists."""
+        """Write a value that must not exist yet.
+
+        Return its ETag, or None if one exists.
+        """
         ...
 
     def replace(self, name: str, value: bytes, tag: str) -> str | None:
-        """Replace the version with the ETag `tag`; return the new ETag, or None if the value has changed."""
+        """Replace the version with the ETag `tag`.
+
+        Return the new ETag, or None if the value has changed.
+        """
         ...
 
     def write(self, name: str, value: bytes) -> None:
@@ -66,7 +72,10 @@ class Objects(Protocol):
 
 @dataclass(frozen=True)
 class FolderObjects:
-    """Values as files below one folder. Compare-and-swap holds a lock that the kernel frees when a process dies."""
+    """Values as files below one folder.
+
+    Compare-and-swap holds a lock that the kernel frees when a process dies.
+    """
 
     root: Path
 

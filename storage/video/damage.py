@@ -32,11 +32,17 @@ class Damage:
 
     @property
     def is_any(self) -> bool:
-        """True if frames are certainly damaged or lost; a hole may come from the recorder."""
+        """True if frames are certainly damaged or lost.
+
+        A hole may come from the recorder.
+        """
         return bool(self.frames.any() or self.lost)
 
     def sentences(self, pts: np.ndarray, info: VideoInfo) -> list[str]:
-        """Messages for the user, one or two sentences each. `pts` are those of the frames."""
+        """Messages for the user, one or two sentences each.
+
+        `pts` are those of the frames.
+        """
         times_s = (pts - pts[0]) * float(info.tick)
         found = []
         if self.frames.any():

@@ -124,7 +124,9 @@ MATRICES = {  # by AVColorSpace; ITU-T H.273 table 4
 
 
 def probe(path: Path) -> VideoInfo:
-    """Read the properties of the video at `path`. Decodes one frame, which alone has the display matrix.
+    """Read the properties of the video at `path`.
+
+    Decodes one frame, which alone has the display matrix.
 
     Raises:
         UnreadableVideoError: not a video, no frame can be decoded, or its pixels are too far from square.
@@ -176,7 +178,10 @@ def video_stream(container: InputContainer, info: VideoInfo) -> VideoStream:
 
 
 def rgb(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
-    """Convert a frame to uint8 `height width rgb`, coded orientation. PQ and HLG are tone-mapped."""
+    """Convert a frame to uint8 `height width rgb`, coded orientation.
+
+    PQ and HLG are tone-mapped.
+    """
     full, tone = is_full_range(frame.format, info), tone_map(info.color_transfer, info.color_primaries)
     converted = frame.reformat(
         format="gbrp16le" if tone else "rgb24",  # its rgb48le of 4:2:0 is wrong by up to 250 levels
@@ -193,7 +198,10 @@ def rgb(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
 
 
 def is_full_range(pixel_format: av.VideoFormat, info: VideoInfo) -> bool:
-    """True if black is code 0. FFmpeg treats gray and RGB as full range whatever the tag says."""
+    """True if black is code 0.
+
+    FFmpeg treats gray and RGB as full range whatever the tag says.
+    """
     is_gray = sum(not component.is_alpha for component in pixel_format.components) == 1
     is_always_full = is_gray or is_rgb(pixel_format) or pixel_format.name.startswith("yuvj")
     return is_always_full or info.color_range == FULL_RANGE

@@ -74,7 +74,10 @@ def damaged_packets(path: Path, codec: str, stream: int, last: int) -> list[int]
 
 
 def main() -> None:
-    """Print the numbers of damaged packets as JSON. Arguments: path, stream, last packet, this share, shares."""
+    """Print the numbers of damaged packets as JSON.
+
+    Arguments: path, stream, last packet, this share, shares.
+    """
     path, (stream, last, share, shares) = Path(sys.argv[1]), map(int, sys.argv[2:])
     with open_video(path) as container:
         print(json.dumps(list(_find(container, stream, last, (share, shares)))))
@@ -189,7 +192,10 @@ def _first_difference(packets: list["av.Packet[Any]"], seen: Checks, others: tup
 
 
 def _check_in_a_child(decoder: Any, packet: "av.Packet[Any]", pts: int | None) -> int | None:
-    """CRC-32 of the frame at `pts` if `decoder` decoded `packet` next; None = no such frame."""
+    """CRC-32 of the frame at `pts` if `decoder` decoded `packet` next.
+
+    None = no such frame.
+    """
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:

@@ -61,7 +61,10 @@ def _full_size(plane: np.ndarray, planes: FramePlanes) -> NDArray[np.float32]:
 
 
 def _scaled(plane: np.ndarray, planes: FramePlanes, zero: int, span: int) -> NDArray[np.float32]:
-    """Convert codes to 8-bit levels; `zero` and `span` are those of 8-bit limited range (full range: 0 or 128)."""
+    """Convert codes to 8-bit levels.
+
+    `zero` and `span` are those of 8-bit limited range (full range: 0 or 128).
+    """
     depth = planes.depth
     if planes.full_range or planes.is_rgb:
         middle = (1 << (depth - 1)) if zero == 128 else 0

@@ -39,7 +39,9 @@ class Result:
 def open_result(
     file: Path | IO[bytes], output: str, encoder: VideoEncoder, source: InputContainer, span: Span
 ) -> Iterator[Result]:
-    """Write the header of a result of `source` to `file`; leaving the context writes the trailer.
+    """Write the header of a result of `source` to `file`.
+
+    Leaving the context writes the trailer.
 
     Args:
         output: name of the result; its suffix selects the format, and errors name it.
@@ -100,7 +102,10 @@ def _mov_settings(info: VideoInfo, source: InputContainer, span: Span, has_name:
 
 
 def _add_video(containers: tuple[InputContainer, OutputContainer], output: str, encoder: VideoEncoder) -> VideoStream:
-    """Add the video stream. Its encoder only writes the header; the encoders of the segments encode the frames."""
+    """Add the video stream.
+
+    Its encoder only writes the header; the encoders of the segments encode the frames.
+    """
     source, target = containers
     info = encoder.info
     try:

@@ -37,7 +37,10 @@ def frames_of(
     stream: VideoStream,
     on_damage: Callable[[str], None] = lambda reason: None,
 ) -> Generator[av.VideoFrame, None, None]:
-    """Frames of `stream` in presentation order; packets that cannot be decoded are reported and skipped."""
+    """Frames of `stream` in presentation order.
+
+    Packets that cannot be decoded are reported and skipped.
+    """
     for packet in packets_of(container, [stream], on_damage):
         yield from decode(packet, on_damage)
 

@@ -43,7 +43,10 @@ def readable_planes(frame: av.VideoFrame, info: VideoInfo) -> FramePlanes:
 
 
 def planar_format(pixel_format: av.VideoFormat) -> str:
-    """Name of the nearest format with one little-endian integer plane per component; usually the same format."""
+    """Name of the nearest format with one little-endian integer plane per component.
+
+    Usually the same format.
+    """
     colors = [component for component in pixel_format.components if not component.is_alpha]
     bits = min(16, max(8, colors[0].bits))
     places = [component.plane for component in pixel_format.components]

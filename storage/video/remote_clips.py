@@ -92,13 +92,19 @@ def _object_at(url: str) -> RemoteClip | None:
 
 
 def _parted(url: str) -> tuple[str, str]:
-    """Split into `s3://bucket` and the key. Unlike the path of a URL, a key may contain `?` and `#`."""
+    """Split into `s3://bucket` and the key.
+
+    Unlike the path of a URL, a key may contain `?` and `#`.
+    """
     bucket, _, key = url.removeprefix(SCHEME).partition("/")
     return SCHEME + bucket, key
 
 
 def _place(url: str) -> str:
-    """Relative path of an object's copy below a scratch folder; cannot lead out of it, whatever the key is."""
+    """Relative path of an object's copy below a scratch folder.
+
+    Cannot lead out of it, whatever the key is.
+    """
     bucket, key = _parted(url)
     parts = [part if part not in {"", ".", ".."} else f"%{part.replace('.', '%2E')}" for part in key.split("/")]
     return "/".join(["sources", bucket.removeprefix(SCHEME), *(fitted_name(*_split(part)) for part in parts)])

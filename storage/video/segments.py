@@ -141,7 +141,10 @@ class Segments:
         return facts.get("crc32") == str(check)
 
     def _made_of(self, part: range) -> str:
-        """Digest of everything that affects the packets except the images. A new PyAV may have new encoders."""
+        """Digest of everything that affects the packets except the images.
+
+        A new PyAV may have new encoders.
+        """
         encoder = self.encoder
         options = {**encoder.wanted, **encoder.parameters}
         facts = [encoder.codec, options, encoder.pixel_format, THREADS, av.__version__]

@@ -39,7 +39,10 @@ class ShapeWatch:
     _shape: float | None = None  # width / height of the first frame, as displayed
 
     def begin(self, context: VideoCodecContext) -> None:
-        """Store the shape of the file's first frame, which `info` describes; later calls do nothing."""
+        """Store the shape of the file's first frame, which `info` describes.
+
+        Later calls do nothing.
+        """
         self._shape = self._shape or _shape_of(context)
 
     def saw(self, frame: av.VideoFrame, context: VideoCodecContext, number: int, seconds: float) -> None:

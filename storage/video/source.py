@@ -50,6 +50,9 @@ def refuse_playlist(path: Path) -> None:
 
 @cache
 def _single_file_formats() -> str:
-    """Comma-separated names of all other demuxers. A demuxer has several names, of which one is enough."""
+    """Comma-separated names of all other demuxers.
+
+    A demuxer has several names, of which one is enough.
+    """
     names = {name for names in av.formats_available for name in names.split(",")}
     return ",".join(sorted(names - READ_ELSEWHERE))

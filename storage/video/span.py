@@ -53,7 +53,10 @@ class Span:
 
 
 def later_timecode(timecode: str, frames: int, rate: Fraction) -> str:
-    """Advance `timecode` (SMPTE ST 12-1, as 01:00:00:00) by frames; with ; or . it is a drop-frame timecode."""
+    """Advance `timecode` (SMPTE ST 12-1, as 01:00:00:00) by frames.
+
+    With ; or . it is a drop-frame timecode.
+    """
     parts = TIMECODE.fullmatch(timecode)
     if parts is None or not frames:
         return timecode

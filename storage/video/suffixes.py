@@ -65,7 +65,10 @@ def is_playlist(suffix: str) -> bool:
 
 @cache
 def _known_suffixes() -> frozenset[str]:
-    """Suffixes of all demuxers; for one without any, such as mpegts, those of its muxer."""
+    """Suffixes of all demuxers.
+
+    For one without any, such as mpegts, those of its muxer.
+    """
     found: set[str] = set()
     for name in av.formats_available - {"image2"}:  # single images
         try:

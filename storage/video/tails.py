@@ -35,7 +35,10 @@ def padded(data: bytes, codec: str, extradata: bytes) -> bytes | None:
 
 
 def slices(data: bytes, codec: str, extradata: bytes) -> list[tuple[int, int]]:
-    """Start and end of the coded slices of a packet; of a damaged packet, those that can be parsed."""
+    """Start and end of the coded slices of a packet.
+
+    Of a damaged packet, those that can be parsed.
+    """
     if codec == "hevc":
         size = length_bytes(extradata)
         units = _prefixed(data, size) if size else _started(data)

@@ -47,7 +47,10 @@ class ToneMap:
     matrix: Values  # `3 3`, linear light to BT.709
 
     def to_display(self, levels: np.ndarray) -> Values:
-        """Map HDR R'G'B' to SDR, both `... rgb` in 8-bit levels; colors outside BT.709 lie outside [0, 255]."""
+        """Map HDR R'G'B' to SDR, both `... rgb` in 8-bit levels.
+
+        Colors outside BT.709 lie outside [0, 255].
+        """
         return _by_band(self._to_display, levels)
 
     def to_coded(self, levels: np.ndarray) -> Values:

@@ -62,7 +62,9 @@ def write_video(  # noqa: PLR0913 - two of them are callbacks
     *,
     scratch: Path | None = None,
 ) -> tuple[str, ...]:
-    """Write the frames of `clip`, each through `edit_frame`; return notes on what could not be kept.
+    """Write the frames of `clip`, each through `edit_frame`.
+
+    Return notes on what could not be kept.
 
     Frames keep pts and time base; if the clip is a range, its first frame is at 0 and the sound is shifted with it.
     The output is written atomically; if writing fails, an existing file is unchanged.
@@ -110,7 +112,10 @@ def _read_back(part: Path, output: Path) -> Inventory:
 
 
 def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> VideoEncoder:
-    """Encoder for a result of the video at `path`. Decodes one frame, which has more properties than the container."""
+    """Encoder for a result of the video at `path`.
+
+    Decodes one frame, which has more properties than the container.
+    """
     frame = first_frame(path, info)
     if info.interlaced and info.field_order not in CODED_FIRST:
         info = replace(info, field_order=BOTTOM_FIRST if first_field(frame) == "bottom" else TOP_FIRST)
