@@ -1,4 +1,4 @@
-"""Everything a run can be told. One field per group of options, each typed where it is used."""
+"""All options of a run: one field per group, each defined beside the code that uses it."""
 
 from dataclasses import dataclass, field
 

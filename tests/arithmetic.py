@@ -1,7 +1,7 @@
-"""Does this machine divide right? One core of one of ours did not, for seconds at a time: docs/decisions/0020.
+"""Detection of CPU cores that divide wrongly, as one of ours did for seconds at a time: docs/decisions/0020.
 
-A core that is caught is left alone for a while by the tests and all that they start, and a test that failed beside it
-runs again. Where no core is caught, nothing is different.
+The tests and all their processes avoid a faulty core for a while, and a test that failed meanwhile runs again. Without
+a faulty core, nothing changes.
 """
 
 import os
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 TRIES = 3
 PERIOD = 0.5  # s
-SETTLE = 1.5  # s after a failure, in which the watch sees what it missed and moves us: a test can last a moment only
-REST = 5.0  # s that a core is left alone after it last was wrong: a virtual one moves on to a sound one
+SETTLE = 1.5  # s after a failure, for the watch to detect a fault and move us: a test can be shorter than its period
+REST = 5.0  # s that a core is avoided after its last fault: a virtual core moves on to a sound physical one
 
-# Divides on one core, twenty times a second; a line for each time that it was wrong: when, and where.
+# Divides on one core, twenty times a second; prints a line for each fault: time and core.
 WATCH = r"""
 import os, sys, time
 import numpy as np
@@ -37,13 +37,13 @@ os.sched_setaffinity(0, {core})
 x = np.random.default_rng(0).uniform(0.01, 1000, 4096)
 while os.getppid() == parent:
     if not np.array_equal(x / x, np.ones(4096)):
-        os.write(1, f"{time.time()} {core}\n".encode())  # in one go: others write to that file, too
+        os.write(1, f"{time.time()} {core}\n".encode())  # atomically: other processes write to this file
     time.sleep(0.05)
 """
 
 
 class Watch:
-    """A process on each core, and a thread here that keeps everything off the cores that they catch."""
+    """A process on each core, and a thread here that moves all our processes off faulty cores."""
 
     def __init__(self, folder: Path) -> None:
         self.caught = folder / "caught.txt"
@@ -55,13 +55,13 @@ class Watch:
                 command = [sys.executable, "-c", WATCH, str(core)]
                 self.children.append(subprocess.Popen(command, stdout=file, env=environment))
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._go_on, daemon=True)
+        self._thread = threading.Thread(target=self._avoid_faulty_cores, daemon=True)
         self._thread.start()
 
     def wrong(self, since: float = 0.0) -> set[int]:
-        """Cores that divided wrongly, since then."""
-        told = self.caught.read_text() if self.caught.exists() else ""
-        lines = re.findall(r"^(\d+\.\d+) (\d+)$", told, re.MULTILINE)
+        """Cores that divided wrongly since a time, in s since 1970."""
+        text = self.caught.read_text() if self.caught.exists() else ""
+        lines = re.findall(r"^(\d+\.\d+) (\d+)$", text, re.MULTILINE)
         return {int(core) for when, core in lines if float(when) >= since}
 
     def stop(self) -> None:
@@ -71,31 +71,31 @@ class Watch:
             child.kill()
             child.wait()
 
-    def _go_on(self) -> None:
+    def _avoid_faulty_cores(self) -> None:
         avoided: set[int] = set()
         while not self._stopped.wait(PERIOD):
             wrong = self.wrong(time.time() - REST)
-            if wrong or avoided:  # for as long as a core is wrong: more is started all the time
+            if wrong or avoided:  # repeatedly while a core is faulty: new processes are started all the time
                 self._move_to(self.cores - wrong or self.cores)
             avoided = wrong
 
     def _move_to(self, cores: set[int]) -> None:
-        """This process and all that it started, thread by thread."""
+        """Move this process and all its children to these cores, thread by thread."""
         own = {child.pid for child in self.children}
         ours = psutil.Process()
         for process in [ours, *(child for child in ours.children(recursive=True) if child.pid not in own)]:
-            with suppress(psutil.Error, OSError):  # it came to its end meanwhile
+            with suppress(psutil.Error, OSError):  # the process ended meanwhile
                 for thread in process.threads():
                     os.sched_setaffinity(thread.id, cores)
 
 
 def usable() -> set[int]:
-    """Cores that this process may use; none where they cannot be told apart."""
+    """Cores that this process may use; empty on systems without CPU affinity."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def soundly(make: Callable[[int], T]) -> T:
-    """What `make(attempt)` gives beside no core that was caught, or at the last attempt."""
+    """Result of the first `make(attempt)` during which no core was faulty, or of the last attempt."""
     for attempt in range(TRIES):
         cores, began = usable(), time.time()
         made = make(attempt)
@@ -111,7 +111,7 @@ _folder: "TemporaryDirectory[str] | None" = None
 def pytest_sessionstart(session: pytest.Session) -> None:
     global _watch, _folder  # noqa: PLW0603 - one for the session
     if session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
-        return  # it only hands out tests
+        return  # the controller of pytest-xdist runs no tests
     _folder = TemporaryDirectory()
     _watch = Watch(Path(_folder.name))
 
@@ -123,7 +123,7 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-    """Run `item`; if it failed and a core was caught beside it, again."""
+    """Run `item`, and again if it failed while a core was faulty."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for _ in range(TRIES):
         cores, began = usable(), time.time()

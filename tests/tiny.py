@@ -1,4 +1,4 @@
-"""Options with which an edit of a few frames is done in seconds, and looks it."""
+"""Options for an edit of a few frames within seconds, at low quality."""
 
 TINY = [
     "align.size=256",
