@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from configs.load import load_config
 from stitchedit.detect.finder import FaceFinder
+from stitchedit.images.conversion import to_images, to_uint8
 from stitchedit.invert import Footage, Inverter
 from stitchedit.measure.metrics import identity_consistency
 from stitchedit.nets.attributes import AgeAndGender, score_face
@@ -36,7 +37,7 @@ from tasks.align import align_faces
 from tasks.decode import decode_video
 from tasks.detect import detect_faces
 from tasks.edit import edit_faces
-from tasks.inputs.faces import open_faces, to_images, to_uint8
+from tasks.inputs.faces import open_faces
 from tasks.invert import invert_faces
 from tasks.occlude import find_occlusions
 from tasks.runtime import networks

@@ -31,6 +31,7 @@ class Stitched:
     """One stitched crop, in [-1, 1], and how it went."""
 
     crop: Image
+    matched: Image  # the image that its border had to match
     steps: int
     ring_before: float  # root mean squared error in the border, 8-bit levels
     ring_after: float
@@ -101,7 +102,7 @@ def stitch_face(
         if step == 0:
             ring_before = border_levels(border.item())
         if step == options.steps or border.item() < options.stop_below:
-            return Stitched(crop.detach(), step, ring_before, border_levels(border.item()))
+            return Stitched(crop.detach(), target.source, step, ring_before, border_levels(border.item()))
         loss = border + options.content_weight * content
         subject.check(loss.item(), step)
         on_step(step, border.item(), content.item())

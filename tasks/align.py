@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from stitchedit.align import align_run, usable_sizes, working_size
 from stitchedit.detect.persons import choose_person
 from stitchedit.errors import InputError
+from stitchedit.images.conversion import to_images
 from stitchedit.images.depth import DEEP, SHALLOW, to_stored
 from stitchedit.images.warp import crop_face
 from stitchedit.nets.face_parsing import SIZE as PARSING
@@ -24,7 +25,6 @@ from storage.workspace import Workspace
 from tasks.detect import read_persons
 from tasks.inputs.chunks import face_frames, pending_in_any
 from tasks.inputs.clip import ShotClip, open_clip, save_rows
-from tasks.inputs.faces import to_images
 from tasks.inputs.photo import describe_photo
 from tasks.runtime import networks
 from tasks.runtime.progress import Progress, report_event

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stitchedit.images.conversion import to_images
 from stitchedit.images.steady import smooth_rows
 from stitchedit.nets.occlusion import visible_logits
 from stitchedit.occlude import SIDE, hidden
@@ -15,7 +16,7 @@ from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.inputs.clip import frame_times
-from tasks.inputs.faces import Faces, open_faces, to_images
+from tasks.inputs.faces import Faces, open_faces
 from tasks.runtime import networks
 from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage

@@ -10,6 +10,7 @@ import torch
 
 from flows.training.score_table import complete_scores
 from stitchedit.errors import InputError
+from stitchedit.images.conversion import to_uint8
 from stitchedit.measure.appearance import Appearance, score_names
 from stitchedit.train.directions import (
     DirectionOptions,
@@ -24,7 +25,6 @@ from stitchedit.train.directions import (
 from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes
 from storage.files import write_json
 from storage.weights.state_dict import save_tensors
-from tasks.inputs.faces import to_uint8
 from tasks.inputs.scorer import scorer
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory

@@ -50,6 +50,29 @@ def face_frames(
             yield picture
 
 
+def with_rows_before(chunks: Sequence[slice]) -> list[slice]:
+    """Rows of `chunks`, one by one, with the row before each stretch of them."""
+    wanted = sorted({row for rows in chunks for row in range(max(0, rows.start - 1), rows.stop)})
+    return [slice(row, row + 1) for row in wanted]
+
+
+def frame_pairs(frames: Iterator[np.ndarray], chunks: Sequence[slice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frame of the row before and of the row itself, for every row of `chunks`; row 0 is paired with itself.
+
+    Args:
+        frames: of `with_rows_before(chunks)`, in order.
+    """
+    last = -1
+    current = np.empty(0, np.uint8)
+    for rows in chunks:
+        if rows.start and rows.start - 1 != last:
+            current = next(frames)
+        for row in range(rows.start, rows.stop):
+            frame = next(frames)
+            yield (current if row else frame), frame
+            current, last = frame, row
+
+
 def _stretches(chunks: Sequence[slice]) -> list[slice]:
     """`chunks` with those side by side made one."""
     merged: list[slice] = []

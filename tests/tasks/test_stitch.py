@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from stitchedit.images.conversion import to_uint8
 from stitchedit.options.masks import MaskOptions
 from stitchedit.options.stitch import StitchOptions
 from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from tasks.inputs.faces import to_uint8
 from tasks.runtime import networks
 from tasks.stitch import WarmChain, stitch_faces
 from tasks.tune import tuned_generator
