@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from stitchedit.measure.face import COLUMNS
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
-from tasks.measure import _pairs, measure_edit, with_the_one_before
-from tasks.reporting.measures import COLUMNS, Measured, scored_rows
+from tasks.measure import measure_edit
 
 
 @pytest.fixture(scope="module")
@@ -110,24 +110,3 @@ def test_what_was_lost_is_measured_again_as_it_was(finished, artifact, workspace
     shutil.rmtree(folder / lost)
     make_again(measure_edit, folder, *inputs_of(finished))
     assert_same(folder, artifact)
-
-
-@pytest.mark.parametrize(
-    "todo", [[slice(0, 4), slice(4, 6)], [slice(4, 6)], [slice(0, 2), slice(4, 6)], [slice(2, 4), slice(4, 6)]]
-)
-def test_every_face_is_seen_beside_the_one_before(todo):
-    rows = [piece.start for piece in with_the_one_before(todo)]
-    pairs = list(_pairs(iter(rows), todo))
-    assert pairs == [(max(0, row - 1), row) for piece in todo for row in range(piece.start, piece.stop)]
-
-
-def test_faces_to_be_scored_are_spread_over_each_track():
-    runs = np.array([0] * 10 + [1] * 3)
-    assert np.flatnonzero(scored_rows(runs, 4)).tolist() == [0, 3, 6, 9, 10, 11, 12]
-
-
-def test_a_track_of_one_face_has_no_consistency_and_is_looked_at(artifact):
-    read = {
-        name: FrameArray.open(artifact.path / name).read()[:1] for name in ("numbers", "embeddings", "before", "after")
-    }
-    assert np.isnan(Measured(np.array([3]), np.array([0]), **read).identity).all()

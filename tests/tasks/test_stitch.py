@@ -11,8 +11,8 @@ from stitchedit.options.masks import MaskOptions
 from stitchedit.options.stitch import StitchOptions
 from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from tasks.runtime import networks
-from tasks.stitch import WarmChain, stitch_faces
+from tasks.runtime.checkpoint import WeightFiles
+from tasks.stitch import stitch_faces
 from tasks.tune import tuned_generator
 
 
@@ -119,57 +119,12 @@ def test_a_repair_that_was_cut_off_goes_on_where_it_was(
     assert_same(folder, artifact)
 
 
-RUNS = np.array([0] * 7 + [1] * 3 + [4] * 6)  # chunks of four: a run begins within the second and the third
-
-
-@pytest.mark.parametrize(
-    ("start", "saved", "parts"),
-    [
-        (0, [], [range(4)]),
-        (4, [], [range(4), range(4, 8)]),
-        (4, [4], [range(4, 8)]),
-        (8, [], [range(7, 8), range(8, 12)]),
-        (12, [], [range(10, 12), range(12, 16)]),
-        (12, [4, 8], [range(10, 12), range(12, 16)]),
-    ],
-)
-def test_stitching_goes_back_to_the_last_row_whose_weights_are_known(tmp_path, start, saved, parts):
-    for row in saved:
-        (tmp_path / f".warm-{row}.safetensors").touch()
-    chain = WarmChain(tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(chunk=4))
-    assert list(chain.parts(slice(start, start + 4))) == parts
-
-
-def test_cold_stitching_goes_back_nowhere(tmp_path):
-    chain = WarmChain(tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(chunk=4, warm_start=False))
-    assert list(chain.parts(slice(12, 16))) == [range(12, 16)]
-    chain.weights(12)
-    chain.keep(13)
+def test_weights_on_disk_come_back_and_are_found_by_row(tmp_path):
+    files = WeightFiles(tmp_path)
+    files[7] = {"weight": np.arange(6.0, dtype=np.float32)}
+    assert (list(files), len(files), 7 in files, 8 in files) == ([7], 1, True, False)
+    np.testing.assert_array_equal(WeightFiles(tmp_path)[7]["weight"], np.arange(6))
+    del files[7]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_settles_once_before_its_first_face_and_not_again_after_a_crash(tmp_path):
-    settled = []
-
-    def note(generator, rows):
-        settled.append(rows)
-        with torch.no_grad():
-            for _, parameter in generator.synthesis_parameters(256):
-                parameter.add_(1e-3)
-
-    tuned = networks.generator("auto")
-    first, second = (WarmChain(tmp_path, tuned, 256, RUNS, StitchOptions(chunk=4), note) for _ in range(2))
-    weights = [dict(chain.weights(7).synthesis_parameters(256)) for chain in (first, second)]
-
-    assert settled == [range(7, 10)]
-    for name, parameter in tuned.synthesis_parameters(256):
-        assert torch.equal(weights[0][name], weights[1][name])
-        assert not torch.equal(weights[0][name], parameter)
-
-
-@pytest.mark.parametrize("options", [{"warm_start": False}, {"settle_steps": 0}, {"steps": 0}])
-def test_without_a_warm_start_or_steps_nothing_settles(tmp_path, options):
-    chain = WarmChain(
-        tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(**options), lambda *_: pytest.fail("it settled")
-    )
-    chain.weights(0)
+    with pytest.raises(KeyError):
+        files[7]
