@@ -206,7 +206,7 @@ def check_request(request: EditRequest) -> Path:
     """
     check_words(request)
     check_device(request.device)
-    check_landmarks(request.config().landmarks.backend)
+    check_landmarks(request.config().detect.backend)
     check_store(request.store, request.scratch)
     check_clip(request.video)
     info = probe(request.video)

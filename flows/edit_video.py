@@ -60,8 +60,8 @@ def edit_stages(
     from stitchedit.detect.finder import resolve_backend  # noqa: PLC0415
     from tasks import align, composite, detect, edit, encode, invert, measure, occlude, report, stitch, tune  # noqa: PLC0415
 
-    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
-    detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
+    searched = replace(config.detect, backend=resolve_backend(config.detect.backend))  # "auto" is no recipe
+    detected = call(detect.detect_faces, source, clip, searched)
     targets, persons = request.targets(), []
     aligned = [
         call(align.align_faces, source, clip, detected, target.align, device, target.photo) for target in targets

@@ -6,8 +6,7 @@ import numpy as np
 
 from stitchedit.detect.persons import Person
 from stitchedit.detect.tracks import Tracker, Tracks
-from stitchedit.options.landmarks import LandmarkOptions
-from stitchedit.options.tracks import TrackOptions
+from stitchedit.options.detect import DetectOptions
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
 from storage.files import write_json
@@ -23,11 +22,9 @@ PER_FACE = ("frame", "track", "person", "interpolated", "landmarks", "box")
 
 
 @stage(*networks.LANDMARKS)
-def detect_faces(
-    out: Workspace, source: Source, clip: Artifact, landmarks: LandmarkOptions, options: TrackOptions
-) -> None:
+def detect_faces(out: Workspace, source: Source, clip: Artifact, options: DetectOptions) -> None:
     footage = open_clip(source, clip)
-    found = find_tracks(out.path / ".detections", footage, landmarks, options)
+    found = find_tracks(out.path / ".detections", footage, options)
     points = footage.clip.info.view.to_coded(found.landmarks)
     for name in PER_FACE:
         save_rows(out.path / name, points if name == "landmarks" else getattr(found, name))
@@ -36,10 +33,10 @@ def detect_faces(
     log_tracks(found)
 
 
-def find_tracks(folder: Path, footage: ShotClip, landmarks: LandmarkOptions, options: TrackOptions) -> Tracks:
+def find_tracks(folder: Path, footage: ShotClip, options: DetectOptions) -> Tracks:
     """Every face of the clip, linked over time."""
     tracker, progress = Tracker(options), Progress("detect", "frames")
-    for number, detections in enumerate(find_faces(folder, footage, landmarks)):
+    for number, detections in enumerate(find_faces(folder, footage, options)):
         tracker.add(number, float(footage.times_s[number]), int(footage.shots[number]), detections)
         progress(number + 1, len(footage.shots))
     return tracker.finish()

@@ -6,8 +6,8 @@ from stitchedit.measure.appearance import score_names
 from stitchedit.measure.face import COLUMNS, FaceMeter, PastedFace
 from stitchedit.measure.reconstruction import reconstruct
 from stitchedit.measure.summary import MeasuredFaces, scored_rows
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.edit import EditOptions
-from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.measure import MeasureOptions
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
@@ -78,5 +78,5 @@ def _open_arrays(out: Workspace, faces: int) -> dict[str, FrameArray]:
 
 
 def _open_meter(device: str) -> FaceMeter:
-    finder = networks.face_finder(LandmarkOptions(backend="dlib", describe_every=1))
+    finder = networks.face_finder(DetectOptions(backend="dlib", describe_every=1))
     return FaceMeter(finder, scorer(True, PARSING_PX), networks.perceptual(device))

@@ -19,7 +19,7 @@ import torch
 from stitchedit.arrays import Boxes, Frame
 from stitchedit.errors import WeightsError
 from stitchedit.nets.recognition import FaceRecognizer
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 
 FAN_FILE = "2DFAN4-11f355bf06.pth.tar"
 
@@ -69,7 +69,7 @@ class Landmarker(Protocol):
 class FaceFinder:
     """Finds the faces of a frame. Holds networks only: the same frame and expectations give the same faces."""
 
-    def __init__(self, networks: LandmarkNetworks, options: LandmarkOptions) -> None:
+    def __init__(self, networks: LandmarkNetworks, options: DetectOptions) -> None:
         self.options = options
         self.backend = resolve_backend(options.backend)
         self._hog = dlib.get_frontal_face_detector()
@@ -214,8 +214,8 @@ def resolve_backend(backend: str) -> str:
         return "fan" if weights else "dlib"
     if backend == "fan" and not weights:
         raise WeightsError(
-            f"landmarks.backend is fan, but {FAN_FILE} is not in {Path(torch.hub.get_dir()) / 'checkpoints'}. "
-            "Put it there, or set landmarks.backend to dlib."
+            f"detect.backend is fan, but {FAN_FILE} is not in {Path(torch.hub.get_dir()) / 'checkpoints'}. "
+            "Put it there, or set detect.backend to dlib."
         )
     return backend
 

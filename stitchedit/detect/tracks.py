@@ -14,7 +14,7 @@ from stitchedit.arrays import Boxes, Flags, Landmarks
 from stitchedit.detect.finder import Detection, overlaps
 from stitchedit.errors import NoFaceError
 from stitchedit.nets.recognition import SAME_PERSON
-from stitchedit.options.tracks import TrackOptions
+from stitchedit.options.detect import DetectOptions
 
 OTHER_PERSON = 0.8  # distance of descriptors that one person does not reach, even with a hand before the face
 OTHER_LOOK = 25.0  # change of look from one frame to the next that a hand before the face does not reach
@@ -73,7 +73,7 @@ class _Track:
 class Tracker:
     """Fed frame by frame, with every frame of the clip in order, also those without a face."""
 
-    def __init__(self, options: TrackOptions) -> None:
+    def __init__(self, options: DetectOptions) -> None:
         self.options = options
         self._first_frame: int | None = None
         self._times_s: list[float] = []
@@ -120,7 +120,7 @@ class Tracker:
         if not kept:
             raise NoFaceError(
                 f"No face in {len(self._times_s)} frames ({len(dropped)} short or doubtful tracks were dropped). Lower "
-                "landmarks.min_confidence, landmarks.min_face_px, tracks.sure_confidence or tracks.min_length_s."
+                "detect.min_confidence, detect.min_face_px, detect.sure_confidence or detect.min_length_s."
             )
         return self._to_rows(kept, _persons(kept, self.options.same_person), dropped)
 
@@ -162,10 +162,10 @@ class Tracker:
     def _why_false(self, track: _Track) -> str:
         length_s, shot_s = self._length_s(track.frames[0], track.frames[-1]), self._length_s(*self._shots[track.shot])
         if length_s < min(self.options.min_length_s, shot_s) - 1e-6:
-            return f"{length_s:.2f} s is shorter than tracks.min_length_s"
+            return f"{length_s:.2f} s is shorter than detect.min_length_s"
         best = max(face.confidence for face in track.faces)
         if best < self.options.sure_confidence:
-            return f"confidence {best:.2f} never reaches tracks.sure_confidence"
+            return f"confidence {best:.2f} never reaches detect.sure_confidence"
         return ""
 
     def _to_rows(self, kept: list[_Track], persons: list[int], dropped: tuple[DroppedTrack, ...]) -> Tracks:

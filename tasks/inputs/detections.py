@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stitchedit.detect.finder import LOOK_SIDE, Detection, FaceFinder, recent_faces
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from storage.video.index import read_frames
 from storage.video.info import rgb
 from storage.weights.state_dict import load_tensors, save_tensors
@@ -21,7 +21,7 @@ REMEMBERED = 8  # frames before this one, of its shot, in which a face is looked
 Recent = deque[tuple[int, list[Detection]]]  # shot and faces of the last frames
 
 
-def find_faces(folder: Path, footage: ShotClip, options: LandmarkOptions) -> Iterator[list[Detection]]:
+def find_faces(folder: Path, footage: ShotClip, options: DetectOptions) -> Iterator[list[Detection]]:
     """The faces of every frame, in order. What an earlier call left in `folder` is not searched for again."""
     folder.mkdir(exist_ok=True)
     recent: Recent = deque(maxlen=REMEMBERED)
@@ -82,7 +82,7 @@ def load_detections(path: Path) -> Iterator[list[Detection]]:
         ]
 
 
-def _search(footage: ShotClip, options: LandmarkOptions, first: int, recent: Recent) -> Iterator[list[Detection]]:
+def _search(footage: ShotClip, options: DetectOptions, first: int, recent: Recent) -> Iterator[list[Detection]]:
     """The faces of frames from `first` on; `recent` are those of the frames before, and goes along."""
     if first == len(footage.shots):
         return

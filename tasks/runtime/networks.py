@@ -13,7 +13,7 @@ from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from storage.weights.state_dict import load_tensors
 from tasks.runtime.directions import read_own_directions
 from tasks.runtime.memory import keep_freed_memory
@@ -90,7 +90,7 @@ def landmark_networks() -> LandmarkNetworks:
 
 
 @cache
-def face_finder(options: LandmarkOptions) -> FaceFinder:
+def face_finder(options: DetectOptions) -> FaceFinder:
     """dlib's detectors and landmarks."""
     return FaceFinder(landmark_networks(), options)
 

@@ -62,7 +62,7 @@ def test_no_option_takes_what_is_not_finite(option: str, value: str) -> None:
 
 
 def test_every_number_is_among_those() -> None:
-    assert {"align.side", "decode.end", "encode.crf", "tracks.min_iou", "measure.worst", "shots.cut"} <= set(NUMBERS)
+    assert {"align.side", "decode.end", "encode.crf", "detect.min_iou", "measure.worst", "shots.cut"} <= set(NUMBERS)
     assert len(NUMBERS) > 70
 
 

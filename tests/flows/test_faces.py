@@ -19,7 +19,7 @@ from tasks.inputs.clip import open_clip
 
 FRAMES = 3
 TINY = [
-    "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
+    "align.size=256", "detect.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
     "invert.refine_passes=1", "tune.passes=1", "tune.keyframes=2", "stitch.steps=1",
     "stitch.settle_steps=1", "stitch.learning_rate=3e-5",
     "encode.preset=veryfast",

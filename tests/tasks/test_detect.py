@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from stitchedit.errors import NoFaceError
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.shots import ShotOptions
-from stitchedit.options.tracks import TrackOptions
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
 from storage.store import Store
@@ -18,7 +17,7 @@ from tasks.decode import decode_video
 from tasks.detect import detect_faces, read_persons
 from tasks.inputs import detections
 
-DLIB = LandmarkOptions(backend="dlib")
+DLIB = DetectOptions(backend="dlib")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def artifact(finished):
 
 def inputs_of(finished):
     config = finished.request.config()
-    return finished.source, finished.artifacts["decode"], config.landmarks, config.tracks
+    return finished.source, finished.artifacts["decode"], config.detect
 
 
 def test_artifact_has_a_row_per_face_and_a_descriptor_per_track(artifact):
@@ -58,7 +57,7 @@ def test_a_clip_without_a_face_is_refused(packaged, tmp_path):
     store, source = Store.at(tmp_path), Source.of(packaged("no_face.mp4"))
     clip = decode_video.fn(store, source, DecodeOptions(end=0.07), ShotOptions())
     with pytest.raises(NoFaceError, match=r"[Nn]o face"):
-        detect_faces.fn(store, source, clip, DLIB, TrackOptions())
+        detect_faces.fn(store, source, clip, DLIB)
 
 
 @pytest.mark.parametrize("lost", [["landmarks"], ["frame", "descriptors"]])

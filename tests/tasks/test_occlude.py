@@ -20,7 +20,7 @@ def covers(store, clip, moment, options):
     """Crops and masks of the faces of a moment."""
     start, end = moment
     config = load_config(
-        "draft", [f"decode.start={start}", f"decode.end={end}", "landmarks.backend=dlib", "align.size=256"]
+        "draft", [f"decode.start={start}", f"decode.end={end}", "detect.backend=dlib", "align.size=256"]
     )
     source = Source.of(clip)
 
@@ -29,7 +29,7 @@ def covers(store, clip, moment, options):
         return artifact if isinstance(artifact, Artifact) else artifact.data  # a cached one comes in a state
 
     decoded = made(decode_video, source, config.decode, config.shots)
-    detected = made(detect_faces, source, decoded, config.landmarks, config.tracks)
+    detected = made(detect_faces, source, decoded, config.detect)
     faces = made(align_faces, source, decoded, detected, config.align, "auto")
     occluded = made(find_occlusions, decoded, faces, options, "auto")
     return occluded, FrameArray.open(occluded.path / "hidden").read() / 255

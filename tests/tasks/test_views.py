@@ -9,9 +9,8 @@ import pytest
 
 from stitchedit.images.warp import square_sides
 from stitchedit.options.align import AlignOptions
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.shots import ShotOptions
-from stitchedit.options.tracks import TrackOptions
 from storage.artifact import Source
 from storage.store import Store
 from storage.video.decode_options import DecodeOptions
@@ -67,7 +66,7 @@ def aligned(path, folder):
     """Faces of a clip, by the stages."""
     store, source = Store.at(folder), Source.of(path)
     clip = decode_video.fn(store, source, DecodeOptions(), ShotOptions())
-    detected = detect_faces.fn(store, source, clip, LandmarkOptions(backend="dlib"), TrackOptions())
+    detected = detect_faces.fn(store, source, clip, DetectOptions(backend="dlib"))
     return open_faces(align_faces.fn(store, source, clip, detected, AlignOptions(size=256), "cpu"))
 
 

@@ -21,7 +21,7 @@ from stitchedit.detect.finder import (
     resolve_backend,
 )
 from stitchedit.errors import WeightsError
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 
 
 def data(package: str, *parts: str) -> Path:
@@ -43,7 +43,7 @@ def networks() -> LandmarkNetworks:
 
 @pytest.fixture(scope="module")
 def finder(networks: LandmarkNetworks) -> FaceFinder:
-    return FaceFinder(networks, LandmarkOptions(backend="dlib"))
+    return FaceFinder(networks, DetectOptions(backend="dlib"))
 
 
 def clip(name: str, frames: range) -> Iterator[np.ndarray]:
@@ -213,7 +213,7 @@ def test_fan_gives_68_points_in_the_frame(
     weights.parent.mkdir(parents=True)
     torch.save(network.state_dict(), weights)
 
-    fan = FaceFinder(networks, LandmarkOptions())
+    fan = FaceFinder(networks, DetectOptions())
     points = fan._look_twice(frame, np.array([195.0, 110.0, 390.0, 305.0]))  # a random network fails `find`'s own check
 
     assert fan.backend == "fan"
@@ -228,7 +228,7 @@ def test_fan_gives_68_points_in_the_frame(
 )
 def test_an_option_out_of_range_is_named(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"landmarks\..*{option}"):
-        LandmarkOptions(**{option: value})  # type: ignore[arg-type]
+        DetectOptions(**{option: value})  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_no_network_is_named(networks: LandmarkNetworks, tmp_path: Path) -> None:
@@ -236,5 +236,5 @@ def test_a_file_that_is_no_network_is_named(networks: LandmarkNetworks, tmp_path
 
     with pytest.raises(WeightsError, match=r"other\.dat"):
         FaceFinder(
-            LandmarkNetworks(tmp_path / "other.dat", networks.cnn_detector, networks.recognition), LandmarkOptions()
+            LandmarkNetworks(tmp_path / "other.dat", networks.cnn_detector, networks.recognition), DetectOptions()
         )

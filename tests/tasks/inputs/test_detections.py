@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from stitchedit.detect.finder import Detection
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from storage.weights.state_dict import load_tensors
 from tasks.inputs import detections
 from tasks.inputs.clip import ShotClip, open_clip
 from tasks.inputs.detections import find_faces, load_detections, save_detections
 
-DLIB = LandmarkOptions(backend="dlib")
+DLIB = DetectOptions(backend="dlib")
 NAMES = ("box", "confidence", "landmarks", "descriptor", "descriptor_age", "look")
 
 
