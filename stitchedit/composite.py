@@ -13,7 +13,7 @@ from stitchedit.arrays import Alpha, Labels, Pixels, Quads
 from stitchedit.images.depth import OPAQUE, SHALLOW, StoredLevels, to_levels, to_stored, to_stored_alpha
 from stitchedit.images.masks import moving_features, paste_alpha, seam_masks, soft_face
 from stitchedit.images.mouth_color import MouthColor, median_color, mouth_color, within, within_finely
-from stitchedit.images.steady import GeneratedFace, neighbors, smooth_rows, steady_crops
+from stitchedit.images.steady import GeneratedFace, neighbors, steady_crops
 from stitchedit.images.warp import Box, Quad, covered, patch_box, patch_size, warp_back
 from stitchedit.measure.metrics import ring_error
 from stitchedit.occlude import Hidden, enlarged
@@ -176,7 +176,6 @@ class Compositor:
         self.track, self.frame_shape, self.options, self.masks = track, frame_shape, options, masks
         self.patch_size = patch_size(track.quads, frame_shape)  # height and width of every patch
         self._limit_colors = within if track.depth == SHALLOW else within_finely
-        self._alpha_of = smooth_rows(self._seam_alpha, track.times_s, track.runs, options.smooth_s)
         self._face_of = steady_crops(track.generated, track.times_s, track.runs, options.steady_s)
         self._mouth_of = lru_cache(maxsize=4)(self._mouth_color)
 
@@ -191,7 +190,7 @@ class Compositor:
         box, crops = patch_box(quad, self.patch_size, self.frame_shape), (face.before, face.after)
         if self.options.mouth_colors and (color := self._mouth_of(int(track.runs[row]))):
             crops = self._limit_colors(color, crops, labels[0])
-        alpha = self._alpha_of(row) * (1 - enlarged(hidden, track.size))
+        alpha = self._seam_alpha(labels) * (1 - enlarged(hidden, track.size))
         patch = make_patch(crops[1], alpha, quad, box, track.depth)
         if self.options.detail:
             kept = kept_detail(crops, soft_face(labels[0], track.size), self.options.detail)
@@ -199,9 +198,8 @@ class Compositor:
         border = seam_masks(labels, self.masks).border[0] * (1 - enlarged(hidden, 512))
         return CompositedFace(patch, frame_ring_error(frame, paste(frame, patch), border, quad, box))
 
-    def _seam_alpha(self, row: int) -> Alpha:
-        seam = seam_masks(self.track.labels_of(row), self.masks)
-        return paste_alpha(seam.full[0], self.track.size, self.options.seam)
+    def _seam_alpha(self, labels: Labels) -> Alpha:
+        return paste_alpha(seam_masks(labels, self.masks).full[0], self.track.size, self.options.seam)
 
     def _mouth_color(self, run: int) -> MouthColor | None:
         """Median color of the mouth over faces of one run."""
