@@ -22,7 +22,7 @@ from tasks.runtime.progress import Progress
 from tasks.runtime.stage import stage
 
 
-@stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER, on_device=True)
+@stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER)
 def invert_faces(out: Workspace, faces: Artifact, occluded: Artifact, options: InvertOptions, device: str) -> None:
     chosen, opened = networks.choose_device(device), open_faces(faces)
     footage = opened.footage(chosen, hidden_images(occluded, opened.size, chosen))

@@ -174,8 +174,7 @@ def _settings(artifacts: Sequence[Artifact]) -> list[tuple[str, str]]:
         for argument, options in manifest["recipe"]["options"].items():
             named = options if isinstance(options, dict) else {"": options}
             for option, value in named.items():
-                if option != "revision":
-                    told[".".join(filter(None, (stage_name, argument, option)))] = str(value)
+                told[".".join(filter(None, (stage_name, argument, option)))] = str(value)
     return sorted(told.items())
 
 

@@ -26,7 +26,7 @@ from tasks.runtime.stage import QUALITY, stage
 from tasks.tune import tuned_generator
 
 
-@stage(*networks.GENERATOR, by_row="edited", on_device=True)
+@stage(*networks.GENERATOR, by_row="edited")
 def stitch_faces(
     out: Workspace,
     faces: Artifact,

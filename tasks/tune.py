@@ -29,7 +29,7 @@ from tasks.runtime.stage import QUALITY, stage
 WEIGHTS = "weights.safetensors"
 
 
-@stage(*networks.GENERATOR, *networks.PERCEPTUAL, on_device=True)
+@stage(*networks.GENERATOR, *networks.PERCEPTUAL)
 def tune_weights(
     out: Workspace, faces: Artifact, occluded: Artifact, codes: Artifact, options: TuneOptions, device: str
 ) -> None:

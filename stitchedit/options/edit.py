@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Self
 
 from stitchedit.errors import InputError
 
@@ -14,8 +14,6 @@ NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")  #
 
 @dataclass(frozen=True)
 class EditOptions:
-    revision: ClassVar[int] = 2
-
     strengths: dict[str, float] = field(default_factory=dict)  # direction -> strength; see `stitchedit edits`
     max_strength: float = 12.0  # refuse more: far outside the space the generator knows, nothing but artefacts comes
     layers: dict[str, str] = field(default_factory=dict)  # direction -> rows, such as 4-9; no others of it are applied

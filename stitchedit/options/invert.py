@@ -9,7 +9,6 @@ LARGEST_SEED = 2**63 - 1  # that PyTorch takes
 
 @dataclass(frozen=True)
 class InvertOptions:
-    revision: ClassVar[int] = 2
     decide_nothing: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})  # options that are in no key
 
     start: str = (

@@ -1,13 +1,10 @@
 """What counts as being in front of a face."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class OcclusionOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different pixels
-
     look: bool = True  # false: whatever is in front is painted over, as published
     certain: float = 0.85  # likelihood that something must reach somewhere to be in front
     likely: float = 0.45  # what is joined to it and so likely belongs to it

@@ -1,15 +1,13 @@
 """How an edited face is made to meet its frame."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 TOWARD = ("reconstruction", "source")
 
 
 @dataclass(frozen=True)
 class StitchOptions:
-    revision: ClassVar[int] = 2
-
     toward: str = "reconstruction"  # what the border is to match; "source" as published, or the unedited drawing of it
     steps: int = 12  # at most, per frame; 0 = paste the edited face as it is
     learning_rate: float = 5e-5  # MobileStyleGAN's folded weights: from 1e-4 on it overshoots (docs/decisions/0008)

@@ -8,7 +8,6 @@ from stitchedit.options.invert import LARGEST_SEED
 
 @dataclass(frozen=True)
 class TuneOptions:
-    revision: ClassVar[int] = 1
     decide_nothing: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})  # options that are in no key
 
     passes: int = 12  # over every keyframe

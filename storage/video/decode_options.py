@@ -15,7 +15,6 @@ DAMAGE_CHOICES = ("warn", "refuse", "skip")
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    revision: ClassVar[int] = 2
     # The limits are in no key: they refuse a file, and change nothing of one that they let through.
     decide_nothing: ClassVar[frozenset[str]] = frozenset(
         {"max_pixels", "max_frames", "max_seconds", "max_fps", "max_tags"}

@@ -30,6 +30,7 @@ from tasks.runtime.memory import release_freed_memory
 from tasks.runtime.pretrained import pretrained
 from tasks.runtime.progress import report_event
 from tasks.runtime.row_reuse import find_earlier
+from tasks.runtime.stage_names import ON_DEVICE
 
 QUALITY = "quality.json"  # of an artifact: name -> number
 REVISION = 1  # of what a recipe says; bump and every stage runs anew
@@ -37,13 +38,12 @@ RETRY_DELAYS: list[float] = [10, 30, 90]  # s; a full disk or a store that is re
 HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
 
 
-def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable[[Callable[..., None]], Task[..., Any]]:
+def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], Task[..., Any]]:
     """Make a Prefect task of a stage that uses `networks` (names of configs/pretrained.yaml).
 
     Args:
         by_row: an input of which a row decides no other rows than those that follow from it: the stage finds in
             `out.earlier` a result that was made with another one, and takes from it what would be made the same.
-        on_device: it computes on the device most of the time, and waits for a slot there if runs share one.
     """
 
     own_code()  # read now, while it is what is imported
@@ -66,7 +66,7 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
                 _fill(replace(out, earlier=earlier), store, function, args, kwargs)
 
             try:
-                with device_slot() if on_device else nullcontext():
+                with device_slot() if name in ON_DEVICE else nullcontext():
                     began = time.monotonic()
                     made = store.make(recipe, fill)
             except BaseException:
@@ -97,7 +97,7 @@ def stage_recipe(
     given = _given(function, args, kwargs)
     inputs = {name: value.digest for name, value in given.items() if isinstance(value, Artifact | Source)}
     plain = {name: value for name, value in given.items() if name not in inputs and name not in HARDWARE}
-    options = {name: _with_revision(value) for name, value in plain.items()}
+    options = {name: _deciding(value) for name, value in plain.items()}
     catalog = pretrained()
     return Recipe(
         stage=function.__module__.rpartition(".")[2],
@@ -165,12 +165,11 @@ def _tell_quality(name: str, store: Store, made: Artifact) -> None:
         report_event(name, "measured", **json.loads(stored.value))
 
 
-def _with_revision(value: Any) -> Any:
-    """Options and the hand-bumped revision of the code they belong to, as one mapping."""
+def _deciding(value: Any) -> Any:
+    """Options as a mapping, without those that decide nothing of the result."""
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    kept = {name: part for name, part in asdict(value).items() if name not in getattr(value, "decide_nothing", ())}
-    return {**kept, "revision": getattr(value, "revision", 0)}
+    return {name: part for name, part in asdict(value).items() if name not in getattr(value, "decide_nothing", ())}
 
 
 def _signature(function: Callable[..., None]) -> inspect.Signature:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.cli.display import STAGES
 from storage.backends.lease import is_dead, lease_owner
 from storage.runs import runs as recorded_runs
+from tasks.runtime.stage_names import STAGES
 
 # How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.
 RECORDS = {

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.cli.display import STAGES
 from storage.artifact import Artifact
 from tasks.reporting.report_page import (
     Pair,
@@ -18,6 +17,7 @@ from tasks.reporting.report_page import (
     markdown_summary,
     report_page,
 )
+from tasks.runtime.stage_names import STAGES
 
 
 @pytest.fixture(scope="module")
