@@ -46,7 +46,7 @@ class Patch:
         return self.alpha / np.float32(OPAQUE[self.alpha.dtype])
 
     def shallow(self) -> "Patch":
-        """At 8 bits, for what looks at the edit without keeping it."""
+        """The patch at 8 bits, for measures and previews."""
         if self.rgb.dtype == SHALLOW:
             return self
         alpha = to_stored_alpha(self.opacity, SHALLOW)
@@ -55,31 +55,30 @@ class Patch:
 
 
 def patch_from(layers: StoredLevels, place: tuple[int, int]) -> Patch:
-    """The patch of `Patch.layers` at `place`, left and top."""
+    """Make a patch of its layers at `place`, left and top."""
     return Patch(np.ascontiguousarray(layers[:3].transpose(1, 2, 0)), layers[3], *place)
 
 
 def make_patch(image: Pixels, alpha: Alpha, quad: Quad, box: Box, dtype: np.dtype[Any] = SHALLOW) -> Patch:
-    """The stitched crop `image`, taken at `quad`, as it goes into `box` of the frame; stored in `dtype`."""
+    """Warp the crop `image`, taken at `quad`, into `box` of the frame; stored in `dtype`."""
     layers = warp_back(opaque_layers(image, alpha), quad, box)
     layers[~covered(quad, len(image), box)] = 0
     return patch_of(layers, box, dtype)
 
 
-def keep_detail(patch: Patch, frame: Pixels, drawings: tuple[Pixels, Pixels], kept: Alpha, quad: Quad) -> Patch:
-    """`patch` with what the generator could not draw of `frame`: background, strands of hair, pores, grain.
+def keep_detail(patch: Patch, frame: Pixels, crops: tuple[Pixels, Pixels], kept: Alpha, quad: Quad) -> Patch:
+    """Add the detail of `frame` that the generator cannot reproduce: background, strands of hair, pores, grain.
 
-    The difference between the frame and what the generator draws without the edit is added, as much of it as `kept`
-    says.
+    The difference between the frame and the generated crop without the edit is added, weighted by `kept`.
 
     Args:
-        drawings: crops at `quad`, without the edit and with it, in 8-bit levels.
+        crops: crops at `quad`, without the edit and with it, in 8-bit levels.
         kept: of a crop's size, see `kept_detail`.
     """
     box = Box(patch.left, patch.top, patch.rgb.shape[1], patch.rgb.shape[0])
     region = frame[box.top : box.top + box.height, box.left : box.left + box.width].astype(np.float32)
     height, width = region.shape[:2]
-    old, new = (warp_back(crop.astype(np.float32), quad, box)[:height, :width] for crop in drawings)
+    old, new = (warp_back(crop.astype(np.float32), quad, box)[:height, :width] for crop in crops)
     detailed = new + warp_back(kept, quad, box)[:height, :width, None] * (region - old)
     rgb = patch.rgb.copy()
     visible = patch.alpha[:height, :width] > 0
@@ -87,18 +86,18 @@ def keep_detail(patch: Patch, frame: Pixels, drawings: tuple[Pixels, Pixels], ke
     return replace(patch, rgb=rgb)
 
 
-def kept_detail(drawings: tuple[Pixels, Pixels], face: Alpha, detail: float) -> Alpha:
-    """How much of the frame's own detail stays: 1 where the edit changed nothing, less the more it changed.
+def kept_detail(crops: tuple[Pixels, Pixels], face: Alpha, detail: float) -> Alpha:
+    """Weight of the frame's own detail: 1 where the edit changed nothing, lower the more it changed.
 
     Within the face a change counts round about too, so that no ghost of the old mouth shows through the new one.
     Around the face it counts where it is: a background keeps its edges up to hair that turned grey.
 
     Args:
-        drawings: crops without the edit and with it, in 8-bit levels.
+        crops: crops without the edit and with it, in 8-bit levels.
         face: of their size, 1 = the face, 0 = what is around it.
         detail: 8-bit levels, see `CompositeOptions`.
     """
-    before, after = (crop.astype(np.float32) for crop in drawings)
+    before, after = (crop.astype(np.float32) for crop in crops)
     change = np.abs(after - before).mean(axis=2)
     reach = len(before) / CHANGE_REACH
     near = cv2.GaussianBlur(cv2.dilate(change, np.ones((3, 3))), (0, 0), reach)
@@ -107,7 +106,7 @@ def kept_detail(drawings: tuple[Pixels, Pixels], face: Alpha, detail: float) -> 
 
 
 def opaque_layers(image: Pixels, alpha: Alpha) -> Layers:
-    """Color times alpha, and alpha: what may be interpolated without color bleeding in from where alpha is 0."""
+    """Premultiply by alpha, so that no color bleeds in from transparent pixels when interpolated."""
     opacity = alpha[..., None].astype(np.float32)
     return np.concatenate([image * opacity, opacity], axis=2)
 

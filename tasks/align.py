@@ -1,4 +1,4 @@
-"""Who was found in; the faces of one person out: their squares, crops and what every pixel of these shows."""
+"""Stage `align`: detections to the squares, crops and face parsing of one person."""
 
 import json
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def align_faces(
     device: str,
     photo: Source | None = None,
 ) -> None:
-    """`photo` shows whom `options.face` means, if that is `photo`; it is known by its bytes."""
+    """Align one person. `photo` shows that person if `options.face` is `photo`; it is keyed by its bytes."""
     sizes = usable_sizes(networks.generator(device).sizes, options)
     descriptor = describe_photo(photo.path) if photo else None
     number = choose_person(read_persons(detected), options.face, descriptor)
@@ -69,7 +69,7 @@ def align_faces(
 
 
 def check_different(store: Store, choices: Sequence[str], aligned: Sequence[Artifact]) -> None:
-    """Refuse choices of faces of which two mean one person: one of the edits would be lost.
+    """Refuse two choices of the same person: one of the edits would be lost.
 
     Args:
         choices: as the user gave them, in the order of `aligned`.
@@ -93,7 +93,7 @@ def check_different(store: Store, choices: Sequence[str], aligned: Sequence[Arti
 
 
 def rows_of(detected: Artifact, person: int) -> dict[str, np.ndarray]:
-    """Where one person is, in which frames: a row per face, ordered by frame."""
+    """Rows of one person, ordered by frame."""
     columns = {"frames": "frame", "runs": "track", "interpolated": "interpolated", "landmarks": "landmarks"}
     read = {name: FrameArray.open(detected.path / column).read() for name, column in columns.items()}
     rows = np.flatnonzero(FrameArray.open(detected.path / "person").read() == person)
@@ -110,10 +110,10 @@ def write_crops(
     crops = FrameArray.create(out.path / "crops", crop, len(frames), CHUNK, "image")
     labels = FrameArray.create(out.path / "labels", np.zeros((512, 512), np.uint8), len(frames), CHUNK, "label")
     cut = list(crops.pending())
-    pictures = face_frames(footage.clip, frames, cut, levels)
+    pixels = face_frames(footage.clip, frames, cut, levels)
     for rows in pending_in_any(crops, labels):
         if rows in cut:
-            made = [crop_face(next(pictures), quads[row], size).image for row in range(rows.start, rows.stop)]
+            made = [crop_face(next(pixels), quads[row], size).image for row in range(rows.start, rows.stop)]
             crops.write(rows, np.ascontiguousarray(to_stored(np.stack(made), crop.dtype).transpose(0, 3, 1, 2)))
         if rows in labels.pending():
             images = F.interpolate(
@@ -124,7 +124,7 @@ def write_crops(
 
 
 def log_faces(found: dict[str, np.ndarray], person: int, total: int) -> None:
-    """What they should know of the person who is edited. `total` is the number of the clip's frames."""
+    """Report frames without the face, and interpolated faces. `total` is the number of the clip's frames."""
     untouched, interpolated = total - len(np.unique(found["frames"])), int(found["interpolated"].sum())
     if untouched:
         report_event(

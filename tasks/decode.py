@@ -1,4 +1,4 @@
-"""A file in; its description, frame times and shots out. No decoded frame is stored."""
+"""Stage `decode`: a file to its description, frame times and shots. No decoded frame is stored."""
 
 import numpy as np
 

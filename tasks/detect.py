@@ -1,4 +1,4 @@
-"""A clip in; every face of every frame out, linked into tracks and persons. Done once, whoever is edited."""
+"""Stage `detect`: a clip to all its faces, linked into tracks and persons."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def find_tracks(folder: Path, footage: ShotClip, options: DetectOptions) -> Trac
 
 
 def save_tracks(path: Path, found: Tracks) -> None:
-    """Keep who was found, and what was dropped."""
+    """Write found and dropped tracks."""
     tracks = [
         {
             "track": int(track),
@@ -58,7 +58,7 @@ def save_tracks(path: Path, found: Tracks) -> None:
 
 
 def log_tracks(found: Tracks) -> None:
-    """What they should know before anything is edited."""
+    """Report several persons and dropped tracks."""
     if len(found.persons) > 1:
         report_event("detect", "noted", text=f"{len(found.persons)} persons, numbered by size; `--face` chooses.")
     if found.dropped:
@@ -66,7 +66,7 @@ def log_tracks(found: Tracks) -> None:
 
 
 def read_persons(detected: Artifact) -> list[Person]:
-    """Everybody whom `detect` found, by number."""
+    """All persons that `detect` found, by number."""
     track, person, box = (FrameArray.open(detected.path / name).read() for name in ("track", "person", "box"))
     descriptors = FrameArray.open(detected.path / "descriptors").read()
     persons = []

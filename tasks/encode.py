@@ -1,4 +1,4 @@
-"""Patches in; the edited video out, with a side-by-side preview and a contact sheet."""
+"""Stage `encode`: patches to the edited video, a side-by-side preview and a contact sheet."""
 
 import json
 from collections import defaultdict
@@ -42,7 +42,7 @@ def encode_video(
     options: EncodeOptions,
     suffix: str,
 ) -> None:
-    """`faces` and `patches` are of every person who was edited, in the same order."""
+    """Encode the edited clip. `faces` and `patches` are of every edited person, in the same order."""
     footage, frames = open_clip(source, clip).clip, [open_faces(one).frames for one in faces]
     total, edit_frame = len(footage.index), frame_editor(footage, frames, patches)
     video, preview, sheet = (out.path / name for name in (f"video{suffix}", "preview.mp4", "sheet.png"))
@@ -63,7 +63,7 @@ def encode_video(
 def _write_video(
     out: Workspace, footage: Clip, video: Path, options: EncodeOptions, edit_frame: EditFrame
 ) -> list[str]:
-    """What could not be kept of the source. The video is there then, with the notes beside it."""
+    """Write the video unless it is complete; return notes on properties of the source that were lost."""
     notes = out.path / "notes.json"
     if not (video.exists() and notes.exists()):
         progress, total = Progress("encode", "frames"), len(footage.index)
@@ -81,8 +81,8 @@ def _write_video(
 
 
 def frame_editor(footage: Clip, frames: Sequence[np.ndarray], patches: Sequence[Artifact]) -> EditFrame:
-    """A function that pastes into a decoded frame what `composite` made for it, person after person."""
-    pictures = [FrameArray.open(one.path / "patches") for one in patches]
+    """Make a function that pastes the patches of all persons into a decoded frame."""
+    images = [FrameArray.open(one.path / "patches") for one in patches]
     places = [FrameArray.open(one.path / "places").read() for one in patches]
     rows_of = defaultdict(list)
     for person, numbers in enumerate(frames):
@@ -92,7 +92,7 @@ def frame_editor(footage: Clip, frames: Sequence[np.ndarray], patches: Sequence[
     def edit(number: int, frame: av.VideoFrame) -> av.VideoFrame:
         for person, row in rows_of[number]:
             left, top = map(int, places[person][row])
-            patch, planes = patch_from(pictures[person].read(row), (left, top)), writable_planes(frame, footage.info)
+            patch, planes = patch_from(images[person].read(row), (left, top)), writable_planes(frame, footage.info)
             source, wanted = as_coded(planes.frame, footage.info, patch)
             paste_patch(planes, source, wanted, patch.opacity, (left, top))
             frame = planes.frame

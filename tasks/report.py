@@ -1,4 +1,4 @@
-"""An edit and what was measured of it in; one page for people out."""
+"""Stage `report`: an edit and its measures to one page."""
 
 import json
 from base64 import b64encode
@@ -39,7 +39,7 @@ PAGE = "report.html"
 SHOWN = 6  # frames for the slider
 WORST = 4  # frames of each person on the sheet of the worst
 MARGIN = 0.15  # of the crop's side, around it
-FACE_PX, FRAME_PX = 720, 960  # longest side of a picture of a face, and of a whole frame
+FACE_PX, FRAME_PX = 720, 960  # longest side of an image of a face, and of a whole frame
 EMBEDDED_BYTES = 24_000_000  # of the preview; a larger one stays beside the page
 
 
@@ -54,7 +54,7 @@ def write_report(
     video: Artifact,
     titles: str,
 ) -> None:
-    """`titles` has a line for the edit, then one for each person."""
+    """Write the report. `titles` has a line for the edit, then one for each person."""
     footage, found = open_clip(source, clip).clip, [open_faces(one) for one in faces]
     edit, *persons = titles.splitlines()
     measured = [json.loads((one.path / MEASURES).read_text()) for one in measures]
@@ -92,7 +92,7 @@ def write_report(
 
 
 def _worst(measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """A few faces of each track that were named, those of the first tracks first; every frame once."""
+    """A few of the worst faces, of the first tracks first; every frame once."""
     named = [face for track in measured["tracks"] for face in track["worst"]]
     return list({face["frame"]: face for face in reversed(named[:WORST])}.values())
 
@@ -100,7 +100,7 @@ def _worst(measured: dict[str, Any]) -> list[dict[str, Any]]:
 def _before_and_after(
     footage: Clip, found: Sequence[Faces], patches: Sequence[Artifact], numbers: Sequence[int]
 ) -> Iterator[tuple[int, Frame, Frame]]:
-    """Frames as they were and as they are pasted, in coded orientation, before the codec."""
+    """Frames without and with the patches, in coded orientation, before the codec."""
     edit = frame_editor(footage, [one.frames for one in found], patches)
     for number, frame in frames_at(footage, numbers):
         before = rgb(frame, footage.info)  # first: the editor writes into the frame it is given
@@ -108,7 +108,7 @@ def _before_and_after(
 
 
 def _slides(footage: Clip, found: Sequence[Faces], number: int, pair: tuple[Frame, Frame]) -> list[Pair]:
-    """Each face of the frame, and the whole of it."""
+    """Slides of each face of the frame, and of the full frame."""
     slides = []
     for person in found:
         for row in np.flatnonzero(person.frames == number):
@@ -128,11 +128,11 @@ def _around(footage: Clip, quad: Quad, pair: tuple[Frame, Frame]) -> tuple[Frame
     return old, new
 
 
-def _fitted(picture: Frame, side: int) -> Frame:
-    scale = side / max(picture.shape[:2])
+def _fitted(image: Frame, side: int) -> Frame:
+    scale = side / max(image.shape[:2])
     if scale >= 1:
-        return np.ascontiguousarray(picture)
-    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+        return np.ascontiguousarray(image)
+    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
 
 
 def _preview(video: Artifact) -> str:
@@ -143,7 +143,7 @@ def _preview(video: Artifact) -> str:
 
 
 def _lineage(artifacts: Sequence[Artifact]) -> Iterator[tuple[str, str, str, str]]:
-    """Stage, key, seconds and host of all that `artifacts` were made of, the first first, as far as known."""
+    """Stage, key, seconds and host of all artifacts behind `artifacts`, oldest first, as far as known."""
     seen: dict[tuple[str, str], tuple[str, str, str, str]] = {}
 
     visited: set[tuple[str, str]] = set()  # before its inputs: a manifest may name itself

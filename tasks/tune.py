@@ -1,4 +1,4 @@
-"""Crops and their codes in; the weights of a generator that draws this very footage out."""
+"""Stage `tune`: crops and codes to the weights of a generator that reconstructs the footage."""
 
 import json
 from functools import partial
@@ -50,7 +50,7 @@ def tune_weights(
 
 
 def open_pivots(found: Faces, occluded: Artifact, codes: Artifact, device: str) -> Pivots:
-    """The faces of a person with their codes, and what is seen of them."""
+    """Faces of a person with their codes and visible parts."""
     chosen = networks.choose_device(device)
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read()).to(chosen)
     footage = found.footage(chosen, hidden_images(occluded, found.size, chosen))
@@ -76,7 +76,7 @@ def _read_generator(path: Path, device: str) -> Generator:
 
 
 def _tune(out: Workspace, pivots: Pivots, options: TuneOptions, device: str) -> tuple[Generator, DescentState]:
-    """A tuned copy of the generator and its last state; goes on from the checkpoint in `out` if there is one."""
+    """A tuned copy of the generator and its last state; resumes from the checkpoint in `out`."""
     checkpoint, progress = out.path / ".state.safetensors", Progress("tune", "steps")
     generator = fresh_copy(networks.generator(device))
     state = tune_generator(

@@ -131,7 +131,7 @@ def _scored_samples(
     score = scorer(describe=False, parsing_size=parsed)
 
     def scores_of(sample: int) -> dict[str, float]:
-        picture = to_uint8(samples.pictures(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
+        picture = to_uint8(samples.images(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
         seen = score(np.ascontiguousarray(picture))
         return seen.scores if seen else {}
 

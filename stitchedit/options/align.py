@@ -1,4 +1,4 @@
-"""How the crop of a face is laid."""
+"""Alignment of the crops."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How a crop goes back into its frame."""
+"""Compositing of crops into frames."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ LONGEST_SIGMA = 60.0  # s; see stitchedit/options/align.py
 
 @dataclass(frozen=True)
 class Seam:
-    """Where what is pasted ends. All are px at 512."""
+    """Outline of the pasted region, in px at 512."""
 
     feather: int  # half the width of the soft seam
     inset: int  # by which it ends before what may be pasted does
@@ -37,5 +37,5 @@ class CompositeOptions:
 
     @property
     def seam(self) -> Seam:
-        """Where what is pasted ends."""
+        """Outline of the pasted region."""
         return Seam(self.feather, self.inset, self.edge, self.edge_fade)

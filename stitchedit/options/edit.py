@@ -1,4 +1,4 @@
-"""Which edits, how strong, when and where: as options, and as people write them."""
+"""Edits: directions, strengths, times and layers, and their text forms."""
 
 import math
 import re
@@ -55,7 +55,7 @@ class EditOptions:
 
     @property
     def colors_lips(self) -> bool:
-        """Whether the color of lips is what is edited."""
+        """True if the color of lips is edited."""
         return bool(self.strengths.get("lipstick"))
 
     def only(self, strengths: Mapping[str, float]) -> Self:

@@ -1,4 +1,4 @@
-"""Which part of a crop is stitched."""
+"""Regions of a crop for stitching."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""From where on an edit is looked at, or fails."""
+"""Bounds from which an edit is reviewed, or fails."""
 
 from dataclasses import dataclass, fields
 

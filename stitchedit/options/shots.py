@@ -1,4 +1,4 @@
-"""What counts as a cut."""
+"""Detection of cuts."""
 
 from dataclasses import dataclass
 

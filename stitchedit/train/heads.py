@@ -1,7 +1,7 @@
-"""Fit the generator's heads for 128 and 256 px, sizes that the published network does not draw.
+"""Fit the generator's heads for 128 and 256 px, sizes that the published network lacks.
 
 A head reads the features of an earlier block and has to draw what the full network would, seen from farther away:
-the area mean of its 1024 px picture.
+the area mean of its 1024 px image.
 """
 
 import math
@@ -67,10 +67,10 @@ def fit_heads(
         for size in options.sizes:
             window, top, left = _window(features[size].shape[-1], options.window, noise)
             rows, columns = slice(top, top + window), slice(left, left + window)
-            drawn = heads[str(size)](features[size][..., rows, columns], samples.codes[chosen][:, head_layer(size)])
-            target = samples.pictures(chosen, size)
+            generated = heads[str(size)](features[size][..., rows, columns], samples.codes[chosen][:, head_layer(size)])
+            target = samples.images(chosen, size)
             target = target[..., 2 * top : 2 * (top + window), 2 * left : 2 * (left + window)]
-            loss = F.mse_loss(drawn, target)
+            loss = F.mse_loss(generated, target)
             loss.backward()  # type: ignore[no-untyped-call]
             losses[f"mse {size}"] = loss.item()
         optimizer.step()
@@ -92,7 +92,7 @@ def least_squares_start(generator: MobileStyleGAN, samples: Samples, options: He
             style = samples.codes[index][None, head_layer(size)]
             modulated = generator.head(size).modulation(features[size], style)
             inputs = F.pad(modulated.flatten(2)[0], (0, 0, 0, 1), value=1.0)  # a row of ones for the bias
-            bands = haar(samples.pictures(torch.tensor([index]), size)).flatten(2)[0]
+            bands = haar(samples.images(torch.tensor([index]), size)).flatten(2)[0]
             gram[size] = gram[size] + (inputs @ inputs.T).double()
             moment[size] = moment[size] + (inputs @ bands.T).double()
     for size in options.sizes:
@@ -113,8 +113,8 @@ def measure_heads(generator: MobileStyleGAN, samples: Samples, options: HeadOpti
         features = block_features(generator, samples.codes[index][None], options.sizes)
         for size in options.sizes:
             code = samples.codes[index][None, head_layer(size)]
-            drawn = generator.heads[str(size)](features[size], code).clamp(-1, 1)
-            error = F.mse_loss(drawn, samples.pictures(index[None], size)).item()
+            generated = generator.heads[str(size)](features[size], code).clamp(-1, 1)
+            error = F.mse_loss(generated, samples.images(index[None], size)).item()
             total[size] += 10 * math.log10(4 / error) / len(held_out)
     return total
 
@@ -133,7 +133,7 @@ def block_features(generator: MobileStyleGAN, codes: Tensor, sizes: tuple[int, .
 
 
 def _parameter_groups(heads: nn.Module) -> list[dict[str, Any]]:
-    """Styles sum over 512 channels of w, so their weights move twenty times more slowly."""
+    """Parameter groups: style weights, which sum over 512 channels of w, at a twentieth of the rate."""
     styles = [parameter for name, parameter in heads.named_parameters() if name.endswith("affine.weight")]
     others = [parameter for name, parameter in heads.named_parameters() if not name.endswith("affine.weight")]
     return [{"params": others, "share": 1.0}, {"params": styles, "share": 0.05}]

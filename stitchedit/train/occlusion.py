@@ -1,4 +1,4 @@
-"""Train the occlusion network on faces that the generator drew, with things painted in front of them."""
+"""Train the occlusion network on generated faces with synthetic occlusions."""
 
 import math
 from collections.abc import Callable
@@ -89,8 +89,8 @@ def train_occlusion_net(
         rate = options.learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / options.steps))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        pictures, covers = (batch.to(device) for batch in covered_batch(samples, options, step))
-        losses = _losses(network(pictures.contiguous(memory_format=torch.channels_last)), covers, options)
+        images, covers = (batch.to(device) for batch in covered_batch(samples, options, step))
+        losses = _losses(network(images.contiguous(memory_format=torch.channels_last)), covers, options)
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise OptimizationError(
@@ -124,20 +124,20 @@ def covered_batch(
     first, last = (0, options.held_out) if held_out else (options.held_out, len(samples))
     made = []
     for _ in range(options.batch):
-        face, other = (samples.picture(int(index), OcclusionNet.seen) for index in noise.integers(first, last, 2))
-        picture, cover = cover_face(_moved(face, options, noise), other, noise)
-        made.append((camera(picture, options.augment, noise), cover))
-    pictures, covers = zip(*made, strict=True)
-    return normalize_images(pictures), F.avg_pool2d(torch.from_numpy(np.stack(covers))[:, None], 2)
+        face, other = (samples.image(int(index), OcclusionNet.seen) for index in noise.integers(first, last, 2))
+        image, cover = cover_face(_moved(face, options, noise), other, noise)
+        made.append((camera(image, options.augment, noise), cover))
+    images, covers = zip(*made, strict=True)
+    return normalize_images(images), F.avg_pool2d(torch.from_numpy(np.stack(covers))[:, None], 2)
 
 
 @torch.no_grad()
 def measure_occlusion_net(network: OcclusionNet, samples: Samples, options: OcclusionTraining) -> dict[str, float]:
-    """On held-out faces: intersection over union of what is covered, and what is wrongly taken for covered."""
+    """Intersection over union and false positives of the covered part, on held-out faces."""
     both = either = wrong = clear = 0.0
     for step in range(max(1, 300 // options.batch)):
-        pictures, covers = covered_batch(samples, options, step, held_out=True)
-        found, true = visible_logits(network, pictures) > 0, covers > 0.5
+        images, covers = covered_batch(samples, options, step, held_out=True)
+        found, true = visible_logits(network, images) > 0, covers > 0.5
         both += float((found & true).sum())
         either += float((found | true).sum())
         wrong += float((found & ~true).sum())
@@ -156,7 +156,7 @@ def _losses(logits: Tensor, covers: Tensor, options: OcclusionTraining) -> dict[
 
 
 def _moved(face: np.ndarray, options: OcclusionTraining, noise: np.random.Generator) -> np.ndarray:
-    """Mirrored, turned and zoomed: crops are cut more or less closely."""
+    """Mirror, rotate and zoom."""
     side = len(face)
     if noise.random() < 0.5:
         face = face[:, ::-1].copy()

@@ -1,4 +1,4 @@
-"""Chunks of arrays that a stage writes side by side: which are to be made, and the frames that they are made of.
+"""Pending chunks of parallel arrays, and the frames of their rows.
 
 A run that was cut off leaves the last chunk written in some arrays and not in others; an artifact that lost a chunk has
 it pending in one array only. So a chunk is made when any array lacks it, and written to those that do.
@@ -42,12 +42,12 @@ def face_frames(
     for stretch in _stretches(chunks):
         wanted = frames[stretch]
         decoded = frames_at(clip, wanted)
-        number, picture = -1, np.empty(0)
+        number, image = -1, np.empty(0)
         for frame_number in wanted:
             while number != frame_number:
                 number, frame = next(decoded)
-                picture = pixels_of(frame, clip.info)
-            yield picture
+                image = pixels_of(frame, clip.info)
+            yield image
 
 
 def with_rows_before(chunks: Sequence[slice]) -> list[slice]:
@@ -74,7 +74,7 @@ def frame_pairs(frames: Iterator[np.ndarray], chunks: Sequence[slice]) -> Iterat
 
 
 def _stretches(chunks: Sequence[slice]) -> list[slice]:
-    """`chunks` with those side by side made one."""
+    """Merge adjacent chunks."""
     merged: list[slice] = []
     for rows in chunks:
         if merged and merged[-1].stop == rows.start:

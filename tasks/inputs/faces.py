@@ -1,4 +1,4 @@
-"""The faces of one person in a clip, as later stages see them: a row per face, ordered by frame."""
+"""Faces of one person in a clip, for later stages: a row per face, ordered by frame."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ PAUSE_S = 0.25  # a face that is shown so long says little about the next: codes
 
 @dataclass(frozen=True)
 class Faces:
-    """What `align` wrote. `crops` and `labels` are read row by row: they do not fit in memory."""
+    """Arrays of the stage `align`. `crops` and `labels` are read row by row: they do not fit in memory."""
 
     frames: np.ndarray  # `face`, number of the frame
     times_s: np.ndarray  # `face`, from the first frame of the clip
@@ -37,7 +37,7 @@ class Faces:
         return self.crops.shape[-1]
 
     def footage(self, device: torch.device, covered: MaskReader | None = None) -> Footage:
-        """The crops as networks take them, in runs without a pause, and where something is in front of the faces."""
+        """Crops as tensors, in runs without a pause, with masks of occlusions."""
 
         def read(rows: np.ndarray) -> Tensor:
             return to_images(np.stack([self.crops.read(int(row)) for row in rows]), device)
@@ -47,7 +47,7 @@ class Faces:
 
 
 def open_faces(faces: Artifact) -> Faces:
-    """What `align` wrote."""
+    """Open the arrays of the stage `align`."""
     names = ("frames", "times_s", "runs", "quads", "interpolated")
     rows = {name: FrameArray.open(faces.path / name).read() for name in names}
     return Faces(**rows, crops=FrameArray.open(faces.path / "crops"), labels=FrameArray.open(faces.path / "labels"))

@@ -1,4 +1,4 @@
-"""The person on a photo that a user gave."""
+"""The person on a photo from the user."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The networks that look at a face, loaded once, as one function."""
+"""Scorer of faces with networks loaded once."""
 
 from functools import cache
 
@@ -12,7 +12,7 @@ from tasks.runtime.pretrained import pretrained
 
 @cache
 def scorer(describe: bool, parsing_size: int) -> Scorer:
-    """Scores FFHQ crops, parsed at `parsing_size` px. Without `describe` it is faster, and descriptors say nothing."""
+    """Scorer of FFHQ crops, parsed at `parsing_size` px. Without `describe`, descriptors are meaningless."""
     files = {name: pretrained()[name].verified() for name in ("age", "gender")}
     options = DetectOptions(backend="dlib", describe_every=1 if describe else 8)
     finder = FaceFinder(networks.landmark_networks(), options)

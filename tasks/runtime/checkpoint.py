@@ -1,4 +1,4 @@
-"""States of optimisations on disk, so that a run that was cut off goes on from them."""
+"""States of optimizations on disk, to resume interrupted runs."""
 
 import json
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -18,7 +18,7 @@ def save_state(path: Path, state: DescentState) -> None:
 
 
 def saved_state(path: Path, device: torch.device) -> DescentState:
-    """What `save_state` wrote at `path`; a state before the first step if it wrote nothing."""
+    """Read the state at `path`; an initial state if there is none."""
     if not path.exists():
         return DescentState()
     facts = read_metadata(path)

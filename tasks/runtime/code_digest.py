@@ -1,4 +1,4 @@
-"""Which code decides what a stage makes: everything of our own packages that its function reaches.
+"""Digest of the code of a stage: all definitions of our packages that its function reaches.
 
 Read from the source and never run. Names are followed from the stage's function to the functions, classes and constants
 that they mean; what counts of each is its syntax tree without comments, docstrings, annotations and the words of
@@ -67,7 +67,7 @@ def code_digest(function: Callable[..., Any]) -> str:
 
 @cache
 def own_code() -> "CodeIndex":
-    """The code as it is now. Call it when that is what is imported: a file that is edited later is not what runs."""
+    """Index of the imported code. Call it at import: a file that is edited later is not the code that runs."""
     return CodeIndex(Path(__file__).parents[2], PACKAGES, PLUMBING)
 
 
@@ -117,7 +117,7 @@ class CodeIndex:
         return found
 
     def _places(self, names: Iterable[str]) -> set[QualifiedName]:
-        """Where the definitions are that `names` mean; everything in a module that is used as a whole."""
+        """Places of the definitions of `names`; all of a module that is used without an attribute."""
         places = set()
         for name in names:
             module = next((stem for stem in _stems(name) if stem in self._texts), None)

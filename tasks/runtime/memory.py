@@ -1,4 +1,4 @@
-"""How this process treats memory that it has freed."""
+"""Freed memory: kept within a stage, returned between stages."""
 
 import ctypes
 import gc

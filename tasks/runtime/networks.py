@@ -65,7 +65,7 @@ def encoder(device: str) -> Encoder:
 
 @cache
 def occlusion_net(device: str) -> OcclusionNet:
-    """What of a crop is in front of the face."""
+    """Occlusion network."""
     weights = load_tensors(pretrained()["occlusion"].verified())
     made = load_occlusion_net({name: torch.from_numpy(value) for name, value in weights.items()})
     return made.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -1,4 +1,4 @@
-"""How Prefect treats any stage, decided once.
+"""Prefect task of a stage.
 
 A stage is a function that fills a folder: `align_faces(out: Workspace, clip: Artifact, options: AlignOptions)`. Made a
 task by `@stage`, it is called with a store instead of a folder and gives an artifact. The store alone says what is done
@@ -93,7 +93,7 @@ def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], T
 def stage_recipe(
     function: Callable[..., None], networks: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Recipe:
-    """What decides the result of a stage called with `args`: everything but where it is computed."""
+    """Recipe of a stage called with `args`: everything that decides its result."""
     given = _given(function, args, kwargs)
     inputs = {name: value.digest for name, value in given.items() if isinstance(value, Artifact | Source)}
     plain = {name: value for name, value in given.items() if name not in inputs and name not in HARDWARE}
@@ -112,9 +112,9 @@ def stage_recipe(
 def _fill(
     out: Workspace, store: Store, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> None:
-    """Call a stage with inputs that are here and whole, and note where they came from.
+    """Call a stage with complete inputs, and record their origins.
 
-    A file found damaged is removed from the store, so that the flow can have it made again.
+    A file found damaged is removed from the store, so that the flow can recompute it.
     """
     given = _given(function, args, kwargs)
     artifacts = {name: value for name, value in given.items() if isinstance(value, Artifact)}
@@ -159,7 +159,7 @@ def _given(function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping
 
 
 def _tell_quality(name: str, store: Store, made: Artifact) -> None:
-    """Pass on the numbers by which a stage judges its own result, if it wrote any."""
+    """Report the quality numbers of an artifact, if there are any."""
     stored = store.backend.objects.read(f"{made.stage}/{made.key}/{QUALITY}")
     if stored:
         report_event(name, "measured", **json.loads(stored.value))
@@ -180,7 +180,7 @@ def _signature(function: Callable[..., None]) -> inspect.Signature:
 
 
 def _may_pass_next_time(task: Any, run: Any, state: Any) -> bool:
-    """A full disk or a lost GPU may be gone in a minute; a clip without a face will have none then either."""
+    """True for errors that may be temporary: a full disk, a lost GPU or lease."""
     import torch  # noqa: PLC0415 - takes seconds, and `decode` starts without
 
     try:

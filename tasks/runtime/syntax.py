@@ -1,4 +1,4 @@
-"""What Python's syntax trees say of a module: what it defines and imports, and which names a piece of code uses."""
+"""Definitions, imports and used names of a module, from its syntax tree."""
 
 import ast
 from collections import defaultdict
@@ -76,7 +76,7 @@ class Names(ast.NodeVisitor):
 
 
 class Stripper(ast.NodeTransformer):
-    """Takes out what decides nothing: docstrings, annotations, and the words of errors."""
+    """Remove parts without effect on results: docstrings, annotations, and texts of errors."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)

@@ -34,13 +34,13 @@ def test_mean_over_the_same_z_is_the_same(expected):
 
 
 @torch.no_grad()
-def test_picture_at_1024_is_the_same(expected):
-    picture = networks.generator("cpu")(in_every_layer(expected["w_trunc05"][:1]), 1024)
-    np.testing.assert_allclose(picture[0], expected["img1024_f32_z0_trunc05"], atol=5e-3)
+def test_image_at_1024_is_the_same(expected):
+    image = networks.generator("cpu")(in_every_layer(expected["w_trunc05"][:1]), 1024)
+    np.testing.assert_allclose(image[0], expected["img1024_f32_z0_trunc05"], atol=5e-3)
 
 
 @torch.no_grad()
-def test_area_means_of_untruncated_pictures_are_the_same(expected):
-    for code, picture in zip(expected["w"][:2], expected["img256_f16"][:2], strict=True):
-        drawn = F.avg_pool2d(networks.generator("cpu")(in_every_layer(code[None]), 1024), 4)
-        np.testing.assert_allclose(drawn[0], picture.astype(np.float32), atol=1e-2)
+def test_area_means_of_untruncated_images_are_the_same(expected):
+    for code, image in zip(expected["w"][:2], expected["img256_f16"][:2], strict=True):
+        generated = F.avg_pool2d(networks.generator("cpu")(in_every_layer(code[None]), 1024), 4)
+        np.testing.assert_allclose(generated[0], image.astype(np.float32), atol=1e-2)

@@ -17,10 +17,10 @@ TOY = {"passes": 4, "batch": 2, "learning_rate": 2e-3, "lpips_weight": 0.05, "ch
 
 @pytest.fixture
 def pivots(toy_generator, toy_codes):
-    """Five codes, and pictures that the generator draws of slightly other ones."""
+    """Five codes, and images that the generator draws of slightly other ones."""
     codes = toy_codes(5)
-    pictures = toy_generator(codes + 0.3 * toy_codes(5, seed=1), 32)
-    return Pivots(codes, lambda rows: pictures[rows], 32)
+    images = toy_generator(codes + 0.3 * toy_codes(5, seed=1), 32)
+    return Pivots(codes, lambda rows: images[rows], 32)
 
 
 @pytest.fixture

@@ -72,9 +72,9 @@ def test_artifact_has_video_preview_sheet_and_notes(finished):
 
 def test_preview_shows_source_and_result_side_by_side(finished):
     with av.open(str(finished.artifacts["encode"].path / "preview.mp4")) as preview:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in preview.decode(video=0)]
-    assert len(pictures) == 6
-    assert pictures[0].shape[1] > 2 * 640 * pictures[0].shape[0] / 360 * 0.8  # two upright panels
+        images = [frame.to_ndarray(format="rgb24") for frame in preview.decode(video=0)]
+    assert len(images) == 6
+    assert images[0].shape[1] > 2 * 640 * images[0].shape[0] / 360 * 0.8  # two upright panels
     assert preview.format.name.startswith("mov")
 
 

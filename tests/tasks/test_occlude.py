@@ -73,7 +73,7 @@ def test_masks_are_read_as_networks_take_them(store, crying):
     assert images.mean().item() == pytest.approx(hidden.mean(), abs=0.01)
 
 
-@pytest.mark.parametrize("array", ["likelihoods", "hidden"])
+@pytest.mark.parametrize("array", ["probabilities", "hidden"])
 def test_a_lost_array_is_made_again_as_it_was(finished, workspace, lose_chunk, make_again, assert_same, array):
     artifact, config = finished.artifacts["occlude"], finished.request.config()
     folder = workspace(artifact)

