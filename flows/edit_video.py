@@ -121,7 +121,7 @@ def _run_stages(store: Store, run: RunRecord, request: EditRequest, source: Sour
     def refuse_one_person_twice(before: list[Any], aligned: list[Any]) -> None:
         """Wait for who was chosen before what takes hours is submitted: a stage in progress cannot be stopped."""
         if len(aligned) > 1:
-            from tasks.align import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
+            from tasks.inputs.persons import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
 
             for stage in (*before, *aligned):
                 run.reached(stage.result())

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stitchedit.detect.persons import Person
 from stitchedit.detect.tracks import Tracker, Tracks
 from stitchedit.options.detect import DetectOptions
-from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
 from storage.files import write_json
 from storage.workspace import Workspace
@@ -63,14 +61,3 @@ def log_tracks(found: Tracks) -> None:
         report_event("detect", "noted", text=f"{len(found.persons)} persons, numbered by size; `--face` chooses.")
     if found.dropped:
         report_event("detect", "noted", text=f"{len(found.dropped)} tracks were taken for false detections ({TRACKS}).")
-
-
-def read_persons(detected: Artifact) -> list[Person]:
-    """All persons that `detect` found, by number."""
-    track, person, box = (FrameArray.open(detected.path / name).read() for name in ("track", "person", "box"))
-    descriptors = FrameArray.open(detected.path / "descriptors").read()
-    persons = []
-    for number in np.unique(person):
-        tracks, faces = np.unique(track[person == number], return_counts=True)
-        persons.append(Person(int(number), box[person == number], descriptors[tracks], faces.astype(float)))
-    return persons

@@ -40,7 +40,7 @@ def find_occlusions(out: Workspace, clip: Artifact, faces: Artifact, options: Oc
     for rows in masks.pending():
         made = np.stack([hidden(steady(row), options) for row in range(rows.start, rows.stop)])
         masks.write(rows, np.rint(made * 255).astype(np.uint8))
-    _tell_operators(masks, found)
+    _report_occlusions(masks, found)
 
 
 def hidden_rows(occluded: Artifact) -> Callable[[int], np.ndarray]:
@@ -74,7 +74,7 @@ def _look(probabilities: FrameArray, found: Faces, options: OcclusionOptions, de
         progress(rows.stop, len(found))
 
 
-def _tell_operators(masks: FrameArray, found: Faces) -> None:
+def _report_occlusions(masks: FrameArray, found: Faces) -> None:
     covered = [row for row in range(len(found)) if masks.read(row).any()]
     if covered:
         first, last = int(found.frames[covered[0]]), int(found.frames[covered[-1]])

@@ -151,11 +151,11 @@ def _seen_part(
     """Visible part of the patch, as slices of patch and frame; None if there is none."""
     inner, outer = [], []
     for axis, offset in enumerate(corner[::-1]):
-        shown = np.flatnonzero(weight.any(axis=1 - axis))
-        shown = shown[(shown + offset >= 0) & (shown + offset < frame_shape[axis])]
-        if not shown.size:
+        visible = np.flatnonzero(weight.any(axis=1 - axis))
+        visible = visible[(visible + offset >= 0) & (visible + offset < frame_shape[axis])]
+        if not visible.size:
             return None
-        first, last = int(shown[0]), int(shown[-1])
+        first, last = int(visible[0]), int(visible[-1])
         inner.append(slice(first, last + 1))
         outer.append(slice(first + offset, last + offset + 1))
     return (inner[0], inner[1]), (outer[0], outer[1])

@@ -57,9 +57,9 @@ def _bounded(name: str, value: float, options: MeasureOptions) -> Verdict:
     if math.isnan(value):
         return Verdict("review", (f"{name} could not be measured",))
     distance = distance_of(value)
-    told = text.format(value=value, distance=distance)
+    finding = text.format(value=value, distance=distance)
     for verdict in ("fail", "review"):
         bound = getattr(options, f"{name}_{verdict}")
         if distance > bound:
-            return Verdict(verdict, (f"{told}, {verdict} from {bound:g}",))
+            return Verdict(verdict, (f"{finding}, {verdict} from {bound:g}",))
     return Verdict("pass")

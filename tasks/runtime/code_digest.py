@@ -154,11 +154,11 @@ class _Module:
         self.statements: dict[str, list[tuple[ast.stmt, ast.stmt]]] = defaultdict(list)  # alone, and where it stands
         self._imports: dict[str, set[str]] = defaultdict(set)
         self._definitions: dict[str, _Definition] = {}
-        for node, whole in top_level(tree.body):
+        for node, outer in top_level(tree.body):
             for local, target in imported(node, package):
                 self._imports[local].add(target)
             for made in defined(node):
-                self.statements[made].append((node, whole))
+                self.statements[made].append((node, outer))
 
     def has(self, name: str) -> bool:
         return name in self.statements or name in self._imports
@@ -174,7 +174,7 @@ class _Module:
     def _read(self, name: str) -> _Definition:
         nodes = self.statements.get(name, [])
         annotations = names_in(self.package, [part for node, _ in nodes for part in annotations_of(node)])
-        stripped = [Stripper().visit(whole) for _, whole in nodes]
+        stripped = [Stripper().visit(outer) for _, outer in nodes]
         names = names_in(self.package, stripped)
         # the tree does not tell what an imported name means, and theirs are not followed
         firsts = {used.partition(".")[0] for used in names.free} & self._imports.keys()

@@ -57,7 +57,7 @@ def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], T
             done = store.find(recipe)
             if done:
                 report_event(name, "cached", key=done.key)
-                _tell_quality(name, store, done)
+                _report_quality(name, store, done)
                 return Completed(name="Cached", data=done, message=f"{done.stage} {done.key} is in the store")
 
             def fill(out: Workspace) -> None:
@@ -73,7 +73,7 @@ def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], T
                 report_event(name, "failed")
                 raise
             report_event(name, "finished", key=made.key, seconds=time.monotonic() - began)
-            _tell_quality(name, store, made)
+            _report_quality(name, store, made)
             return made
 
         run.describe = partial(stage_recipe, function, networks)  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], T
             persist_result=False,
             retries=len(RETRY_DELAYS),
             retry_delay_seconds=RETRY_DELAYS,
-            retry_condition_fn=_may_pass_next_time,
+            retry_condition_fn=_may_be_temporary,
         )(run)
 
     return decorate
@@ -158,7 +158,7 @@ def _given(function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping
     return given
 
 
-def _tell_quality(name: str, store: Store, made: Artifact) -> None:
+def _report_quality(name: str, store: Store, made: Artifact) -> None:
     """Report the quality numbers of an artifact, if there are any."""
     stored = store.backend.objects.read(f"{made.stage}/{made.key}/{QUALITY}")
     if stored:
@@ -179,7 +179,7 @@ def _signature(function: Callable[..., None]) -> inspect.Signature:
     return signature.replace(parameters=[first.replace(name="store", annotation=Store), *rest])
 
 
-def _may_pass_next_time(task: Any, run: Any, state: Any) -> bool:
+def _may_be_temporary(task: Any, run: Any, state: Any) -> bool:
     """True for errors that may be temporary: a full disk, a lost GPU or lease."""
     import torch  # noqa: PLC0415 - takes seconds, and `decode` starts without
 

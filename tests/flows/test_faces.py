@@ -14,8 +14,8 @@ from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
 from storage.video.index import read_frames
 from storage.video.planes import writable_planes
-from tasks.encode import frame_editor
 from tasks.inputs.clip import open_clip
+from tasks.inputs.edited_frames import frame_editor
 
 FRAMES = 3
 TINY = [

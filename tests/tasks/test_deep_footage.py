@@ -23,8 +23,9 @@ from storage.video.levels import levels
 from storage.video.planes import writable_planes
 from storage.video.writer import EncodeOptions
 from tasks.composite import composite_faces
-from tasks.encode import encode_video, frame_editor
+from tasks.encode import encode_video
 from tasks.inputs.clip import save_clip, save_rows
+from tasks.inputs.edited_frames import frame_editor
 
 SIDE, FRAMES, SIZE = 360, 3, 256  # px of the frame, and of a crop
 QUAD = np.array([(30.0, 30), (30, 330), (330, 330), (330, 30)])

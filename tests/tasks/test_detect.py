@@ -14,8 +14,9 @@ from storage.artifact import Source
 from storage.store import Store
 from storage.video.decode_options import DecodeOptions
 from tasks.decode import decode_video
-from tasks.detect import detect_faces, read_persons
+from tasks.detect import detect_faces
 from tasks.inputs import detections
+from tasks.inputs.persons import read_persons
 
 DLIB = DetectOptions(backend="dlib")
 

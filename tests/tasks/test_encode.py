@@ -14,8 +14,9 @@ from storage.arrays.frame_array import FrameArray
 from storage.video.index import read_frames
 from storage.video.info import rgb
 from storage.video.planes import writable_planes
-from tasks.encode import encode_video, frame_editor
+from tasks.encode import encode_video
 from tasks.inputs.clip import open_clip
+from tasks.inputs.edited_frames import frame_editor
 from tasks.inputs.faces import open_faces
 
 
