@@ -1,10 +1,10 @@
 """Train the encoder on generated faces with known codes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from stitchedit.nets.face_parsing import FaceParser
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
 from stitchedit.train.augment import AugmentOptions, film
-from stitchedit.train.checkpoints import save_checkpoint
+from stitchedit.train.checkpoint import TrainingState
 from stitchedit.train.samples import Samples
 
 # Roots of the LPIPS at 256 px that the same step in one row of MobileStyleGAN's codes makes, mean of four faces. The
@@ -95,10 +95,10 @@ def train_encoder(
     encoder: Encoder,
     teachers: Teachers,
     options: EncoderOptions,
-    checkpoint: Path,
+    saved: TrainingState,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
 ) -> Encoder:
-    """Train `encoder` in place; give the average of its weights. Continues from `checkpoint` when it exists.
+    """Train `encoder` in place; give the average of its weights. Resumes from the `saved` state.
 
     Each step samples faces and augmentations from its own number, so that a resumed run continues as the first
     one would have.
@@ -107,13 +107,13 @@ def train_encoder(
         OptimizationError: the loss stopped being finite.
     """
     trainer = EncoderTrainer(encoder, teachers, options)
-    if checkpoint.exists():
-        trainer.restore(torch.load(checkpoint, weights_only=True))
+    if state := saved.load():
+        trainer.restore(state)
     while trainer.step < options.steps:
         losses = trainer()
         on_step(trainer.step, losses)
         if trainer.step % options.checkpoint_every == 0 or trainer.step == options.steps:
-            save_checkpoint(checkpoint, trainer.state())
+            saved.save(trainer.state())
     return trainer.average
 
 
@@ -167,12 +167,12 @@ class EncoderTrainer:
         networks = {"encoder": self.encoder.state_dict(), "average": self.average.state_dict()}
         return networks | {"optimizer": self.optimizer.state_dict(), "step": self.step}
 
-    def restore(self, state: dict[str, object]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Resume from `state`."""
-        self.encoder.load_state_dict(state["encoder"])  # type: ignore[arg-type]
-        self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
-        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-        self.step = int(state["step"])  # type: ignore[call-overload]
+        self.encoder.load_state_dict(state["encoder"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Numbers of the samples, and their images as a camera would have seen them."""

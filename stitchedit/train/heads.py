@@ -7,7 +7,6 @@ the area mean of its 1024 px image.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.nets.mobile_stylegan import HEAD_BLOCK, MobileStyleGAN, haar, head_layer
-from stitchedit.train.checkpoints import save_checkpoint
+from stitchedit.train.checkpoint import TrainingState
 from stitchedit.train.samples import Samples
 
 
@@ -40,16 +39,15 @@ def fit_heads(
     generator: MobileStyleGAN,
     samples: Samples,
     options: HeadOptions,
-    checkpoint: Path,
+    saved: TrainingState,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, loss: None,
 ) -> None:
-    """Train `generator.heads` of `options.sizes` in place. Continues from `checkpoint` when it exists."""
+    """Train `generator.heads` of `options.sizes` in place. Resumes from the `saved` state."""
     heads = nn.ModuleDict({str(size): generator.heads[str(size)] for size in options.sizes}).requires_grad_(True)
     optimizer = torch.optim.Adam(_parameter_groups(heads), betas=(0.9, 0.99))
     noise = torch.Generator().manual_seed(options.seed)
     first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+    if state := saved.load():
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
         noise.set_state(state["noise"])
@@ -76,9 +74,8 @@ def fit_heads(
         optimizer.step()
         on_step(step + 1, losses)
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
-            state = {"heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
-            state |= {"noise": noise.get_state(), "step": step + 1}
-            save_checkpoint(checkpoint, state)
+            weights = {"heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
+            saved.save(weights | {"noise": noise.get_state(), "step": step + 1})
     heads.requires_grad_(False)
 
 

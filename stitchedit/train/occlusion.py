@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +15,7 @@ from stitchedit.errors import OptimizationError
 from stitchedit.nets.face_parsing import FaceParser
 from stitchedit.nets.occlusion import OcclusionNet, visible_logits
 from stitchedit.train.augment import AugmentOptions, camera
-from stitchedit.train.checkpoints import save_checkpoint
+from stitchedit.train.checkpoint import TrainingState
 from stitchedit.train.encoder import folded_trunk, normalize_images
 from stitchedit.train.occluders import cover_face
 from stitchedit.train.samples import Samples
@@ -60,10 +59,10 @@ def train_occlusion_net(
     network: OcclusionNet,
     samples: Samples,
     options: OcclusionTraining,
-    checkpoint: Path,
+    saved: TrainingState,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
 ) -> OcclusionNet:
-    """Train `network` in place; give the average of its weights. Continues from `checkpoint` when it exists.
+    """Train `network` in place; give the average of its weights. Resumes from the `saved` state.
 
     Raises:
         OptimizationError: the loss stopped being finite.
@@ -79,8 +78,7 @@ def train_occlusion_net(
         },
     ]
     optimizer, step = torch.optim.Adam(groups, lr=options.learning_rate, betas=(0.9, 0.99), fused=True), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+    if state := saved.load():
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -108,8 +106,8 @@ def train_occlusion_net(
                 kept.lerp_(value, share)
         on_step(step, {name: value.item() for name, value in losses.items()})
         if step % options.checkpoint_every == 0 or step == options.steps:
-            state = {"network": network.state_dict(), "average": average.state_dict()}
-            save_checkpoint(checkpoint, state | {"optimizer": optimizer.state_dict(), "step": step})
+            weights = {"network": network.state_dict(), "average": average.state_dict()}
+            saved.save(weights | {"optimizer": optimizer.state_dict(), "step": step})
     return average.eval()
 
 

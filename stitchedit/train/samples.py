@@ -1,18 +1,15 @@
 """Generated faces for training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.nn import functional as F
 
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
-from stitchedit.train.checkpoints import replacing
 
 
 @dataclass(frozen=True)
@@ -53,51 +50,24 @@ def generate_image(generator: MobileStyleGAN, code: Tensor, generated: int, stor
     return ((image.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
 
 
-def write_samples(
-    folder: Path,
-    codes: Tensor,
-    size: int,
-    draw: Callable[[Tensor], Iterator[np.ndarray]],
-    on_sample: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Write `codes.npy` and `images.npy` (uint8, `sample size size rgb`) to `folder`.
-
-    Picks up where an earlier call stopped: `done` counts finished images.
-
-    Args:
-        draw: codes that are left to their images, one after the other.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "codes.npy", codes.numpy())
-    counter = folder / "done"
-    done = int(counter.read_text()) if counter.exists() else 0
-    path, shape = folder / "images.npy", (len(codes), size, size, 3)
-    images = open_memmap(path, "r+" if done else "w+", np.uint8, None if done else shape)
-    for index, image in enumerate(draw(codes[done:]), done):
-        images[index] = image
-        with replacing(counter) as file:
-            file.write(str(index + 1).encode())
-        on_sample(index + 1, len(codes))
-
-
+@dataclass(frozen=True)
 class Samples:
-    """Codes and images written by `write_samples`; grows while they are still being written."""
+    """Codes and their images; more images may become available while these are in use."""
 
-    def __init__(self, folder: Path) -> None:
-        self.codes = torch.from_numpy(np.load(folder / "codes.npy"))
-        self._images = np.load(folder / "images.npy", mmap_mode="r")
-        self._counter = folder / "done"
+    codes: Tensor  # `sample layer channel`
+    stored: np.ndarray  # uint8 `sample size size rgb`
+    available: Callable[[], int]  # number of finished images
 
     def __len__(self) -> int:
-        return int(self._counter.read_text())
+        return self.available()
 
     def image(self, index: int, size: int) -> np.ndarray:
         """One image at `size`, uint8 `size size rgb`."""
-        stored = np.asarray(self._images[index])
+        stored = np.asarray(self.stored[index])
         return stored if size == len(stored) else cv2.resize(stored, (size, size), interpolation=cv2.INTER_AREA)
 
     def images(self, indices: Tensor, size: int) -> Tensor:
         """Area means at `size`, `sample rgb size size` in [-1, 1]."""
-        stored = torch.from_numpy(np.stack([self._images[int(index)] for index in indices]))
+        stored = torch.from_numpy(np.stack([self.stored[int(index)] for index in indices]))
         images = stored.permute(0, 3, 1, 2).float() / 127.5 - 1
         return F.avg_pool2d(images, images.shape[-1] // size)

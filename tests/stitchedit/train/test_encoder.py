@@ -16,18 +16,14 @@ from stitchedit.train.encoder import (
     start_encoder,
     train_encoder,
 )
-from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
 from tasks.runtime import networks
 
 FEW = EncoderOptions(steps=4, batch=2, generated=1, held_out=4, start_samples=12, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")
-def teachers(tmp_path_factory) -> Teachers:
-    generator, folder = networks.generator("cpu"), tmp_path_factory.mktemp("samples")
-    codes = sample_codes(generator, SampleOptions(count=16, seed=6))
-    write_samples(folder, codes, 256, lambda left: (generate_image(generator, code, 256, 256) for code in left))
-    return Teachers(generator, networks.perceptual("cpu"), Samples(folder))
+def teachers(generated_samples) -> Teachers:
+    return Teachers(networks.generator("cpu"), networks.perceptual("cpu"), generated_samples(16, 256))
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +40,19 @@ def test_the_start_is_nearer_than_the_mean_code(teachers, started):
     assert (found - codes).square().mean() < 0.5 * (mean - codes).square().mean()
 
 
-def test_a_run_that_is_cut_off_ends_where_an_undisturbed_one_does(teachers, started, tmp_path):
-    whole = train_encoder(deepcopy(started), teachers, FEW, tmp_path / "whole.pt")
+def test_a_run_that_is_cut_off_ends_where_an_undisturbed_one_does(teachers, started, saved):
+    undisturbed = train_encoder(deepcopy(started), teachers, FEW, deepcopy(saved))
 
     def cut(step: int, losses: dict[str, float]) -> None:
         if step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_encoder(deepcopy(started), teachers, FEW, tmp_path / "cut.pt", cut)
-    told = []
-    resumed = train_encoder(Encoder(), teachers, FEW, tmp_path / "cut.pt", lambda step, losses: told.append(step))
-    assert told == [3, 4]
-    for name, value in whole.state_dict().items():
+        train_encoder(deepcopy(started), teachers, FEW, saved, cut)
+    steps = []
+    resumed = train_encoder(Encoder(), teachers, FEW, saved, lambda step, losses: steps.append(step))
+    assert steps == [3, 4]
+    for name, value in undisturbed.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
