@@ -142,17 +142,19 @@ class Inverter:
 
     def _minimise(self, fit: Inversion, stretches: Sequence[Stretch], course: Course) -> None:
         """Adam on the parameters of `fit`, one stretch after the other, each with moments and an order of its own."""
-        state, total, begun = course.state, sum(stretch.steps for stretch in stretches), 0
+        state, total, first_step = course.state, sum(stretch.steps for stretch in stretches), 0
         subject = Subject("Inversion", "invert.learning_rate", self.options.learning_rate)
         descent = Descent(fit.parameters, state, subject, betas=(0.9, 0.99))
         for stretch in stretches:
             gradients = self.gradients(partial(self._loss, fit), fit.parameters.values())
-            if state.step == begun:
+            if state.step == first_step:
                 descent.forget()
             batch = max(1, self.options.batch * self.options.work_size // stretch.size)  # larger images, fewer
-            batches = islice(shuffled_batches(fit.rows, batch, self.options.seed), max(0, state.step - begun), None)
-            while state.step < begun + stretch.steps:
-                step = state.step - begun
+            batches = islice(
+                shuffled_batches(fit.rows, batch, self.options.seed), max(0, state.step - first_step), None
+            )
+            while state.step < first_step + stretch.steps:
+                step = state.step - first_step
                 ramp = min(1.0, (step + 1) / 10, 1.5 * (1 - step / stretch.steps))
                 loss = gradients(*self._inputs(fit, next(batches), stretch.size))
                 descent(loss, self.options.learning_rate * stretch.rate * ramp)
@@ -160,7 +162,7 @@ class Inverter:
                 if state.step % self.options.checkpoint_every == 0:
                     descent.save()
                     course.on_checkpoint(state)
-            begun += stretch.steps
+            first_step += stretch.steps
         descent.losses.read()
 
     def _inputs(self, fit: Inversion, rows: np.ndarray, size: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -69,14 +69,7 @@ def train_occlusion_net(
     """
     network = network.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
     average, device = deepcopy(network).requires_grad_(False), network.conv1.weight.device
-    head = ("lateral", "context", "merge", "last")
-    groups: list[dict[str, object]] = [
-        {"params": [value for name, value in network.named_parameters() if name.startswith(head)], "share": 1.0},
-        {
-            "params": [value for name, value in network.named_parameters() if not name.startswith(head)],
-            "share": options.trunk_rate,
-        },
-    ]
+    groups = _parameter_groups(network, options)
     optimizer, step = torch.optim.Adam(groups, lr=options.learning_rate, betas=(0.9, 0.99), fused=True), 0
     if state := saved.load():
         network.load_state_dict(state["network"])
@@ -100,15 +93,28 @@ def train_occlusion_net(
         torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip)
         optimizer.step()
         step += 1
-        with torch.no_grad():
-            share = 1 - min(options.average, (1 + step) / (10 + step))
-            for kept, value in zip(average.parameters(), network.parameters(), strict=True):
-                kept.lerp_(value, share)
+        _update_average(average, network, 1 - min(options.average, (1 + step) / (10 + step)))
         on_step(step, {name: value.item() for name, value in losses.items()})
         if step % options.checkpoint_every == 0 or step == options.steps:
             weights = {"network": network.state_dict(), "average": average.state_dict()}
             saved.save(weights | {"optimizer": optimizer.state_dict(), "step": step})
     return average.eval()
+
+
+def _parameter_groups(network: OcclusionNet, options: OcclusionTraining) -> list[dict[str, object]]:
+    """The head's parameters at the full learning rate, the trunk's at a share of it."""
+    head = ("lateral", "context", "merge", "last")
+    named = list(network.named_parameters())
+    return [
+        {"params": [value for name, value in named if name.startswith(head)], "share": 1.0},
+        {"params": [value for name, value in named if not name.startswith(head)], "share": options.trunk_rate},
+    ]
+
+
+@torch.no_grad()
+def _update_average(average: OcclusionNet, network: OcclusionNet, share: float) -> None:
+    for kept, value in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(value, share)
 
 
 def covered_batch(

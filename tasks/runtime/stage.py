@@ -33,7 +33,7 @@ from tasks.runtime.row_reuse import find_earlier
 from tasks.runtime.stage_names import ON_DEVICE
 
 QUALITY = "quality.json"  # of an artifact: name -> number
-REVISION = 1  # of what a recipe says; bump and every stage runs anew
+REVISION = 1  # of all recipes; a higher number recomputes every stage
 RETRY_DELAYS: list[float] = [10, 30, 90]  # s; a full disk or a store that is restarted may be fine by then
 HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
 
@@ -42,11 +42,11 @@ def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], T
     """Make a Prefect task of a stage that uses `networks` (names of configs/pretrained.yaml).
 
     Args:
-        by_row: an input of which a row decides no other rows than those that follow from it: the stage finds in
-            `out.earlier` a result that was made with another one, and takes from it what would be made the same.
+        by_row: an input whose rows affect the result row by row: the stage finds a result for another such input in
+            `out.earlier`, and reuses the rows that do not change.
     """
 
-    own_code()  # read now, while it is what is imported
+    own_code()  # read at import: a file edited later is not the code that runs
 
     def decorate(function: Callable[..., None]) -> Task[..., Any]:
         name = function.__module__.rpartition(".")[2]

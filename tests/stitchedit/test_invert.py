@@ -115,15 +115,15 @@ def test_the_generator_stays_as_it_is(inverter, toy_generator, mean):
     assert all(torch.equal(value, before[name]) for name, value in toy_generator.state_dict().items())
 
 
-def test_steps_are_told_up_to_the_last(inverter, mean):
-    told = []
+def test_steps_are_reported_up_to_the_last(inverter, mean):
+    reported = []
     toy = inverter(refine_steps=3, color_steps=2, refine_passes=2)
-    course = Course(on_step=lambda done, total: told.append((done, total)))
+    course = Course(on_step=lambda done, total: reported.append((done, total)))
     person = toy.person(mean, course)
-    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
-    told.clear()
+    assert reported == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    reported.clear()
     toy.frames(person, NONE[:4], np.arange(4), Course(on_step=course.on_step))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
+    assert reported == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
 
 
 def test_losses_that_stay_on_the_device_are_all_read_in_the_end(inverter, mean, monkeypatch):

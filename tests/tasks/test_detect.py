@@ -62,16 +62,16 @@ def test_a_clip_without_a_face_is_refused(packaged, tmp_path):
 
 
 @pytest.mark.parametrize("lost", [["landmarks"], ["frame", "descriptors"]])
-def test_what_was_lost_is_made_again_as_it_was(finished, artifact, workspace, make_again, assert_same, lost):
+def test_what_was_lost_is_recomputed_unchanged(finished, artifact, workspace, rerun_stage, assert_same, lost):
     folder = workspace(artifact)
     for name in lost:
         shutil.rmtree(folder / name)
-    make_again(detect_faces, folder, *inputs_of(finished))
+    rerun_stage(detect_faces, folder, *inputs_of(finished))
     assert_same(folder, artifact)
 
 
 def test_a_search_that_was_cut_off_keeps_what_it_found(
-    finished, artifact, tmp_path, make_again, assert_same, told, monkeypatch
+    finished, artifact, tmp_path, rerun_stage, assert_same, told, monkeypatch
 ):
     monkeypatch.setattr(detections, "CHUNK", 2)  # frames, of six
     folder = tmp_path / "again"
@@ -83,12 +83,12 @@ def test_a_search_that_was_cut_off_keeps_what_it_found(
 
     told.on_record = cut
     with pytest.raises(KeyboardInterrupt):
-        make_again(detect_faces, folder, *inputs_of(finished))
+        rerun_stage(detect_faces, folder, *inputs_of(finished))
     kept = {path.name: path.stat().st_mtime_ns for path in (folder / ".detections").iterdir()}
     assert "000000.safetensors" in kept
     assert len(kept) < 3
 
     told.on_record = lambda record: None
-    make_again(detect_faces, folder, *inputs_of(finished))
+    rerun_stage(detect_faces, folder, *inputs_of(finished))
     assert {name: (folder / ".detections" / name).stat().st_mtime_ns for name in kept} == kept
     assert_same(folder, artifact)

@@ -106,25 +106,25 @@ def test_sheet_shows_the_source_above_the_result(finished, footage):
         (["video.mp4", "sheet.png"], ["preview.mp4"]),
     ],
 )
-def test_what_was_lost_is_made_again_and_the_rest_left(finished, workspace, make_again, assert_same, lost, kept):
+def test_what_was_lost_is_recomputed_and_the_rest_left(finished, workspace, rerun_stage, assert_same, lost, kept):
     artifact = finished.artifacts["encode"]
     folder = workspace(artifact)
     for name in lost:
         (folder / name).unlink()
     before = [(folder / name).stat().st_ino for name in kept]
 
-    make_again(encode_video, folder, *inputs_of(finished), finished.request.config().encode, ".mp4")
+    rerun_stage(encode_video, folder, *inputs_of(finished), finished.request.config().encode, ".mp4")
 
     assert_same(folder, artifact)
     assert [(folder / name).stat().st_ino for name in kept] == before
 
 
-def test_a_run_that_was_cut_off_goes_on_with_the_segment_it_was_in(finished, tmp_path, told, make_again, assert_same):
+def test_a_run_that_was_cut_off_resumes_with_its_segment(finished, tmp_path, told, rerun_stage, assert_same):
     given = (*inputs_of(finished), replace(finished.request.config().encode, segment=4), ".mp4")
     undisturbed, cut_off = tmp_path / "undisturbed", tmp_path / "cut_off"
     undisturbed.mkdir()
     cut_off.mkdir()
-    make_again(encode_video, undisturbed, *given)
+    rerun_stage(encode_video, undisturbed, *given)
 
     def fill_disk(record):
         if record.event == "advanced" and record.done == 6:
@@ -132,10 +132,10 @@ def test_a_run_that_was_cut_off_goes_on_with_the_segment_it_was_in(finished, tmp
 
     told.on_record = fill_disk
     with pytest.raises(OSError, match="no space left"):
-        make_again(encode_video, cut_off, *given)
+        rerun_stage(encode_video, cut_off, *given)
     told.on_record = lambda record: None
     told.records.clear()
-    make_again(encode_video, cut_off, *given)
+    rerun_stage(encode_video, cut_off, *given)
 
     assert [record.done for record in told.records if record.label == "encode"] == [5, 6]
     shutil.rmtree(undisturbed / ".segments")  # as the store does

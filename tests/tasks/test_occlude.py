@@ -74,10 +74,10 @@ def test_masks_are_read_as_networks_take_them(store, crying):
 
 
 @pytest.mark.parametrize("array", ["probabilities", "hidden"])
-def test_a_lost_array_is_made_again_as_it_was(finished, workspace, lose_chunk, make_again, assert_same, array):
+def test_a_lost_array_is_recomputed_unchanged(finished, workspace, lose_chunk, rerun_stage, assert_same, array):
     artifact, config = finished.artifacts["occlude"], finished.request.config()
     folder = workspace(artifact)
     lose_chunk(folder / array, 0, "label")
     inputs = [finished.artifacts[stage] for stage in ("decode", "align")]
-    make_again(find_occlusions, folder, *inputs, config.occlude, "auto")
+    rerun_stage(find_occlusions, folder, *inputs, config.occlude, "auto")
     assert_same(folder, artifact)

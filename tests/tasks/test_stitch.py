@@ -47,7 +47,7 @@ def test_a_warm_start_begins_where_the_frame_before_ended(finished):
     assert before[5] < before[0]
 
 
-def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, inputs, tmp_path):
+def test_without_a_step_crops_are_those_of_the_tuned_generator(finished, inputs, tmp_path):
     stitched = stitch_faces.fn(Store.at(tmp_path), *inputs, StitchOptions(steps=0), MaskOptions(), "auto")
     tuned = tuned_generator(finished.artifacts["tune"], "auto")
     for array, stage in (("crops", "edit"), ("matched", "invert")):
@@ -88,20 +88,18 @@ def stitched_rows(told):
 
 
 @pytest.mark.parametrize("array", ["crops", "matched", "seams"])
-def test_a_lost_chunk_is_made_again_from_the_start_of_its_run(
-    finished, inputs, workspace, lose_chunk, make_again, assert_same, told, array
+def test_a_lost_chunk_is_recomputed_from_the_start_of_its_run(
+    finished, inputs, workspace, lose_chunk, rerun_stage, assert_same, told, array
 ):
     artifact, config = finished.artifacts["stitch"], finished.request.config()
     folder = workspace(artifact)
     lose_chunk(folder / array, 1, "number" if array == "seams" else "image")
-    make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+    rerun_stage(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
     assert stitched_rows(told)[-1] == 4  # what comes after rows 2 and 3 is left alone
     assert_same(folder, artifact)
 
 
-def test_a_repair_that_was_cut_off_goes_on_where_it_was(
-    finished, inputs, workspace, lose_chunk, make_again, assert_same, told
-):
+def test_a_repair_that_was_cut_off_resumes(finished, inputs, workspace, lose_chunk, rerun_stage, assert_same, told):
     artifact, config = finished.artifacts["stitch"], finished.request.config()
     folder = workspace(artifact)
     lose_chunk(folder / "crops", 2, "image")
@@ -112,9 +110,9 @@ def test_a_repair_that_was_cut_off_goes_on_where_it_was(
 
     told.on_record = cut
     with pytest.raises(KeyboardInterrupt):
-        make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+        rerun_stage(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
     told.on_record, told.records[:] = lambda record: None, []
-    make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+    rerun_stage(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
     assert stitched_rows(told)[0] == 3
     assert_same(folder, artifact)
 

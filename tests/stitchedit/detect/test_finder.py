@@ -227,7 +227,7 @@ def test_fan_gives_68_points_in_the_frame(
     ("option", "value"), [("backend", "mediapipe"), ("min_confidence", -1.0), ("boxes", 0), ("min_face_px", 0.0)]
 )
 def test_an_option_out_of_range_is_named(option: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"landmarks\..*{option}"):
+    with pytest.raises(ValueError, match=rf"detect\..*{option}"):
         DetectOptions(**{option: value})  # type: ignore[arg-type]
 
 

@@ -259,7 +259,7 @@ def test_a_hand_before_the_face_does_not_break_the_track(finder: FaceFinder) -> 
 
 
 def test_one_before_the_same_backdrop_as_another_is_another_from_the_first_frame_on(finder: FaceFinder) -> None:
-    """He for ten frames, then she in the same place, with no cut told: descriptors are taken of every eighth frame."""
+    """He for ten frames, then she in the same place, without a cut: descriptors are taken of every eighth frame."""
     images = [image for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4") for image in first_frames(name)]
     (man,), (woman,) = finder.find(images[0]), finder.find(images[-1])
     scale = (man.box[2] - man.box[0]) / (woman.box[2] - woman.box[0])

@@ -66,7 +66,7 @@ def steadied(sources, before, after, sigma=0.08, runs=RUNS, moving=STILL):
 MIDDLE = np.s_[24:-24, 24:-24]
 
 
-def test_flicker_of_what_is_drawn_goes(sources):
+def test_flicker_of_generated_faces_is_removed(sources):
     flicker = np.array([0, 8, 0, 8, 0, 8, 0, 8], np.float32)[:, None, None, None]
     before, after = sources - flicker, sources + 20.0 - flicker
     faces = steadied(sources, before, after, runs=np.zeros(8))
@@ -75,14 +75,14 @@ def test_flicker_of_what_is_drawn_goes(sources):
     assert np.mean(offs) == pytest.approx(20 - 4, abs=1.0)
 
 
-def test_what_was_steady_stays_as_it_was(sources):
+def test_steady_faces_do_not_change(sources):
     faces = steadied(sources, sources - 5.0, sources + 20.0)
     for row, face in enumerate(faces):
         np.testing.assert_allclose(face.before, sources[row] - 5.0, atol=1e-3)
         np.testing.assert_allclose(face.after, sources[row] + 20.0, atol=1e-3)
 
 
-def test_the_grain_of_the_source_is_in_the_drawing(sources):
+def test_the_grain_of_the_source_stays(sources):
     grain = np.random.default_rng(1).normal(0, 3, sources.shape)
     grainy = np.clip(sources + grain, 0, 255).astype(np.uint8)
     smooth = sources.astype(np.float32)
@@ -106,7 +106,7 @@ def test_a_mouth_that_opens_is_not_blurred(sources):
     assert np.abs((faces[3].after - faces[3].source - 90)[MIDDLE]).max() < 3
 
 
-def test_skin_that_is_drawn_differently_each_time_is_steadied_more_than_a_mouth(sources):
+def test_flicker_of_skin_is_removed_more_than_of_a_mouth(sources):
     flicker = np.array([0, 40, 0, 40, 0, 40, 0, 40], np.float32)[:, None, None, None]
     left = []
     for moving in (STILL, MOVING):
@@ -169,7 +169,7 @@ def test_what_is_stored_deep_is_steadied_as_levels_and_keeps_their_fractions(sou
     assert all(one.source.dtype == np.float32 for one in deep)
 
 
-def test_deep_drawings_that_are_not_steadied_come_as_levels(sources):
+def test_deep_faces_without_smoothing_come_as_levels(sources):
     codes = to_stored(sources[0] + np.float32(0.25), DEEP)
     face = steady_crops(lambda row: GeneratedFace(codes, codes, codes, STILL), TIMES, RUNS, 0.0)(0)
     np.testing.assert_allclose(face.after, sources[0] + 0.25, atol=1e-4)

@@ -34,7 +34,7 @@ def test_low_band_alone_is_an_even_image():
 
 @pytest.mark.parametrize(("size", "least"), [(128, 22.5), (256, 26.0), (512, 60.0)])
 @torch.no_grad()
-def test_a_head_draws_the_area_mean_of_the_published_image(size, least):
+def test_a_head_makes_the_area_mean_of_the_published_image(size, least):
     generator = networks.generator("cpu")
     codes = sample_codes(generator, SampleOptions(count=3, mixed=0, seed=77, truncation=(0.7,)))
     whole = torch.cat([generator(code[None], 1024) for code in codes]).clamp(-1, 1)

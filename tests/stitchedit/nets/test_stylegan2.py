@@ -89,7 +89,7 @@ def test_image_is_doubled_by_the_low_pass_filter():
     np.testing.assert_allclose(stylegan2.double_size(image).numpy(), both, atol=1e-6)
 
 
-def test_image_is_the_sum_of_what_every_size_draws():
+def test_image_is_the_sum_of_the_images_of_every_size():
     torch.manual_seed(0)
     block = stylegan2.SynthesisBlock(4, 5, 8, SHAPE).requires_grad_(False)
     block.image.bias += torch.randn(3)
@@ -140,7 +140,7 @@ def test_clamp_limits_every_layer_and_not_their_sum():
     assert image.abs().max() > 0.05
 
 
-def test_truncation_draws_the_first_rows_towards_the_mean(generator):
+def test_truncation_moves_the_first_rows_towards_the_mean(generator):
     z = torch.randn(2, 12)
     codes, half = generator.codes(z), generator.codes(z, truncation=0.5, cutoff=4)
     torch.testing.assert_close(half[:, :4], (codes[:, :4] + generator.w_mean) / 2)

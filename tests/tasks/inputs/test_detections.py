@@ -49,7 +49,7 @@ def test_frames_without_a_face_come_back_too(tmp_path):
 
 
 @pytest.mark.parametrize("shots", [[0] * 6, [0, 0, 0, 1, 1, 1]])  # with a cut just before the resumption
-def test_a_search_that_goes_on_finds_what_one_in_a_go_finds(finished, tmp_path, monkeypatch, shots):
+def test_a_resumed_search_finds_the_same_faces(finished, tmp_path, monkeypatch, shots):
     monkeypatch.setattr(detections, "CHUNK", 2)
     clip = open_clip(finished.source, finished.artifacts["decode"]).clip
     footage = ShotClip(clip, np.array(shots))
