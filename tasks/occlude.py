@@ -62,7 +62,7 @@ def hidden_images(occluded: Artifact, size: int, device: torch.device) -> Callab
 
 @torch.no_grad()
 def _look(probabilities: FrameArray, found: Faces, options: OcclusionOptions, device: str) -> None:
-    """Fill `probabilities`; with zeros if nothing is looked for."""
+    """Fill `probabilities`, with zeros if `occlude.look` is off."""
     progress = Progress("occlude", "faces")
     for rows in probabilities.pending():
         made = np.zeros((rows.stop - rows.start, SIDE, SIDE))

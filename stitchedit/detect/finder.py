@@ -87,7 +87,7 @@ class FaceFinder:
     def find(self, frame: Frame, near: Sequence[Detection] = ()) -> list[Detection]:
         """All faces of an upright frame, largest first.
 
-        `near` are faces of the frames before, in the same shot (`recent_faces`). Around them it is looked closer.
+        `near` are faces of the frames before, in the same shot (`recent_faces`). The search is finer around them.
         """
         gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         candidates = self._search_frame(gray, near)
