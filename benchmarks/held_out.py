@@ -12,9 +12,9 @@ import torch
 from inversion import WAYS, Judge, draw
 from torch.nn import functional as F
 
+from stitchedit.images.conversion import to_images
 from stitchedit.invert import Footage, Inverter
 from stitchedit.train.samples import SampleOptions, generate_image, sample_codes
-from tasks.inputs.faces import to_images
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
 

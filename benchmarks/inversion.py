@@ -22,13 +22,14 @@ from torch.nn import functional as F
 
 from configs.load import load_config
 from stitchedit.detect.finder import FaceFinder
+from stitchedit.images.conversion import to_images, to_uint8
 from stitchedit.invert import Footage, Inverter
 from stitchedit.measure.metrics import identity_consistency
 from stitchedit.nets.attributes import AgeAndGender, score_face
 from stitchedit.nets.recognition import FaceRecognizer
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.edit import parse_edit
 from stitchedit.options.invert import InvertOptions
-from stitchedit.options.landmarks import LandmarkOptions
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
 from storage.store import Store
@@ -36,7 +37,7 @@ from tasks.align import align_faces
 from tasks.decode import decode_video
 from tasks.detect import detect_faces
 from tasks.edit import edit_faces
-from tasks.inputs.faces import open_faces, to_images, to_uint8
+from tasks.inputs.faces import open_faces
 from tasks.invert import invert_faces
 from tasks.occlude import find_occlusions
 from tasks.runtime import networks
@@ -84,10 +85,10 @@ def main() -> None:
 def crops_of(store, clip, options):
     """The decoded clip, and the crops of its largest face."""
     overrides = [f"decode.start={options.start}", f"decode.end={options.start + options.seconds}"]
-    config = load_config("default", [*overrides, f"align.size={options.size}", "landmarks.backend=dlib"])
+    config = load_config("default", [*overrides, f"align.size={options.size}", "detect.backend=dlib"])
     source = Source.of(clip)
     decoded = _artifact(decode_video.fn(store, source, config.decode, config.shots))
-    detected = _artifact(detect_faces.fn(store, source, decoded, config.landmarks, config.tracks))
+    detected = _artifact(detect_faces.fn(store, source, decoded, config.detect))
     faces = align_faces.fn(store, source, decoded, detected, config.align, "cpu")
     occluded = find_occlusions.fn(store, decoded, _artifact(faces), config.occlude, "cpu")
     return decoded, _artifact(faces), _artifact(occluded)
@@ -167,7 +168,7 @@ class Judge:
     """Compares lists of uint8 images, `rgb size size`."""
 
     def __init__(self) -> None:
-        self.finder = FaceFinder(networks.landmark_networks(), LandmarkOptions(backend="dlib"))
+        self.finder = FaceFinder(networks.landmark_networks(), DetectOptions(backend="dlib"))
         self.recognizer = FaceRecognizer(pretrained()["dlib_recognition"].verified())
         self.attributes = AgeAndGender(*(pretrained()[name].verified() for name in ("age", "gender")))
 

@@ -37,7 +37,7 @@ from flows.catalog.outcomes import Outcome, StageTime
 from flows.catalog.timeline import overlap_seconds
 
 OPTIONS = [
-    "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=4", "invert.color_steps=2",
+    "align.size=256", "detect.backend=dlib", "invert.refine_steps=4", "invert.color_steps=2",
     "invert.refine_passes=1", "tune.passes=4", "tune.batch=2", "tune.checkpoint_every=2", "stitch.steps=2",
     "stitch.settle_steps=2", "stitch.learning_rate=3e-5", "encode.preset=veryfast",
 ]  # fmt: skip

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from numcodecs import Blosc, Delta, Zstd, blosc
 
+from stitchedit.images.conversion import to_images
 from stitchedit.images.warp import crop_face
 from stitchedit.nets.face_parsing import SIZE, parse_faces
-from tasks.inputs.faces import to_images
 from tasks.runtime import networks
 
 CODES_PER_UNIT = 16

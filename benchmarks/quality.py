@@ -90,7 +90,7 @@ def edit_clip(options, clip: Path, edit: tuple[str, float], preset: str) -> dict
     end = start + (options.frames - 0.5) / float(probe(clip).rate)
     request = EditRequest(
         video=clip, edits=[Edit(direction=edit[0], strength=edit[1])], store=str(options.store), preset=preset,
-        start=start, end=end, options=[f"align.size={options.size}", "landmarks.backend=dlib", *options.options],
+        start=start, end=end, options=[f"align.size={options.size}", "detect.backend=dlib", *options.options],
     )  # fmt: skip
     artifacts, seconds = {}, {}
 

@@ -74,7 +74,7 @@ def resolve(request: EditRequest, config: RunConfig | None = None, *, remember: 
     """
     config = config or read_config(request)
     check_device(request.device)
-    check_landmarks(config.landmarks.backend)
+    check_landmarks(config.detect.backend)
     check_store(request.store, request.scratch)
     check_clip(request.video)
     info = probe(request.video)

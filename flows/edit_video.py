@@ -57,8 +57,8 @@ def edit_stages(
     from stitchedit.detect.finder import resolve_backend  # noqa: PLC0415
     from tasks import align, composite, detect, edit, encode, invert, measure, occlude, report, stitch, tune  # noqa: PLC0415
 
-    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
-    detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
+    searched = replace(config.detect, backend=resolve_backend(config.detect.backend))  # "auto" is no recipe
+    detected = call(detect.detect_faces, source, clip, searched)
     targets, persons = job.targets, []
     aligned = [
         call(align.align_faces, source, clip, detected, target.align, device, target.photo) for target in targets
@@ -125,7 +125,7 @@ def _run_stages(job: EditJob, run: RunRecord) -> Stages:
     def refuse_one_person_twice(before: list[Any], aligned: list[Any]) -> None:
         """Compare the chosen persons before the hours of work are submitted: a running stage cannot be stopped."""
         if len(aligned) > 1:
-            from tasks.align import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
+            from tasks.inputs.persons import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
 
             for stage in (*before, *aligned):
                 run.reached(stage.result())

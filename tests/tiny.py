@@ -2,7 +2,7 @@
 
 TINY = [
     "align.size=256",
-    "landmarks.backend=dlib",
+    "detect.backend=dlib",
     "invert.refine_steps=4",
     "invert.color_steps=2",
     "invert.refine_passes=1",

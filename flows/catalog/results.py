@@ -9,9 +9,9 @@ from storage.artifact import Artifact
 from storage.runs import run_of
 from storage.store import Store
 from tasks.reporting.verdict import read_verdict
+from tasks.runtime.stage_names import ON_DEVICE
 
 STATES = {"pass": PUBLISHED, "review": REVIEW, "fail": HELD}
-ON_DEVICE = {"invert", "tune", "stitch"}  # stages that hold the device: those with `on_device` in their `@stage`
 
 
 def with_results(store: Store, outcome: Outcome) -> Outcome:

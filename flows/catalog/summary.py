@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from flows.catalog.outcomes import MADE, Outcome
 from flows.catalog.reading import OpenCatalog
-from flows.catalog.results import ON_DEVICE, saved_seconds
+from flows.catalog.results import saved_seconds
 from flows.catalog.timeline import overlap_seconds, plot_timeline
 from flows.requests.output_files import exported_files
 from flows.server.artifacts import image_uri
@@ -22,6 +22,7 @@ from storage.safe_text import redacted
 from storage.store import Store
 from tasks.reporting.markdown import markdown
 from tasks.reporting.report_page import page_environment
+from tasks.runtime.stage_names import ON_DEVICE
 
 THUMBNAIL = 360  # px, of a contact sheet's width
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from flows.catalog.outcomes import Outcome
-from flows.catalog.results import ON_DEVICE
 from storage.safe_text import printable
+from tasks.runtime.stage_names import ON_DEVICE
 
 LABELLED = 0.035  # of the whole; shorter bars have no room for a name
 COLORS = {"on the device": "#3b6fb6", "beside it": "#c9b26a"}

@@ -136,7 +136,7 @@ def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, a
     check_catalog_request(request)
     opened = _open(request)
     from flows.catalog.jobs import Job, prepare_job  # noqa: PLC0415 - imports Prefect: after all was checked
-    from flows.cli.display import STAGES  # noqa: PLC0415
+    from tasks.runtime.stage_names import STAGES  # noqa: PLC0415
 
     kept, rows = request.open_store(), []
     for clip in opened.clips:

@@ -17,11 +17,12 @@ from flows.cli.arguments import finite
 from flows.cli.known_edits import known_edits, measured_effects
 from flows.cli.terminal import plain
 from flows.training.log import bar
+from flows.training.sample_files import open_samples, write_samples
 from flows.training.train_directions import OnProgress, make_directions
 from stitchedit.errors import InputError
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
 from stitchedit.train.directions import DirectionOptions, Regression, in_layers, keep_constant, regress
-from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
+from stitchedit.train.samples import SampleOptions, generate_image, sample_codes
 from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
 from tasks.reporting.sheet import grid_sheet
 from tasks.runtime import networks
@@ -247,7 +248,7 @@ def train_directions(
             progress.update(shown[what], completed=done)
 
         folder = samples or _drawn_samples(work / "direction-samples", plan.samples, on_step)
-        facts = make_directions(Samples(folder), work / "directions", output, plan, on_step, compare)
+        facts = make_directions(open_samples(folder), work / "directions", output, plan, on_step, compare)
     print(effects_table(facts))
 
 

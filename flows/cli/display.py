@@ -14,11 +14,7 @@ from rich.text import Text
 
 from flows.cli.terminal import escape, plain
 from flows.requests.any_text import to_json
-
-STAGES = (
-    "decode", "detect", "align", "occlude", "invert", "tune",
-    "edit", "stitch", "composite", "encode", "measure", "report",
-)  # fmt: skip
+from tasks.runtime.stage_names import STAGES
 
 
 @dataclass

@@ -21,7 +21,9 @@ from torch import Tensor
 from configs.load import load_options
 from flows.cli.directions import train_directions
 from flows.requests.checks import check_device
+from flows.training.checkpoints import StateFile
 from flows.training.log import TrainingLog, bar
+from flows.training.sample_files import open_samples, write_samples
 from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.mobile_stylegan import HALF, MobileStyleGAN, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
@@ -34,7 +36,7 @@ from stitchedit.train.occlusion import (
     start_occlusion_net,
     train_occlusion_net,
 )
-from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes
 from storage.weights.state_dict import load_tensors, save_tensors
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
@@ -105,7 +107,7 @@ def encoder(
     log, checkpoint = TrainingLog(work / "encoder.csv"), work / "encoder.pt"
     student = _student(teachers, plan.encoder, begin, go_on=checkpoint.exists())
     with log.shown("encoder", plan.encoder.steps) as on_step:
-        student = train_encoder(student, teachers, plan.encoder, checkpoint, on_step)
+        student = train_encoder(student, teachers, plan.encoder, StateFile(checkpoint), on_step)
     state = {name: value.half().cpu().numpy() for name, value in student.state_dict().items()}
     quality = measure_encoder(
         load_encoder({name: torch.from_numpy(value) for name, value in state.items()}).to(
@@ -145,7 +147,7 @@ def heads(
         load_heads(generator, {name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
     log = TrainingLog(work / "heads.csv")
     with log.shown("heads", plan.heads.steps) as on_step:
-        fit_heads(generator, samples, plan.heads, work / "heads.pt", on_step)
+        fit_heads(generator, samples, plan.heads, StateFile(work / "heads.pt"), on_step)
     state = {
         f"{size}.{name}": value.cpu().numpy()
         for size in plan.heads.sizes
@@ -183,7 +185,7 @@ def occlusion(
         network = load_occlusion_net({name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
     with log.shown("occlusion", plan.occlusion.steps) as on_step:
         network = train_occlusion_net(
-            network.to(networks.choose_device(device)), samples, plan.occlusion, checkpoint, on_step
+            network.to(networks.choose_device(device)), samples, plan.occlusion, StateFile(checkpoint), on_step
         )
     state = {name: value.half().cpu().numpy() for name, value in network.state_dict().items()}
     kept = load_occlusion_net({name: torch.from_numpy(value) for name, value in state.items()})
@@ -207,7 +209,7 @@ def load_samples(folder: Path, options: SampleOptions, drawn_size: int, processe
             lambda left: _draw(left, (drawn_size, options.size), processes, device),
             lambda done, total: progress.update(shown, completed=done, total=total),
         )
-    return Samples(folder)
+    return open_samples(folder)
 
 
 def published_generator(sizes: tuple[int, ...]) -> MobileStyleGAN:

@@ -10,6 +10,7 @@ import torch
 
 from flows.training.score_table import complete_scores
 from stitchedit.errors import InputError
+from stitchedit.images.conversion import to_uint8
 from stitchedit.measure.appearance import Appearance, score_names
 from stitchedit.train.directions import (
     DirectionOptions,
@@ -24,7 +25,6 @@ from stitchedit.train.directions import (
 from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes
 from storage.files import write_json
 from storage.weights.state_dict import save_tensors
-from tasks.inputs.faces import to_uint8
 from tasks.inputs.scorer import scorer
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
@@ -131,7 +131,7 @@ def _scored_samples(
     score = scorer(describe=False, parsing_size=parsed)
 
     def scores_of(sample: int) -> dict[str, float]:
-        picture = to_uint8(samples.pictures(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
+        picture = to_uint8(samples.images(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
         seen = score(np.ascontiguousarray(picture))
         return seen.scores if seen else {}
 

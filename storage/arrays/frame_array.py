@@ -86,7 +86,7 @@ class FrameArray:
         if found != wanted:
             raise MismatchError(
                 f"{path} holds {_describe(*found)}, but now {_describe(*wanted)} is made there. "
-                f"Delete {path} and bump the stage's revision."
+                f"Delete {path}; it is recomputed."
             )
         array._units.recover()
         return array

@@ -15,7 +15,6 @@ DAMAGE_CHOICES = ("warn", "refuse", "skip")
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    revision: ClassVar[int] = 2
     # The limits are not part of the key: they reject a file, and do not change the result of an accepted one.
     decide_nothing: ClassVar[frozenset[str]] = frozenset(
         {"max_pixels", "max_frames", "max_seconds", "max_fps", "max_tags"}

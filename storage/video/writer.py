@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
 
 import av
 from av.codec import Codec
@@ -37,8 +36,6 @@ TOP_FIRST, BOTTOM_FIRST = 2, 3  # AVFieldOrder
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    revision: ClassVar[int] = 2
-
     codec: str = "libx264"  # FFmpeg's name of the encoder
     crf: float = 16.0  # constant quality; 0 = lossless with 8 bits, higher = smaller
     preset: str = "medium"  # the encoder's trade-off between speed and size

@@ -62,7 +62,7 @@ def test_every_option_rejects_values_that_are_not_finite(option: str, value: str
 
 
 def test_every_numeric_option_is_tested() -> None:
-    assert {"align.side", "decode.end", "encode.crf", "tracks.min_iou", "measure.worst", "shots.cut"} <= set(NUMBERS)
+    assert {"align.side", "decode.end", "encode.crf", "detect.min_iou", "measure.worst", "shots.cut"} <= set(NUMBERS)
     assert len(NUMBERS) > 70
 
 

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from storage.store import Store, open_store
 
 OPTIONS = [
-    "align.size=256", "landmarks.backend=dlib",
+    "align.size=256", "detect.backend=dlib",
     "invert.refine_steps=4", "invert.color_steps=2", "invert.refine_passes=1", "invert.segment=2",
     "invert.checkpoint_every=2",
     "tune.passes=1", "tune.batch=1", "tune.locality_weight=0", "tune.checkpoint_every=2",

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.cli.display import STAGES
 from storage.backends.lease import is_dead, lease_owner
 from storage.runs import runs as recorded_runs
+from tasks.runtime.stage_names import STAGES
 
 # Approximate number of "advanced" records of each stage in an uninterrupted run: a kill follows one of them.
 RECORDS = {

@@ -21,7 +21,7 @@ defaults:
 clips:
   - source: broken.mp4
   - source: empty.mp4
-    options: [decode.end=0.2, landmarks.backend=dlib]
+    options: [decode.end=0.2, detect.backend=dlib]
   - source: phone*.mp4
     tags: [good]
 """

@@ -19,13 +19,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
 )
 
-from flows.cli.display import STAGES
 from flows.edit_job import resolve
 from flows.edit_request import Edit
 from flows.edit_video import edit_stages
 from stitchedit.options.composite import CompositeOptions
 from storage.arrays.frame_array import FrameArray
 from storage.video.info import probe, rgb
+from tasks.runtime.stage_names import STAGES
 
 
 def frames_of(path):

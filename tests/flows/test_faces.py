@@ -15,12 +15,12 @@ from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
 from storage.video.index import read_frames
 from storage.video.planes import writable_planes
-from tasks.encode import frame_editor
 from tasks.inputs.clip import open_clip
+from tasks.inputs.edited_frames import frame_editor
 
 FRAMES = 3
 TINY = [
-    "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
+    "align.size=256", "detect.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
     "invert.refine_passes=1", "tune.passes=1", "tune.keyframes=2", "stitch.steps=1",
     "stitch.settle_steps=1", "stitch.learning_rate=3e-5",
     "encode.preset=veryfast",

@@ -10,8 +10,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from flows.cli import main as cli
-from flows.cli.display import STAGES
 from storage.weights.state_dict import read_metadata
+from tasks.runtime.stage_names import STAGES
 
 # The command line, and a line for every step of tuning on top. `--json` keeps the rest off standard output.
 CHILD = """

@@ -46,7 +46,7 @@ def test_image_at_1024_is_the_same(expected_1024):
 
 
 @torch.no_grad()
-def test_area_means_of_untruncated_pictures_are_the_same(expected):
-    for code, picture in zip(expected["w"][:2], expected["img256_f16"][:2], strict=True):
-        drawn = F.avg_pool2d(networks.generator("cpu")(in_every_layer(code[None]), 1024), 4)
-        np.testing.assert_allclose(drawn[0], picture.astype(np.float32), atol=1e-2)
+def test_area_means_of_untruncated_images_are_the_same(expected):
+    for code, image in zip(expected["w"][:2], expected["img256_f16"][:2], strict=True):
+        generated = F.avg_pool2d(networks.generator("cpu")(in_every_layer(code[None]), 1024), 4)
+        np.testing.assert_allclose(generated[0], image.astype(np.float32), atol=1e-2)

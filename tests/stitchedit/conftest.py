@@ -13,7 +13,7 @@ SHAPE = StyleGAN2Shape(z_channels=10, w_channels=10, mapping_layers=2, channels=
 
 @pytest.fixture
 def toy_generator() -> StyleGAN2:
-    """Draws 32 px from codes of 8 layers and 10 channels; not the same picture for any two codes."""
+    """Draws 32 px from codes of 8 layers and 10 channels; not the same image for any two codes."""
     torch.manual_seed(3)
     generator = StyleGAN2(SHAPE)
     with torch.no_grad():

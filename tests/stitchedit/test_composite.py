@@ -120,9 +120,9 @@ def test_options_name_what_is_wrong() -> None:
         CompositeOptions(steady_s=float("nan"))
 
 
-def detailed(patch: Patch, frame: np.ndarray, drawings: tuple[np.ndarray, np.ndarray], quad: np.ndarray) -> Patch:
-    kept = kept_detail(drawings, np.ones(drawings[0].shape[:2], np.float32), CompositeOptions().detail)
-    return keep_detail(patch, frame, drawings, kept, quad)
+def detailed(patch: Patch, frame: np.ndarray, crops: tuple[np.ndarray, np.ndarray], quad: np.ndarray) -> Patch:
+    kept = kept_detail(crops, np.ones(crops[0].shape[:2], np.float32), CompositeOptions().detail)
+    return keep_detail(patch, frame, crops, kept, quad)
 
 
 def test_an_unchanged_crop_gives_the_frame_back_however_coarse_it_is(frame, quad):

@@ -188,7 +188,7 @@ def test_a_name_with_brackets_is_told_as_it_is(refused, tmp_path):
 
 def test_a_clip_without_any_face(stitchedit, packaged, tmp_path, prefect_server):
     code, out, err = stitchedit(
-        "edit", packaged("no_face.mp4"), "landmarks.backend=dlib", "--edit", "smile=2", "--end", "0.07",
+        "edit", packaged("no_face.mp4"), "detect.backend=dlib", "--edit", "smile=2", "--end", "0.07",
         "-o", tmp_path / "out.mp4", "--store", tmp_path / "store",
     )  # fmt: skip
     assert code == CANNOT_BE

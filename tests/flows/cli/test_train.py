@@ -13,7 +13,7 @@ from stitchedit.nets.encoder import load_encoder
 from storage.weights.state_dict import load_tensors, read_metadata
 from tasks.runtime import networks
 
-ENCODER = ["encoder.steps=2", "encoder.batch=2", "encoder.drawn=1", "encoder.held_out=2"]
+ENCODER = ["encoder.steps=2", "encoder.batch=2", "encoder.generated=1", "encoder.held_out=2"]
 ENCODER += ["encoder.start_samples=6", "samples.count=8", "drawn_size=256", "processes=1"]
 HEADS = ["heads.steps=2", "heads.batch=1", "heads.held_out=1", "heads.start_samples=2", "samples.count=4"]
 HEADS += ["processes=1"]

