@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from stitchedit.detect.tracks import Tracker, Tracks
+from stitchedit.errors import NoFaceError
 from stitchedit.options.detect import DetectOptions
 from storage.artifact import Artifact, Source
 from storage.files import write_json
@@ -37,7 +38,13 @@ def find_tracks(folder: Path, footage: ShotClip, options: DetectOptions) -> Trac
     for number, detections in enumerate(find_faces(folder, footage, options)):
         tracker.add(number, float(footage.times_s[number]), int(footage.shots[number]), detections)
         progress(number + 1, len(footage.shots))
-    return tracker.finish()
+    try:
+        return tracker.finish()
+    except NoFaceError as error:
+        index = footage.clip.index
+        if index.intact:
+            raise
+        raise NoFaceError(f"The clip is damaged. {' '.join(index.warnings)} {error}") from error
 
 
 def save_tracks(path: Path, found: Tracks) -> None:

@@ -6,6 +6,7 @@ from stitchedit.measure.appearance import score_names
 from stitchedit.measure.face import COLUMNS, FaceMeter, PastedFace
 from stitchedit.measure.reconstruction import reconstruct
 from stitchedit.measure.summary import MeasuredFaces, scored_rows
+from stitchedit.measure.verdict import judge_footage
 from stitchedit.options.detect import DetectOptions
 from stitchedit.options.edit import EditOptions
 from stitchedit.options.measure import MeasureOptions
@@ -63,8 +64,9 @@ def measure_edit(
         for name, array in arrays.items():
             write_pending(array, rows, np.array([getattr(one, name) for one in measured], np.float32))
         progress(rows.stop, len(found))
+    judged = judge_footage(footage.index.damaged, footage.index.intact and not footage.index.truncated)
     read = {name: array.read() for name, array in arrays.items()}
-    save_measures(out.path, MeasuredFaces(found.frames, found.runs, **read), edits, options)
+    save_measures(out.path, MeasuredFaces(found.frames, found.runs, **read), edits, options, judged)
 
 
 def _open_arrays(out: Workspace, faces: int) -> dict[str, FrameArray]:

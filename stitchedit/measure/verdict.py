@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from stitchedit.options.measure import MeasureOptions
 
 VERDICTS = ("pass", "review", "fail")  # from the best to the worst
@@ -43,6 +45,20 @@ def judge(numbers: Mapping[str, float], moved: Mapping[str, float], options: Mea
             text = f"{edit} moved {deviations:+.2f} deviations, review below {options.strength_review:g}"
             found.append(Verdict("review", (text,)))
     return worst_of(found)
+
+
+def judge_footage(damaged: np.ndarray, intact: bool) -> Verdict:
+    """Verdict on the source: damaged or missing frames need a review, however well the others are edited.
+
+    Args:
+        damaged: bool `frame`; damaged, or predicted from a damaged frame.
+        intact: no frame is damaged or missing.
+    """
+    if intact:
+        return Verdict("pass")
+    count = int(damaged.sum())
+    text = f"{count} of {len(damaged)} source frames are damaged" if count else "frames of the source are missing"
+    return Verdict("review", (text,))
 
 
 def worst_of(verdicts: Iterable[Verdict]) -> Verdict:

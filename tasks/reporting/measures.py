@@ -24,11 +24,17 @@ from tasks.runtime.stage import QUALITY
 PLOTS = "plots.svg"
 
 
-def save_measures(folder: Path, faces: MeasuredFaces, edits: EditOptions, options: MeasureOptions) -> None:
-    """Write the numbers of every track with its verdict, plots over time, and the quality of the artifact."""
+def save_measures(
+    folder: Path, faces: MeasuredFaces, edits: EditOptions, options: MeasureOptions, footage: Verdict
+) -> None:
+    """Write the numbers of every track with its verdict, plots over time, and the quality of the artifact.
+
+    Args:
+        footage: verdict on the source, see `judge_footage`.
+    """
     facts = read_score_facts()
     tracks = summarize_tracks(faces, edits, options, facts)
-    verdict = worst_of(Verdict(track.verdict, track.reasons) for track in tracks)
+    verdict = worst_of([footage, *(Verdict(track.verdict, track.reasons) for track in tracks)])
     content = {"columns": COLUMNS, "scores": score_names(), "tracks": [asdict(track) for track in tracks]}
     write_json(folder / MEASURES, _without_nan(content | asdict(verdict)))
     write_atomic(folder / PLOTS, plot_measures(faces, edits, options, facts))

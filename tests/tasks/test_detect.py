@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from storage.artifact import Source
 from storage.store import Store
 from storage.video.decode_options import DecodeOptions
 from tasks.decode import decode_video
-from tasks.detect import detect_faces
+from tasks.detect import detect_faces, find_tracks
 from tasks.inputs import detections
+from tasks.inputs.clip import open_clip
 from tasks.inputs.persons import read_persons
 
 DLIB = DetectOptions(backend="dlib")
@@ -59,6 +61,16 @@ def test_a_clip_without_a_face_is_refused(packaged, tmp_path):
     clip = decode_video.fn(store, source, DecodeOptions(end=0.07), ShotOptions())
     with pytest.raises(NoFaceError, match=r"[Nn]o face"):
         detect_faces.fn(store, source, clip, DLIB)
+
+
+def test_a_damaged_clip_without_a_face_says_that_it_is_damaged(packaged, tmp_path):
+    store, source = Store.at(tmp_path), Source.of(packaged("no_face.mp4"))
+    clip = decode_video.fn(store, source, DecodeOptions(end=0.07), ShotOptions())
+    footage = open_clip(source, clip)
+    index = replace(footage.clip.index, intact=False, warnings=("2 of 2 frames are damaged.",))
+    damaged = replace(footage, clip=replace(footage.clip, index=index))
+    with pytest.raises(NoFaceError, match=r"The clip is damaged\. 2 of 2 frames are damaged\. No face"):
+        find_tracks(tmp_path / "found", damaged, DLIB)
 
 
 @pytest.mark.parametrize("lost", [["landmarks"], ["frame", "descriptors"]])
