@@ -30,7 +30,7 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run clip-is-named test crash fuzz check clean
+.PHONY: help install demo run clip-is-named test crash fuzz check docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,7 +41,7 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-networks.txt
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.11 or 3.12. Install it, or say: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(if $(filter cpu,$(TORCH)),$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --requirement requirements-networks.txt
 	touch $@
 
@@ -67,12 +67,16 @@ crash: $(INSTALLED) ## Kill real runs at KILLS random moments (60 unless given) 
 fuzz: $(INSTALLED) ## Damage clips in VARIANTS ways (2000 unless given), from SEED, and see that none goes without a warning.
 	FUZZ_VARIANTS=$(VARIANTS) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
-check: $(INSTALLED) ## Formatting, lint, types, import contracts, tests.
+check: $(INSTALLED) ## Formatting, lint, types, import contracts, documentation, tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
 	$(MAKE) test
+
+docs: $(INSTALLED) ## Build the documentation site into build/site.
+	$(BIN)/mkdocs build --strict --quiet
 
 clean: ## Remove what tools left behind; not .venv, not the results.
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
