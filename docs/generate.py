@@ -171,8 +171,8 @@ def options_page() -> str:
     """Every option with its default and comment, from the dataclasses of configs/schema.py."""
     lines = [
         "# Options", "",
-        "`stitchedit edit CLIP --edit smile=+2 GROUP.NAME=VALUE` sets any of them; `stitchedit options` prints the values "
-        "of a preset. An option marked *in no key* does not cause recomputing.", "",
+        "`stitchedit edit CLIP --edit smile=+2 GROUP.NAME=VALUE` sets any of them; `stitchedit options` prints the "
+        "values of a preset. An option marked *in no key* does not cause recomputing.", "",
     ]  # fmt: skip
     schema = Module.of("configs/schema.py")
     for group, annotation in _fields(schema.classes["RunConfig"]):

@@ -19,12 +19,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from arithmetic import (  # noqa: F401 - pytest finds its hooks by their names
-    pytest_runtest_protocol,
-    pytest_sessionfinish,
-    pytest_sessionstart,
-    soundly,
-)
 from s3_server import S3Server, free_ports
 from scheduling import pytest_xdist_make_scheduler  # noqa: F401
 from tiny import TINY
@@ -150,13 +144,10 @@ def finished(
     """A smile on every frame of `clip`, after very few steps. Read-only: use `copied` to change it."""
     smile = [Edit(direction="smile", strength=2)]
 
-    def make(attempt: int) -> FinishedEdit:
-        folder = tmp_path_factory.mktemp(f"finished{attempt}")
-        return edit_once(
-            EditRequest(video=clip, edits=smile, output=folder / "out.mp4", store=str(folder / "store"), options=TINY)
-        )
-
-    return soundly(make)
+    folder = tmp_path_factory.mktemp("finished")
+    return edit_once(
+        EditRequest(video=clip, edits=smile, output=folder / "out.mp4", store=str(folder / "store"), options=TINY)
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from arithmetic import soundly
 from prefect.settings import PREFECT_API_URL
 
 from storage.store import Store, open_store
@@ -125,13 +124,10 @@ def runs(packaged: Callable[[str], Path], prefect_server: None) -> Callable[...,
 def undisturbed(runs: Callable[..., Runs], tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """A run without a kill."""
 
-    def make(attempt: int) -> Runs:
-        made = runs(tmp_path_factory.mktemp(f"undisturbed{attempt}"))
-        code, errors = made.run()
-        assert code == 0, errors
-        return made
-
-    return soundly(make)
+    made = runs(tmp_path_factory.mktemp("undisturbed"))
+    code, errors = made.run()
+    assert code == 0, errors
+    return made
 
 
 @pytest.fixture(scope="session")
