@@ -1,6 +1,6 @@
 """Throughput of one and of two workers on one store, in a folder and in a bucket, without duplicate work.
 
-    python benchmarks/workers.py --seconds 12 --clips 6 --picture out/workers.png
+    python benchmarks/workers.py --seconds 12 --clips 6 --image out/workers.png
 
 The GPU is SIMULATED: a stage sleeps while it holds the slot of its worker's device, so that the cores of this machine
 are not the limit. Everything else is real: a Prefect server, process workers, slots, leases, the store, an S3 server.
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=12.0, help="of each clip on the simulated device")
-    parser.add_argument("--picture", type=Path, dest="image", help="write a PNG of the timeline")
+    parser.add_argument("--image", type=Path, dest="image", help="write a PNG of the timeline")
     options = parser.parse_args()
     sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the servers that the tests use
     nights = []
