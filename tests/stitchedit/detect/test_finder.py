@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -8,6 +7,7 @@ import dlib
 import numpy as np
 import pytest
 import torch
+from packages import package_file
 from scipy.ndimage import shift as shifted
 
 from stitchedit.detect.finder import (
@@ -24,16 +24,9 @@ from stitchedit.errors import WeightsError
 from stitchedit.options.detect import DetectOptions
 
 
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
-
-
 @pytest.fixture(scope="module")
 def networks() -> LandmarkNetworks:
-    models = data("face_recognition_models", "models")
+    models = package_file("face_recognition_models", "models")
     return LandmarkNetworks(
         predictor=models / "shape_predictor_68_face_landmarks.dat",
         cnn_detector=models / "mmod_human_face_detector.dat",
@@ -47,7 +40,7 @@ def finder(networks: LandmarkNetworks) -> FaceFinder:
 
 
 def clip(name: str, frames: range) -> Iterator[np.ndarray]:
-    with av.open(str(data("feat", "tests", "data", name))) as container:
+    with av.open(str(package_file("feat", "tests", "data", name))) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index in frames:
                 yield frame.to_ndarray(format="rgb24")
@@ -113,7 +106,7 @@ def test_points_scale_with_the_image(finder: FaceFinder, frame: np.ndarray) -> N
 
 
 def test_every_face_is_found_once_and_the_largest_first(finder: FaceFinder) -> None:
-    photo = cv2.imread(str(data("feat", "tests", "data", "multi_face.jpg")))[..., ::-1]
+    photo = cv2.imread(str(package_file("feat", "tests", "data", "multi_face.jpg")))[..., ::-1]
 
     faces = finder.find(np.ascontiguousarray(photo))
 

