@@ -174,7 +174,7 @@ class CatalogRun:
     def _outcome(self, job: Job, state: State[Any]) -> Outcome:
         assert job.child is not None
         assert job.sent is not None
-        job.before = read_outcome(self.store, self.opened.name, outcome_id(job.request))  # a decision may have been recorded meanwhile
+        job.before = read_outcome(self.store, self.opened.name, outcome_id(job.request))  # with any later decision
         outcome = replace(
             pending_outcome(job),
             flow_run=str(job.child.flow_run),

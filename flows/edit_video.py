@@ -57,7 +57,7 @@ def edit_stages(
     from stitchedit.detect.finder import resolve_backend  # noqa: PLC0415
     from tasks import align, composite, detect, edit, encode, invert, measure, occlude, report, stitch, tune  # noqa: PLC0415
 
-    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # a recipe must not contain "auto"
+    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # no "auto" in a recipe
     detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
     targets, persons = job.targets, []
     aligned = [

@@ -84,9 +84,7 @@ class Catalog(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, title="stitchedit catalog")
 
     catalog: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Its name.", examples=["nightly"])
-    consent_required: bool = Field(
-        default=True, description="false: clips of this catalog need no consent record."
-    )
+    consent_required: bool = Field(default=True, description="false: clips of this catalog need no consent record.")
     allow_outputs: list[str] = Field(
         default=[],
         description="Folders that results may be written to, besides the catalog's own folder and those inside it.",

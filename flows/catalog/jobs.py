@@ -213,7 +213,7 @@ def run_name(opened: OpenCatalog, job: Job) -> str:
     The suffix is unique to the output: two folders may each have a take1.
     """
     assert job.request.output is not None
-    stem = re.sub(r"[^\w.+\- ]", "_", job.request.output.stem)  # notifications show it; chats interpret other characters
+    stem = re.sub(r"[^\w.+\- ]", "_", job.request.output.stem)  # chats interpret other characters in notifications
     return f"{opened.name}-{stem}-{outcome_id(job.request)[:6]}"
 
 

@@ -156,7 +156,7 @@ def _invalid_fields(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
     yield from _start_after_end(entry, request)
     assert request.output is not None
     if entry.output.startswith(SCHEME):
-        yield f"{entry.source}: output {entry.output!r} is not a local path. Give a folder, and copy results from there."
+        yield f"{entry.source}: output {entry.output!r} is not a local path. Give a folder, and copy from there."
     elif request.output.suffix.lower() not in FORMATS:
         yield f"{entry.source}: output {entry.output!r} has to end in {{suffix}} or one of {', '.join(FORMATS)}."
 

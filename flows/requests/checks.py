@@ -76,9 +76,7 @@ def check_device(device: str) -> None:
     number = int(device.partition(":")[2] or 0)
     if number >= count:
         there = f"there {'is' if count == 1 else 'are'} {count}: cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}"
-        way_out = (
-            "Use --device auto, which is a GPU if there is one, or cpu; `stitchedit doctor` lists the devices."
-        )
+        way_out = "Use --device auto, which is a GPU if there is one, or cpu; `stitchedit doctor` lists the devices."
         raise InputError(f"--device {device} is not on this machine: {there if count else reason}. {way_out}")
 
 

@@ -40,7 +40,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - the flags of a command
     store: Annotated[
         str, typer.Option(help="Store of artifacts, as a path on the workers or s3://…", envvar="STITCHEDIT_STORE")
     ],
-    cron: Annotated[str, typer.Option(help="Schedule of edit-catalog/nightly as a cron expression, UTC.")] = "0 1 * * *",
+    cron: Annotated[str, typer.Option(help="Cron schedule of edit-catalog/nightly, UTC.")] = "0 1 * * *",
     gpus: Annotated[int, typer.Option(min=1, help="Number of GPUs; each computes one stage at a time.")] = 1,
     runs: Annotated[
         int | None, typer.Option(min=1, help="Concurrent runs in pool gpu. Default: GPUs + 1; Kubernetes: GPUs.")
@@ -105,7 +105,9 @@ def check(pool_type: PoolType, image: str | None, gpus: int) -> None:
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
 
     if not PREFECT_API_URL.value():
-        raise InputError("PREFECT_API_URL is not set. Run `prefect server start`, and set it to the server's address with /api.")
+        raise InputError(
+            "PREFECT_API_URL is not set. Run `prefect server start`, and set it to the server's address with /api."
+        )
     if (pool_type != "process") != (image is not None):
         raise InputError(
             "--image and --pool-type docker or kubernetes need each other. Build deploy/Dockerfile for the image."
@@ -148,7 +150,9 @@ def check_cron(cron: str) -> None:
     try:
         CronSchedule(cron=cron)
     except ValueError as error:
-        raise InputError(f"--cron {cron!r} is not a schedule. Give five fields, such as '0 1 * * *' for 1:00 UTC.") from error
+        raise InputError(
+            f"--cron {cron!r} is not a schedule. Give five fields, such as '0 1 * * *' for 1:00 UTC."
+        ) from error
 
 
 def make_limits(client: "SyncPrefectClient", names: list[str]) -> list[str]:
