@@ -83,7 +83,7 @@ def samples(
 def fit(  # noqa: PLR0913, PLR0917 - the flags of a command
     name: Annotated[str, typer.Argument(help="Name of the new direction.")],
     scores: Annotated[Path, typer.Option(help="CSV with the columns seed and score.")],
-    layers: Annotated[str, typer.Option(help="Rows of the code to move: 0-1 pose, 2-7 shape, 8-15 color.")] = "2-15",
+    layers: Annotated[str, typer.Option(help="Rows of the code: 0-1 position, 2-7 shape, 8-15 color.")] = "2-15",
     keep: Annotated[str, typer.Option(help="Scores to keep constant, comma-separated; or all, or none.")] = "all",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to add it to. Default: NAME.safetensors.")

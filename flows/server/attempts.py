@@ -28,7 +28,7 @@ def begin() -> None:
     omit_tracebacks()
     if (flow_run.run_count or 0) > RUNS:
         raise TooManyCrashesError(
-            f"It crashed {RUNS} times. Check the worker's log (memory?), then submit it again: finished stages are kept."
+            f"It crashed {RUNS} times. Check the worker's log (memory?), then submit it again; finished stages stay."
         )
     if deployment.id and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, frame: end_now(number))
