@@ -78,8 +78,8 @@ def edit_stages(
     every_face, *_, every_patch = zip(*persons, strict=True)
     video = call(encode.encode_video, source, clip, every_face, every_patch, config.encode, job.output.suffix)
     measures = [
-        call(measure.measure_edit, source, clip, *made, target.edit, config.measure, device)
-        for made, target in zip(persons, targets, strict=True)
+        call(measure.measure_edit, source, clip, *artifacts, target.edit, config.measure, device)
+        for artifacts, target in zip(persons, targets, strict=True)
     ]
     page = call(
         report.write_report, source, clip, every_face, every_patch, tuple(measures), video, job.request.titles()

@@ -103,7 +103,7 @@ def request_of(entry: CatalogEntry, source: Path, folder: Path, suffix: str, ori
         origin: s3:// address that `source` is a copy of, if any.
     """
     edits = _edits(entry.edits)
-    faces = [FaceEdits(face=_photo(who, folder), edits=_edits(own)) for who, own in entry.faces.items()]
+    faces = [FaceEdits(face=_photo(face, folder), edits=_edits(own)) for face, own in entry.faces.items()]
     options = [*entry.options, *(f"edit.ramps.{name}={ramp!r}" for name, ramp in entry.ramps.items())]
     named = EditRequest(
         video=source, origin=origin, edits=edits, faces=faces, preset=entry.preset, options=options,
@@ -117,6 +117,6 @@ def _edits(strengths: dict[str, float]) -> list[Edit]:
     return [Edit(direction=name, strength=strength) for name, strength in strengths.items()]
 
 
-def _photo(who: str, folder: Path) -> str:
+def _photo(face: str, folder: Path) -> str:
     """A photo's path from the catalog's folder; any other choice unchanged."""
-    return str(folder / who) if Path(who).suffix else who
+    return str(folder / face) if Path(face).suffix else face

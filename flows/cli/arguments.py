@@ -62,7 +62,7 @@ def edit_job(edits: list[str] | None, faces: list[str] | None, *, remember: bool
     from flows.requests.checks import validated  # noqa: PLC0415
 
     shared = _edits(edits or [])
-    named = [FaceEdits(face=who, edits=_edits(own)) for who, own in map(parse_face, faces or [])]
+    named = [FaceEdits(face=face, edits=_edits(own)) for face, own in map(parse_face, faces or [])]
     if not all(face.edits or shared for face in named or [FaceEdits()]):
         raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
     if shared and named and all(face.edits for face in named):
@@ -72,9 +72,9 @@ def edit_job(edits: list[str] | None, faces: list[str] | None, *, remember: bool
 
 def parse_face(text: str) -> tuple[str, list[str]]:
     """Parse `left:smile=+2,age=-3` into (`left`, [`smile=+2`, `age=-3`]) and `left` into (`left`, [])."""
-    who, colon, edits = text.rpartition(":")
+    face, colon, edits = text.rpartition(":")
     if colon and "=" in edits:
-        return who, edits.split(",")
+        return face, edits.split(",")
     return text, []
 
 

@@ -32,9 +32,7 @@ app = typer.Typer(help="Fit your own edit direction, and show the effects of the
 
 COLUMNS = ("seed", "score")
 SAMPLE_SIZE = 256  # px of the images to score
-LITTLE_LEFT = (
-    0.3  # share of a direction's length that is left when other scores are kept constant; less gives a warning
-)
+LITTLE_LEFT = 0.3  # share of a direction's length left after keeping other scores constant; less gives a warning
 Truncation = Annotated[
     float,
     typer.Option(callback=finite, help="0 = the mean face, 1 = all faces. Use one value for `samples` and `fit`."),

@@ -88,7 +88,7 @@ def prune(  # noqa: PLR0913, PLR0917 - the flags of a command
         print(json.dumps(_plan_json(store, plan) | facts, indent=1))
         return
     for decision in skipped:
-        console.print(f"[yellow]{decision.stage} {decision.key} is kept: it is in use since the plan[/yellow]")
+        console.print(f"[yellow]{decision.stage} {decision.key} is kept: it came into use after planning[/yellow]")
     result = f"would free {decimal(plan.freed_bytes)}" if dry_run else f"freed {decimal(freed)}"
     console.print(f"[bold]{result}[/bold]; {decimal(plan.kept_bytes)} kept")
     if rule.max_bytes is not None and plan.kept_bytes > rule.max_bytes:
