@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.states import Completed, Failed
 
-from flows.cli.store import chosen_artifacts, examined_files, opened_store, prune_rule
+from flows.requests.store_parts import chosen_artifacts, examined_files, opened_store, prune_rule
 from storage.prune import plan_prune
 from storage.prune import prune as remove
 

@@ -42,10 +42,10 @@ from flows.cli.catalog import (
     schema,
     status,
 )
+from flows.cli.deploy import DEPLOY_EXAMPLES, deploy
 from flows.cli.plan import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
 from flows.cli.store import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
 from flows.cli.terminal import escape
-from flows.server.deploy import DEPLOY_EXAMPLES, deploy
 from flows.server.signals import stop_on_signal
 from stitchedit.errors import InputError, StitchEditError
 from storage.errors import StorageError, StoreAddressError, VideoError

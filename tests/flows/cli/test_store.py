@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from flows.cli import store as store_commands
-from flows.cli.store import parse_age, parse_size
+from flows.requests.store_parts import parse_age, parse_size
 from stitchedit.errors import InputError
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Recipe
