@@ -26,7 +26,7 @@ def test_a_full_disk_is_reported_and_loses_no_finished_work(runs, undisturbed, s
 
     assert code == 1
     assert "No space left on device" in errors
-    assert "Make room" in errors
+    assert "Free disk space" in errors
     assert "Traceback" not in errors
     kept = made.digests()
     assert {"decode", "align", "invert"} <= kept.keys() < undisturbed.digests().keys()

@@ -224,7 +224,7 @@ def test_a_network_file_that_was_altered(stitchedit, copied, monkeypatch):
         networks.directions.cache_clear()
 
     assert code == FAILED
-    assert f"{altered} is not the file this version was made for" in err
+    assert f"{altered} is not the file that this version requires" in err
     assert f"Expected SHA-256 {listed.sha256}, found {file_sha256(altered)}" in err
     assert "Traceback" not in err + out
     assert not copied.request.output.exists()
