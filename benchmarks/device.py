@@ -1,14 +1,14 @@
-"""Does a GPU compute what the CPU does, and how fast? One command, without Prefect, store or video.
+"""Speed of a GPU, and agreement with the CPU. One command, without Prefect, store or video.
 
     python benchmarks/device.py                        # on the GPU if there is one, else on the CPU; at most 6 minutes
     python benchmarks/device.py --device cpu --sizes 256
     python benchmarks/device.py --json out/device.json
 
-Needs `stitchedit` alone: PyTorch, NumPy, SciPy, OpenCV, jaxtyping, safetensors. A network whose package is missing gets
-seeded random weights. First every stage is timed: milliseconds a call, images a second, peak memory, share of the time
-in which the device is busy. Then the device is compared with the CPU's float32, in float32, TF32 and bfloat16, each
-with its tolerance.
-Exit code 1: something differs by more than its tolerance.
+Needs only `stitchedit`: PyTorch, NumPy, SciPy, OpenCV, jaxtyping, safetensors. A network whose package is missing gets
+seeded random weights. First every stage is timed: milliseconds per call, images per second, peak memory, share of the
+time in which the device is busy. Then the device is compared with the CPU's float32, in float32, TF32 and bfloat16,
+each with its tolerance.
+Exit code 1: a difference exceeds its tolerance.
 """
 
 import argparse
@@ -43,14 +43,14 @@ from stitchedit.options.tune import TuneOptions
 from stitchedit.stitch import SeamTarget, fresh_copy, settle, stitch_face
 from stitchedit.tune import Pivots, Tuner
 
-FACES = 8  # of the made clip
-LONG_S = 0.15  # calls longer than that are not profiled
+FACES = 8  # of the synthetic clip
+LONG_S = 0.15  # longer calls are not profiled
 STEPS = 3  # of each optimization that is compared
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How the device computes."""
+    """Arithmetic of the device."""
 
     name: str
     dtype: torch.dtype | None = None  # autocast
@@ -92,7 +92,7 @@ class Timing:
 
 
 class Scene:
-    """A made clip of one size on one device: codes, the images of slightly other codes, masks."""
+    """Synthetic clip of one size on one device: codes, images of slightly different codes, masks."""
 
     def __init__(self, networks: Networks, cpu: Networks, size: int, device: torch.device) -> None:
         self.networks, self.size, self.device = networks, size, device
@@ -126,7 +126,7 @@ class Scene:
         return Footage(lambda rows: self.crops[rows], np.zeros(FACES, int), self.size)
 
     def covered(self, rows: np.ndarray) -> Tensor:
-        """Something in front of the left half of a face."""
+        """Mask of an occluder in front of the left half of a face."""
         mask = torch.zeros(len(rows), 1, self.size, self.size, device=self.device)
         mask[..., : self.size // 2] = 1
         return mask
@@ -136,7 +136,7 @@ class Scene:
         return code, SeamTarget(self.crops[[row]], self.border, edited, self.inside)
 
 
-# What is compared and timed. Each gives its result as a tensor, on whatever device the scene is.
+# Functions that are compared and timed. Each returns its result as a tensor, on the device of the scene.
 
 
 def generate(scene: Scene, kind: Arithmetic) -> Tensor:
@@ -165,7 +165,7 @@ def occlude(scene: Scene, kind: Arithmetic) -> Tensor:
 
 
 def tune(scene: Scene, kind: Arithmetic) -> Tensor:
-    """Return the losses: Adam divides by the gradient's size, so that weights differ by more than rounding."""
+    """Return the losses, not the weights: Adam divides by the gradient's size, which amplifies rounding of weights."""
     tuner = tuner_of(scene, kind)
     for step in range(STEPS):
         tuner(np.array([step % FACES, (step + 3) % FACES]))
@@ -174,7 +174,7 @@ def tune(scene: Scene, kind: Arithmetic) -> Tensor:
 
 
 def tune_covered(scene: Scene, kind: Arithmetic) -> Tensor:
-    """Tune with something in front of every face, which is not learned; return the losses."""
+    """Tune with an occluder in front of every face, which is not learned; return the losses."""
     covered = Pivots(scene.codes, lambda rows: scene.crops[rows], scene.size, scene.covered)
     tuner = tuner_of(scene, kind, covered)
     for step in range(STEPS):
@@ -184,7 +184,7 @@ def tune_covered(scene: Scene, kind: Arithmetic) -> Tensor:
 
 
 def resume(scene: Scene, kind: Arithmetic) -> Tensor:
-    """Tune, save, and go on with another tuner; return the losses, which have to be those of `tune`."""
+    """Tune, save, and resume with another tuner; return the losses, which must equal those of `tune`."""
     first = tuner_of(scene, kind)
     first(np.array([0, 3]))
     first.save()
@@ -238,7 +238,7 @@ def _autocast(scene: Scene, kind: Arithmetic):
 
 @contextmanager
 def computing(networks: Networks, kind: Arithmetic) -> Iterator[None]:
-    """Compute as `kind` says, then in float32 again."""
+    """Compute with the arithmetic `kind`, then restore float32."""
     networks.compute_in(kind.dtype)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind.tf32
     try:
@@ -267,7 +267,7 @@ def compare(cpu: Networks, here: Networks, size: int, device: torch.device, repo
 
 
 Call = tuple[Callable[[], object], int]
-"""What is timed, and the images it takes."""
+"""Function that is timed, and its number of images."""
 
 
 def optimizations(scene: Scene, kind: Arithmetic) -> dict[str, Call]:
@@ -361,7 +361,7 @@ def _busy(call: Callable[[], object], wait: Callable[[], None]) -> float:
 
 
 class Report:
-    """Rows as they come, on the screen and in a file."""
+    """Writes rows to the terminal and to a file as soon as they are measured."""
 
     def __init__(self, path: Path | None, about: dict[str, object]) -> None:
         self.path, self.about = path, about
@@ -388,7 +388,7 @@ class Report:
 
     def _save(self) -> None:
         if self.path:
-            rows = {"checks": [asdict(one) for one in self.checks], "timings": [asdict(one) for one in self.timings]}
+            rows = {"checks": [asdict(row) for row in self.checks], "timings": [asdict(row) for row in self.timings]}
             self.path.write_text(json.dumps(self.about | rows, indent=1))
 
 

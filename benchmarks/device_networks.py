@@ -1,4 +1,4 @@
-"""The networks that benchmarks/device.py runs, from the packages that carry them or with seeded random weights."""
+"""Networks for benchmarks/device.py, from their packages or with seeded random weights."""
 
 import zlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ OWN = Path(__file__).parents[1] / "stitchedit" / "weights"
 
 @dataclass
 class Networks:
-    """Every network of the method, on one device."""
+    """All networks of the method, on one device."""
 
     generator: MobileStyleGAN
     perceptual: LPIPS
@@ -98,7 +98,7 @@ def _own(name: str, load: Callable[..., nn.Module]) -> nn.Module | None:
 
 @torch.no_grad()
 def _randomized(network: nn.Module, seed: int) -> nn.Module:
-    """Fill with seeded weights that keep the size of the features: He et al. 2015 (arXiv 1502.01852)."""
+    """Fill with seeded weights that keep the variance of features: He et al. 2015 (arXiv 1502.01852)."""
     noise = torch.Generator().manual_seed(seed)
     for value in network.parameters():
         if value.ndim > 1:
@@ -113,7 +113,7 @@ def _randomized(network: nn.Module, seed: int) -> nn.Module:
 
 
 def _scale_generator(generator: MobileStyleGAN, noise: torch.Generator) -> None:
-    """Bring codes to about 1, gains to about 1, and images within about [-1, 1]."""
+    """Scale weights so that codes and gains are about 1, and images within about [-1, 1]."""
     for layer in generator.mapping.layers:
         layer.weight.mul_(0.5**0.5)  # its output is multiplied by the root of 2
     for module in generator.modules():

@@ -1,9 +1,9 @@
-"""Seconds from `prefect deployment run` to the first stage, on a worker that is there already.
+"""Seconds from `prefect deployment run` to the first stage, on a worker that is already running.
 
     python benchmarks/first_stage.py CLIP --runs 3
 
-A Prefect server, a process worker and `stitchedit deploy` as an operator has them. Each run has a store of its own, and
-is cancelled once its first stage has begun.
+Uses a Prefect server, a process worker and `stitchedit deploy`, as in production. Each run has its own store, and is
+cancelled once its first stage has started.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from prefect.states import Cancelling
 
 RUN = [sys.executable, "-m", "prefect", "deployment", "run", "edit-video/on-demand"]
 WORKER = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu"]
-WARM_S = 15  # that a worker has to start
+WARM_S = 15  # wait for a worker to start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--query", type=int, default=2, help="s between two questions of the worker")
+    parser.add_argument("--query", type=int, default=2, help="s between two queries of the worker")
     words = parser.parse_args()
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # servers that tests start, too
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the servers that the tests use
     from prefect_servers import DATABASES, PrefectServer, process  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as place, ExitStack() as opened:
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def tell(client: SyncPrefectClient, request: dict[str, object], environment: dict[str, str]) -> None:
-    """Submit `request`, and print what it waited for."""
+    """Submit `request`, and print the waiting times."""
     before = {run.id for run in client.read_flow_runs()}
     asked = time.time()
     subprocess.run(
@@ -75,7 +75,7 @@ def tell(client: SyncPrefectClient, request: dict[str, object], environment: dic
 
 
 def first_stage(client: SyncPrefectClient, run: UUID) -> float:
-    """When the first stage of `run` began, in seconds of `time.time`."""
+    """Start of the first stage of `run`, in s since 1970."""
     only = {"flow_run_filter": FlowRunFilter(id={"any_": [run]}), "task_run_filter": TaskRunFilter()}  # type: ignore[arg-type]
     while True:
         state = client.read_flow_run(run).state

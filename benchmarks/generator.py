@@ -1,6 +1,6 @@
-"""What one picture of the generator costs here: memory layout and allocator, side by side.
+"""Seconds per image of the generator on this machine, by memory layout and allocator.
 
-    python benchmarks/generator.py            # all four, in turn, each in a process of its own
+    python benchmarks/generator.py            # all four, one after the other, each in its own process
     python benchmarks/generator.py --size 512
 
 Ratios hold on a shared machine, seconds do not.

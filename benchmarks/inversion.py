@@ -1,10 +1,10 @@
-"""Where inversion starts and what that is worth: before tuning, and after the same number of tuning steps.
+"""Quality of inversion by its starting point: before tuning, and after the same number of tuning steps.
 
-    python benchmarks/inversion.py CLIP... --seconds 1.2                    # before tuning only
-    python benchmarks/inversion.py CLIP... --edit smile=1.5 --passes 5      # and after it, edited
+    python benchmarks/inversion.py CLIP... --seconds 1.2                    # before tuning
+    python benchmarks/inversion.py CLIP... --edit smile=1.5 --passes 5      # and after it, with an edit
     python benchmarks/inversion.py CLIP --still                             # steadiness of codes on a still face
 
-Each way of starting is a set of options of the real stages, run on the same crops in one run. Ratios of seconds hold on
+Each starting point is a set of options of the real stages, run on the same crops in one run. Ratios of seconds hold on
 a shared machine, seconds do not. `--csv FILE` keeps the rows.
 """
 
@@ -22,13 +22,14 @@ from torch.nn import functional as F
 
 from configs.load import load_config
 from stitchedit.detect.finder import FaceFinder
+from stitchedit.images.conversion import to_images, to_uint8
 from stitchedit.invert import Footage, Inverter
 from stitchedit.measure.metrics import identity_consistency
 from stitchedit.nets.attributes import AgeAndGender, score_face
 from stitchedit.nets.recognition import FaceRecognizer
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.edit import parse_edit
 from stitchedit.options.invert import InvertOptions
-from stitchedit.options.landmarks import LandmarkOptions
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
 from storage.store import Store
@@ -36,7 +37,7 @@ from tasks.align import align_faces
 from tasks.decode import decode_video
 from tasks.detect import detect_faces
 from tasks.edit import edit_faces
-from tasks.inputs.faces import open_faces, to_images, to_uint8
+from tasks.inputs.faces import open_faces
 from tasks.invert import invert_faces
 from tasks.occlude import find_occlusions
 from tasks.runtime import networks
@@ -84,17 +85,17 @@ def main() -> None:
 def crops_of(store, clip, options):
     """The decoded clip, and the crops of its largest face."""
     overrides = [f"decode.start={options.start}", f"decode.end={options.start + options.seconds}"]
-    config = load_config("default", [*overrides, f"align.size={options.size}", "landmarks.backend=dlib"])
+    config = load_config("default", [*overrides, f"align.size={options.size}", "detect.backend=dlib"])
     source = Source.of(clip)
     decoded = _artifact(decode_video.fn(store, source, config.decode, config.shots))
-    detected = _artifact(detect_faces.fn(store, source, decoded, config.landmarks, config.tracks))
+    detected = _artifact(detect_faces.fn(store, source, decoded, config.detect))
     faces = align_faces.fn(store, source, decoded, detected, config.align, "cpu")
     occluded = find_occlusions.fn(store, decoded, _artifact(faces), config.occlude, "cpu")
     return decoded, _artifact(faces), _artifact(occluded)
 
 
 def measure(store, clip, crops, way, options):
-    """One row: `way` on one clip."""
+    """Compute one row: `way` on one clip."""
     decoded, faces, occluded = crops
     found, judge = open_faces(faces), Judge()
     began = time.perf_counter()
@@ -128,7 +129,7 @@ def measure(store, clip, crops, way, options):
 
 
 def still(faces):
-    """Distance of consecutive codes: by the encoder, raw and as the stage smooths it, and optimised frame by frame."""
+    """Distance of consecutive codes: of the encoder, raw and smoothed by the stage, and optimised per frame."""
     found = open_faces(faces)
     footage = found.footage(torch.device("cpu"))
     generator, perceptual = networks.generator("cpu"), networks.perceptual("cpu")
@@ -164,57 +165,56 @@ def draw(generator, codes, size):
 
 
 class Judge:
-    """Compares lists of uint8 pictures, `rgb size size`."""
+    """Compares lists of uint8 images, `rgb size size`."""
 
     def __init__(self) -> None:
-        self.finder = FaceFinder(networks.landmark_networks(), LandmarkOptions(backend="dlib"))
+        self.finder = FaceFinder(networks.landmark_networks(), DetectOptions(backend="dlib"))
         self.recognizer = FaceRecognizer(pretrained()["dlib_recognition"].verified())
         self.attributes = AgeAndGender(*(pretrained()[name].verified() for name in ("age", "gender")))
 
     @torch.no_grad()
-    def lpips(self, drawn, source):
+    def lpips(self, generated, source):
         """Mean LPIPS on AlexNet at 256 px."""
         distances = []
-        for pair in zip(drawn, source, strict=True):
+        for pair in zip(generated, source, strict=True):
             small = [
-                F.avg_pool2d(to_images(picture[None], torch.device("cpu")), picture.shape[-1] // 256)
-                for picture in pair
+                F.avg_pool2d(to_images(image[None], torch.device("cpu")), image.shape[-1] // 256) for image in pair
             ]
             distances.append(networks.perceptual("cpu")(*small).item())
         return round(float(np.mean(distances)), 4)
 
-    def distance(self, drawn, source):
-        """Mean distance of dlib's descriptors; .6 and more is another person."""
+    def distance(self, generated, source):
+        """Mean distance of dlib's descriptors; .6 or more means another person."""
         pairs = [
             (self._of(self.recognizer.describe, one), self._of(self.recognizer.describe, other))
-            for one, other in zip(drawn, source, strict=True)
+            for one, other in zip(generated, source, strict=True)
         ]
         return round(float(np.nanmean([np.linalg.norm(one - other) for one, other in pairs])), 4)
 
-    def embeddings(self, pictures):
-        return np.stack([self._of(self.recognizer.embed, picture) for picture in pictures])
+    def embeddings(self, images):
+        return np.stack([self._of(self.recognizer.embed, image) for image in images])
 
     def change(self, before, after, name):
         """Mean change of the score of that name."""
         pairs = [(self._score(one, name), self._score(other, name)) for one, other in zip(before, after, strict=True)]
         return round(float(np.nanmean([other - one for one, other in pairs])), 3)
 
-    def _score(self, picture, name):
-        frame, landmarks = self._face(picture)
+    def _score(self, image, name):
+        frame, landmarks = self._face(image)
         return getattr(score_face(self.attributes, frame, landmarks), name) if landmarks is not None else np.nan
 
-    def _of(self, describe, picture):
-        frame, landmarks = self._face(picture)
+    def _of(self, describe, image):
+        frame, landmarks = self._face(image)
         return describe(frame, landmarks) if landmarks is not None else np.full(128, np.nan)
 
-    def _face(self, picture):
-        frame = np.ascontiguousarray(picture.transpose(1, 2, 0))
+    def _face(self, image):
+        frame = np.ascontiguousarray(image.transpose(1, 2, 0))
         faces = self.finder.find(frame)
         return frame, faces[0].landmarks if faces else None
 
 
 def _artifact(result):
-    """A stage gives an artifact, or a state that holds one."""
+    """Artifact of a stage's result, which is the artifact itself or a state that contains it."""
     return getattr(result, "data", result)
 
 

@@ -1,12 +1,12 @@
-"""A whole night as an operator has it: server, workers, `stitchedit deploy`, a scheduled catalog, a worker that dies.
+"""A full night run as in production: server, workers, `stitchedit deploy`, a scheduled catalog, a killed worker.
 
     python benchmarks/night.py CLIP... --seconds 0.2 --keep out/night
     python benchmarks/night.py CLIP... --database postgres --workers 2
 
-Besides the clips the catalog has a file that is cut off and a clip without a face. It is started by `prefect deployment
-run`. When a stage of a clip tunes, its worker and its run are killed with -9; the worker is started again after five
-seconds. After the night, a clip is submitted by itself and cancelled while it tunes. Edits take few steps: this
-measures the night, not the faces.
+Besides the clips, the catalog has a truncated file and a clip without a face. It is started by `prefect deployment
+run`. While a clip is in tuning, its worker and its run are killed with SIGKILL; the worker is restarted after five
+seconds. Afterwards, a single clip is submitted and cancelled during tuning. Edits take few steps: this measures
+scheduling, not quality.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from flows.catalog.outcomes import Outcome, StageTime
 from flows.catalog.timeline import overlap_seconds
 
 OPTIONS = [
-    "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=4", "invert.color_steps=2",
+    "align.size=256", "detect.backend=dlib", "invert.refine_steps=4", "invert.color_steps=2",
     "invert.refine_passes=1", "tune.passes=4", "tune.batch=2", "tune.checkpoint_every=2", "stitch.steps=2",
     "stitch.settle_steps=2", "stitch.learning_rate=3e-5", "encode.preset=veryfast",
 ]  # fmt: skip
@@ -46,10 +46,10 @@ LONG = ["tune.passes=200", "tune.patience=0"]
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-    "PREFECT_LOGGING_LEVEL": "INFO",  # what stages tell
+    "PREFECT_LOGGING_LEVEL": "INFO",  # progress of stages
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-WARM_S = 15  # that workers have to start
+WARM_S = 15  # wait for workers to start
 
 
 def main() -> None:
@@ -57,10 +57,10 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float, default=0.2, help="of each clip")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
-    parser.add_argument("--workers", type=int, default=1, help="of pool gpu, each with a slot of its own")
-    parser.add_argument("--keep", type=Path, help="folder for the catalog's page and what was made")
+    parser.add_argument("--workers", type=int, default=1, help="of pool gpu, each with its own slot")
+    parser.add_argument("--keep", type=Path, help="folder for the catalog's page and the outputs")
     words = parser.parse_args()
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # servers that tests start, too
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the servers that the tests use
     from prefect_servers import DATABASES, PrefectServer, process  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as place, ExitStack() as opened:
@@ -123,14 +123,14 @@ def deploy(folder: Path, settings: dict[str, str], gpus: int) -> None:
 
 
 def until(ask: Callable[[], Answer]) -> Answer:
-    """The first answer that is true."""
+    """Poll `ask` until its answer is true, and return it."""
     while not (answer := ask()):
         time.sleep(0.2)
     return answer
 
 
 def tasks_of(client: SyncPrefectClient, run: UUID) -> list[TaskRun]:
-    """Stages of a run, in the order in which they began."""
+    """Stages of a run, in the order of their start."""
     mine = FlowRunFilter.model_validate({"id": {"any_": [str(run)]}})
     return sorted(
         (task for task in client.read_task_runs(flow_run_filter=mine) if task.start_time),
@@ -147,13 +147,13 @@ def is_tuning(task: TaskRun) -> bool:
 
 
 def number_of(run: FlowRun) -> int:
-    """Of the process that computes it."""
+    """Process id of a run."""
     assert run.infrastructure_pid is not None
     return int(run.infrastructure_pid.rpartition(":")[2])
 
 
 def kill_one(client: SyncPrefectClient, worker: subprocess.Popen[bytes]) -> UUID:
-    """Kill -9 the first run that has tuned for two seconds, and its worker; which run that was."""
+    """Kill the first run that has tuned for two seconds, and its worker; return the run's id."""
     tuning = until(lambda: [task for task in client.read_task_runs() if is_tuning(task)])
     assert tuning[0].flow_run_id is not None
     time.sleep(2)
@@ -173,20 +173,20 @@ def ended_night(client: SyncPrefectClient) -> FlowRun | None:
 
 
 def tell(folder: Path, night: FlowRun | None, seconds: float) -> None:
-    """How the night ended, what became of each clip, and for how long two were worked on at once."""
+    """Print the outcome of the night and of each clip, and the time with two clips in progress."""
     assert night is not None
     assert night.state is not None
     files = sorted((folder / "store" / "catalogs" / "night").glob("*.json"))
     kept: list[dict[str, Any]] = [json.loads(path.read_text()) for path in files]
     print(f"{night.state.name}: {night.state.message}; {seconds:.0f} s")
-    for one in kept:
-        print(f"  {Path(one['source']).name}: {one['state']}{'; ' + one['error'][:90] if one['error'] else ''}")
-    stages = [Outcome(**one | {"stages": [StageTime(**stage) for stage in one["stages"]]}) for one in kept]
+    for clip in kept:
+        print(f"  {Path(clip['source']).name}: {clip['state']}{'; ' + clip['error'][:90] if clip['error'] else ''}")
+    stages = [Outcome(**clip | {"stages": [StageTime(**stage) for stage in clip["stages"]]}) for clip in kept]
     print(f"  stages of two clips ran at once for {overlap_seconds(stages):.0f} s")
 
 
 def tell_lost(client: SyncPrefectClient, lost: UUID) -> None:
-    """What the run that was killed did not do twice."""
+    """Print the stages that the killed run did not recompute."""
     found = tasks_of(client, lost)
     cached = [task.name.partition("-")[0] for task in found if task.state_name == "Cached"]
     counts = dict(Counter(task.state_name for task in found))
@@ -200,7 +200,7 @@ def tell_lost(client: SyncPrefectClient, lost: UUID) -> None:
 
 
 def tell_waits(client: SyncPrefectClient) -> None:
-    """From submission of a clip to its run, and to its first stage; only runs that were begun once."""
+    """Print the time from submission of a clip to its run and to its first stage, for runs started only once."""
     runs = [run for run in client.read_flow_runs() if run.parent_task_run_id and run.run_count == 1 and run.start_time]
     running, first = [], []
     for run in runs:
@@ -215,7 +215,7 @@ def tell_waits(client: SyncPrefectClient) -> None:
 
 
 def cancel_one(client: SyncPrefectClient, folder: Path, clip: Path, seconds: float) -> None:
-    """Submit a clip that tunes for long, cancel it then, and tell when its process was gone."""
+    """Submit a clip with long tuning, cancel it, and print when its process ended."""
     request = {"video": str(folder / clip.name), "edits": [{"direction": "smile", "strength": 1}], "end": seconds}
     request |= {"store": str(folder / "store"), "output": str(folder / "cancelled.mp4"), "options": [*OPTIONS, *LONG]}
     run: Any = run_deployment("edit-video/on-demand", parameters={"request": request}, timeout=0, as_subflow=False)
@@ -231,9 +231,10 @@ def cancel_one(client: SyncPrefectClient, folder: Path, clip: Path, seconds: flo
     gone = time.monotonic() - began
     until(lambda: is_in(client, run.id, "Cancelled"))
     left = [path.name.partition(".")[0] for path in (folder / "store" / "staging").glob("tune-*")]
-    told = time.monotonic() - began
+    cancelled = time.monotonic() - began
     print(
-        f"  cancelled in tuning: process gone after {gone:.1f} s, Cancelled after {told:.1f} s; left: {', '.join(left)}"
+        f"  cancelled in tuning: process gone after {gone:.1f} s, Cancelled after {cancelled:.1f} s; "
+        f"left: {', '.join(left)}"
     )
 
 

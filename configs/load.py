@@ -1,4 +1,7 @@
-"""Choices from files and from the command line, checked and frozen. `DictConfig` never leaves this file."""
+"""Options from files and from the command line, validated and frozen.
+
+`DictConfig` never leaves this file.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +20,7 @@ from configs.user_text import check_references
 from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.options.invert import LARGEST_SEED
 
-SHOWN = 40  # characters of a value that is refused
+SHOWN = 40  # characters of a rejected value in an error message
 MAX_DOTS = 8  # in the name of an option
 PRESETS = Path(__file__).parent / "presets"
 TRAINING = Path(__file__).parent / "train"
@@ -26,16 +29,16 @@ Options = TypeVar("Options")
 
 
 def preset_names() -> list[str]:
-    """Names that `load_config` takes."""
+    """Names of the presets, sorted."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def load_config(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Defaults, then the preset's YAML, then `stage.option=value` overrides; the last one wins.
+    """Merge the defaults, the preset's YAML and `stage.option=value` overrides; the last one wins.
 
     Raises:
         UnknownNameError: no such preset.
-        InputError: an option that does not exist, or a value it does not take.
+        InputError: an option does not exist, or a value is not valid.
     """
     if preset not in preset_names():  # never a path
         raise UnknownNameError("preset", preset, preset_names())
@@ -45,18 +48,20 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return _merged(RunConfig, path, overrides)
     except (OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{_told(error)} Options are listed by `stitchedit options`.") from error
+        raise InputError(f"{_first_line(error)} Options are listed by `stitchedit options`.") from error
 
 
 def load_options(name: str | Path, schema: type[Options], overrides: Sequence[str] = ()) -> Options:
-    """Options of one dataclass: its defaults, then a YAML, then `option=value` overrides; the last one wins.
+    """Merge the defaults of one dataclass, a YAML file and `option=value` overrides.
+
+    The last one wins.
 
     Args:
-        name: of a file of configs/train, or the path of any other.
+        name: of a file in configs/train, or the path of another file.
 
     Raises:
         UnknownNameError: no such file.
-        InputError: an option that does not exist, or a value it does not take.
+        InputError: an option does not exist, or a value is not valid.
     """
     path = name if isinstance(name, Path) else TRAINING / f"{name}.yaml"
     if not path.is_file():
@@ -71,22 +76,22 @@ def load_options(name: str | Path, schema: type[Options], overrides: Sequence[st
     try:
         return _merged(schema, path, overrides)
     except (OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{path.name}: {_told(error)}") from error
+        raise InputError(f"{path.name}: {_first_line(error)}") from error
 
 
 def option_names() -> list[str]:
-    """Every `stage.option` there is."""
+    """Names of all options, as `stage.option`."""
     return [f"{stage}.{option}" for stage, options in asdict(RunConfig()).items() for option in options]
 
 
 def _merged(schema: type[Options], path: Path, overrides: Sequence[str]) -> Options:
-    """One dataclass of `schema`'s defaults, what the YAML at `path` says, and the overrides."""
+    """Merge `schema`'s defaults, the YAML at `path` and the overrides into one dataclass."""
     try:
-        told = read_yaml(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {_told(error)}") from error
-    check_references(told)
-    merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(told), _parsed(overrides))
+        raise InputError(f"{path} is not YAML: {_first_line(error)}") from error
+    check_references(values)
+    merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(values), _parsed(overrides))
     _check_numbers(OmegaConf.to_container(merged), "")
     options = OmegaConf.to_object(merged)
     assert isinstance(options, schema)
@@ -94,7 +99,7 @@ def _merged(schema: type[Options], path: Path, overrides: Sequence[str]) -> Opti
 
 
 def _parsed(overrides: Sequence[str]) -> Any:
-    """The overrides as one tree. `OmegaConf.from_dotlist` would read `1:30` as 90, as YAML 1.1 has it."""
+    """Parse the overrides into one tree. `OmegaConf.from_dotlist` would read `1:30` as 90, as in YAML 1.1."""
     tree = OmegaConf.create()
     for override in overrides:
         name, _, text = override.partition("=")
@@ -108,10 +113,10 @@ def _parsed(overrides: Sequence[str]) -> Any:
 
 
 def _check_numbers(value: Any, name: str) -> None:
-    """Refuse NaN, infinity and what needs more than 64 bits in every option, whatever its dataclass checks.
+    """Reject NaN, infinity and integers of more than 64 bits in every option, whatever its dataclass checks.
 
     Raises:
-        InputError: the name and the number.
+        InputError: with the name and the number.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -130,15 +135,15 @@ def _check_form(override: str) -> None:
     if not equals:
         raise InputError(f"{override!r} is not STAGE.OPTION=VALUE, such as stitch.steps=40.")
     known = option_names()
-    option, _, key = name.rpartition(".")  # a name within an option, as of a direction in edit.strengths
+    option, _, key = name.rpartition(".")  # a key of a mapping option, such as a direction in edit.strengths
     if name not in known and (option not in known or not key):
         close = get_close_matches(name, known, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else "`stitchedit options` lists them."
         raise InputError(f"No option {name!r}. {hint}")
 
 
-def _told(error: Exception) -> str:
-    """The first line of an error, with the name of the option that it is about."""
+def _first_line(error: Exception) -> str:
+    """First line of an error, with the name of the option if it has one."""
     line = str(error).strip().splitlines()[0]
     option = getattr(error, "full_key", None)
     named = line if not option or str(option) in line else f"{option}: {line}"

@@ -1,18 +1,17 @@
-"""Everything a run can be told. One field per group of options, each typed where it is used."""
+"""All options of a run: one field per group, each defined beside the code that uses it."""
 
 from dataclasses import dataclass, field
 
 from stitchedit.options.align import AlignOptions
 from stitchedit.options.composite import CompositeOptions
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.edit import EditOptions
 from stitchedit.options.invert import InvertOptions
-from stitchedit.options.landmarks import LandmarkOptions
 from stitchedit.options.masks import MaskOptions
 from stitchedit.options.measure import MeasureOptions
 from stitchedit.options.occlude import OcclusionOptions
 from stitchedit.options.shots import ShotOptions
 from stitchedit.options.stitch import StitchOptions
-from stitchedit.options.tracks import TrackOptions
 from stitchedit.options.tune import TuneOptions
 from storage.video.decode_options import DecodeOptions
 from storage.video.writer import EncodeOptions
@@ -22,8 +21,7 @@ from storage.video.writer import EncodeOptions
 class RunConfig:
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     shots: ShotOptions = field(default_factory=ShotOptions)
-    landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
-    tracks: TrackOptions = field(default_factory=TrackOptions)
+    detect: DetectOptions = field(default_factory=DetectOptions)
     align: AlignOptions = field(default_factory=AlignOptions)
     occlude: OcclusionOptions = field(default_factory=OcclusionOptions)
     invert: InvertOptions = field(default_factory=InvertOptions)

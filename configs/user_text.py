@@ -1,4 +1,4 @@
-"""YAML and JSON that somebody wrote: bounded before anything is built of it."""
+"""Untrusted YAML and JSON: limits on depth, size and references, checked before objects are built."""
 
 import json
 from collections.abc import Callable
@@ -18,19 +18,19 @@ SAFE_LOADER: Any = getattr(
 
 
 def check_yaml(text: str) -> None:
-    """Refuse a document that is too deep, refers to itself, or is too large once its aliases are followed.
+    """Reject a document that is too deep, refers to itself, or is too large once its aliases are expanded.
 
-    Walks over the parser's events, so that nothing is built of what is refused.
+    Works on the parser's events, so that no object is built before the check.
 
     Raises:
-        yaml.YAMLError: with the line where it is known.
+        yaml.YAMLError: with the line, if it is known.
     """
     open_nodes: list[tuple[str | None, int]] = []  # anchor of each, and the values counted before it
-    sizes: dict[str, int | None] = {}  # of what an anchor names; None while it is open
+    sizes: dict[str, int | None] = {}  # values of each anchored node; None while it is open
     count = 0
     for event in yaml.parse(text, SAFE_LOADER):
         if isinstance(event, yaml.AliasEvent):
-            size = sizes.get(str(event.anchor), 1)  # the composer refuses one that is not known
+            size = sizes.get(str(event.anchor), 1)  # the composer rejects an unknown anchor
             if size is None:
                 raise _refusal(f"*{event.anchor} is inside of what it repeats", event)
             count += size
@@ -54,35 +54,35 @@ def check_yaml(text: str) -> None:
 
 
 def parse_json(text: str | bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """What JSON says.
+    """Parse JSON.
 
     Raises:
-        ValueError: it is none, or too deep.
+        ValueError: it is not JSON, or is nested too deeply.
     """
     try:
-        words = json.loads(text, object_pairs_hook=pairs_hook)
+        parsed = json.loads(text, object_pairs_hook=pairs_hook)
     except RecursionError as error:
         raise ValueError(_too_deep()) from error
-    level, depth = [words], 0
+    level, depth = [parsed], 0
     while level := [inner for outer in level for inner in _inner(outer)]:
         depth += 1
         if depth > MAX_DEPTH:
             raise ValueError(_too_deep())
-    return words
+    return parsed
 
 
-def check_references(words: Any, place: str = "") -> None:
-    """Refuse references in the form of OmegaConf, such as `${oc.env:HOME}`: a recipe says all that it says itself.
+def check_references(parsed: Any, place: str = "") -> None:
+    """Reject OmegaConf references, such as `${oc.env:HOME}`: a recipe must contain all its values.
 
     Args:
-        words: parsed, so that no escape of YAML hides one.
+        parsed: parsed values, so that no YAML escape can hide a reference.
 
     Raises:
-        InputError: where it is.
+        InputError: with the place of the reference.
     """
-    if isinstance(words, str) and REFERENCE in words:
+    if isinstance(parsed, str) and REFERENCE in parsed:
         raise InputError(f"{place or 'value'}: {REFERENCE}…}} is not looked up here. Write the value itself.")
-    pairs = words.items() if isinstance(words, dict) else enumerate(words) if isinstance(words, list) else ()
+    pairs = parsed.items() if isinstance(parsed, dict) else enumerate(parsed) if isinstance(parsed, list) else ()
     for key, value in pairs:
         if isinstance(key, str) and REFERENCE in key:
             check_references(key, place)
@@ -90,7 +90,7 @@ def check_references(words: Any, place: str = "") -> None:
 
 
 def _inner(value: Any) -> list[Any]:
-    """Lists and mappings in a list or a mapping."""
+    """Lists and mappings directly inside a list or a mapping."""
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [inner for inner in values if isinstance(inner, dict | list)]
 
@@ -99,5 +99,5 @@ def _too_deep() -> str:
     return f"more than {MAX_DEPTH} lists and objects inside each other"
 
 
-def _refusal(told: str, event: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=told, problem_mark=event.start_mark)
+def _refusal(problem: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)

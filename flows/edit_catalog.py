@@ -1,4 +1,4 @@
-"""A catalog, every night: each clip in a run of its own, so that one that fails stops no other."""
+"""The flow `edit-catalog`: one child run per clip, so that a failed clip does not stop the others."""
 
 import logging
 import time
@@ -24,9 +24,9 @@ from flows.catalog.children import (
     outcome_state,
 )
 from flows.catalog.clips import CatalogClip
-from flows.catalog.decisions import settled, to_send
+from flows.catalog.decisions import apply_decision, request_to_run
 from flows.catalog.jobs import Job, first_line, in_order, pending_outcome, prepare_job, run_name, select_clips
-from flows.catalog.outcomes import CRASHED, FAILED, LOST, Outcome, outcome_id, read_outcome, write_outcome
+from flows.catalog.outcomes import CRASHED, FAILED, WITHOUT_RESULT, Outcome, outcome_id, read_outcome, write_outcome
 from flows.catalog.reading import OpenCatalog, open_catalog
 from flows.catalog.request import CatalogRequest, check_catalog_request
 from flows.catalog.results import with_results
@@ -45,12 +45,12 @@ logger = logging.getLogger(__name__)
 
 @flow(name="edit-catalog", persist_result=False, on_cancellation=[cancel_children])
 def edit_catalog(request: CatalogRequest) -> State[Any]:
-    """Edit the clips of a catalog that are new or changed. What is in the store is not computed again."""
+    """Edit the new and changed clips of a catalog. Artifacts in the store are reused."""
     begin()
     check_catalog_request(request)
     store = request.open_store()
     opened = open_catalog(request.catalog, request.scratch, store)
-    night = Night(opened, request, store)
+    catalog_run = CatalogRun(opened, request, store)
     with local_client() as client:
         slot = f"stitchedit-{request.device.replace(':', '-')}"
         children: Children = LocalChildren(client, slot)
@@ -58,18 +58,18 @@ def edit_catalog(request: CatalogRequest) -> State[Any]:
             children = DeployedChildren(client, request.deployment)
         else:
             client.upsert_global_concurrency_limit_by_name(slot, request.slots)
-        outcomes = night.run(children)
+        outcomes = catalog_run.run(children)
     page = write_summary(opened, outcomes, store)
     show_catalog(opened, outcomes, page)
     counts = counts_of(outcomes)
-    clips = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no clip is there"
-    told = f"{opened.name}: {clips}; {page}"
-    lost = sum(counts.get(state, 0) for state in LOST)
-    return Failed(message=told) if lost else Completed(message=told)
+    clips = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no clips"
+    message = f"{opened.name}: {clips}; {page}"
+    unsuccessful = sum(counts.get(state, 0) for state in WITHOUT_RESULT)
+    return Failed(message=message) if unsuccessful else Completed(message=message)
 
 
 def show_catalog(opened: OpenCatalog, outcomes: list[Outcome], page: Path) -> None:
-    """Make `catalog-summary`, `catalog-clips` and `catalog-page` for this run, if the server is there."""
+    """Create the artifacts `catalog-summary`, `catalog-clips` and `catalog-page`; a missing server is logged."""
     try:
         create_markdown_artifact(
             summary_markdown(opened, outcomes, page), key="catalog-summary", description=opened.name
@@ -77,12 +77,12 @@ def show_catalog(opened: OpenCatalog, outcomes: list[Outcome], page: Path) -> No
         create_table_artifact(summary_table(outcomes), key="catalog-clips", description=opened.name)
         link_page(page, "catalog-page")
     except httpx.HTTPError as error:
-        told = printable(redacted(str(error)))
-        logger.warning("%s is done; Prefect's page does not show it: %s", opened.name, told)
+        reason = printable(redacted(str(error)))
+        logger.warning("%s is finished; its artifacts could not be created in Prefect: %s", opened.name, reason)
 
 
 @dataclass
-class Night:
+class CatalogRun:
     """One run of a catalog."""
 
     opened: OpenCatalog
@@ -90,83 +90,83 @@ class Night:
     store: Store
 
     def run(self, children: Children) -> list[Outcome]:
-        """Edit what has to be edited, and give what became of every clip, in the catalog's order."""
+        """Edit new and changed clips; return the outcome of every clip in the catalog's order."""
         clips = select_clips(self.opened, self.request.tags)
         found: dict[int, Outcome] = {}
         progress = Progress("catalog", "clips")
-        for job, outcome in self._run_all(self.coming(clips, found), children):
+        for job, outcome in self._run_all(self.jobs_by_priority(clips, found), children):
             found[id(job.clip)] = outcome
-            self._keep(outcome)
+            self._record(outcome)
             progress(len(found), len(clips))
         return [found[id(clip)] for clip in clips]
 
-    def coming(self, clips: Iterable[CatalogClip], found: dict[int, Outcome]) -> Iterator[list[Job]]:
-        """What has to be edited, one priority after the other; what is known of the others goes into `found`.
+    def jobs_by_priority(self, clips: Iterable[CatalogClip], found: dict[int, Outcome]) -> Iterator[list[Job]]:
+        """Jobs of each priority, highest first; outcomes of clips without a job are put into `found`.
 
-        To know what a clip costs it is brought, hashed and planned: the urgent ones do not wait for that of the rest.
+        To estimate its cost a clip is downloaded, hashed and planned. This is done one priority at a time, so that
+        urgent clips do not wait for the others.
         """
         urgent_first = sorted(clips, key=lambda clip: -clip.entry.priority)
         for priority, group in groupby(urgent_first, lambda clip: clip.entry.priority):
-            jobs, of_it = [], list(group)
-            for clip in of_it:
+            jobs, group_clips = [], list(group)
+            for clip in group_clips:
                 job = prepare_job(clip, self.opened, self.request, self.store)
                 if isinstance(job, Job):
                     jobs.append(job)
                     continue
                 found[id(clip)] = job
-                if job.state in LOST:
-                    self._keep(job)
-            report_event(
-                "catalog", "noted", text=f"priority {priority}: {len(jobs)} of {len(of_it)} clips are new or changed."
-            )
+                if job.state in WITHOUT_RESULT:
+                    self._record(job)
+            text = f"priority {priority}: {len(jobs)} of {len(group_clips)} clips are new or changed."
+            report_event("catalog", "noted", text=text)
             if jobs:
                 yield in_order(jobs)
 
-    def _keep(self, outcome: Outcome) -> None:
+    def _record(self, outcome: Outcome) -> None:
         write_outcome(self.store, self.opened.name, outcome)
         text = f"{Path(outcome.source).name}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}"
         report_event("catalog", "noted", text=text)
 
-    def _run_all(self, coming: Iterator[list[Job]], children: Children) -> Iterator[tuple[Job, Outcome]]:
+    def _run_all(self, batches: Iterator[list[Job]], children: Children) -> Iterator[tuple[Job, Outcome]]:
         waiting: list[Job] = []
         running: list[Job] = []
         while True:
             while len(running) < self.request.clips_at_once:
-                waiting = waiting or next(coming, [])
+                waiting = waiting or next(batches, [])
                 if not waiting:
                     break
-                running.append(self._started(waiting.pop(0), children))
+                running.append(self._start(waiting.pop(0), children))
             if not running:
                 return
             time.sleep(POLL_S)
             for job in list(running):
-                state = self._ended(job, children)
+                state = self._final_state(job, children)
                 if state is None:
                     continue
                 running.remove(job)
                 outcome = self._outcome(job, state)
                 if outcome.state == CRASHED and job.attempts < self.request.attempts:
-                    waiting.insert(0, job)  # a lost process or machine is no fault of the clip's
+                    waiting.insert(0, job)  # a lost process or machine is not an error of the clip
                 else:
                     yield job, outcome
 
-    def _started(self, job: Job, children: Children) -> Job:
+    def _start(self, job: Job, children: Children) -> Job:
         job.attempts += 1
         job.started = datetime.now(UTC).isoformat(timespec="milliseconds")
         tags = [f"catalog:{self.opened.name}", *map(printable, job.clip.entry.tags)]
-        job.sent = to_send(job.request, job.before)
+        job.sent = request_to_run(job.request, job.before)
         assert job.sent.output is not None
         job.sent.output.parent.mkdir(parents=True, exist_ok=True)
         job.child = children.start(job.sent, run_name(self.opened, job), tags)
         report_event("catalog", "noted", text=f"{job.clip.source.name}: started")
         return job
 
-    def _ended(self, job: Job, children: Children) -> State[Any] | None:
+    def _final_state(self, job: Job, children: Children) -> State[Any] | None:
         assert job.child is not None
-        state = children.ended(job.child)
+        state = children.final_state(job.child)
         limit = self.request.time_limit_s
         if state is None and limit and job.child.seconds > limit:
-            reason = f"It took longer than {limit:g} s. Run the catalog again: it goes on from there."
+            reason = f"It took longer than {limit:g} s. Run the catalog again to resume."
             children.stop(job.child, reason)
             return Failed(name="TimedOut", message=reason)
         return state
@@ -174,7 +174,7 @@ class Night:
     def _outcome(self, job: Job, state: State[Any]) -> Outcome:
         assert job.child is not None
         assert job.sent is not None
-        job.before = read_outcome(self.store, self.opened.name, outcome_id(job.request))  # somebody may have decided
+        job.before = read_outcome(self.store, self.opened.name, outcome_id(job.request))  # with any later decision
         outcome = replace(
             pending_outcome(job),
             flow_run=str(job.child.flow_run),
@@ -184,7 +184,7 @@ class Night:
         )
         if state.is_completed():
             try:
-                return settled(self.store, with_results(self.store, outcome), job.sent)
-            except UnwritableOutputError as error:  # somebody put a file there while the run lasted
+                return apply_decision(self.store, with_results(self.store, outcome), job.sent)
+            except UnwritableOutputError as error:  # another program wrote a file there during the run
                 return replace(outcome, state=FAILED, error=first_line(str(error)))
         return replace(outcome, state=outcome_state(state), error=first_line(state.message))

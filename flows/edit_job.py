@@ -1,7 +1,7 @@
-"""A request resolved once: everything that the stages need of it, checked before anything is decoded.
+"""Resolve a request once into the checked inputs of the stages, before anything is decoded.
 
 `resolve` is the only place that checks a request: the command line, `plan`, each clip of a catalog and a submitted run
-call it. What needs no clip is checked first (`read_config`), then what needs a look at it.
+call it. Checks without the clip come first (`read_config`), then those that probe it.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from storage.video.output import check_folder, check_output, output_suffix
 
 @dataclass(frozen=True)
 class Target:
-    """One person to be edited, as the stages take it."""
+    """The options of the stages for one person."""
 
     align: AlignOptions
     photo: Source | None
@@ -51,12 +51,12 @@ class EditJob:
     source: Source
     output: Path
     config: RunConfig
-    targets: tuple[Target, ...]  # one for each face, in the order of the request
+    targets: tuple[Target, ...]  # one per face, in the order of the request
     directions: Source | None  # the user's own file of directions
     store: Store
 
     def chosen_faces(self) -> list[str]:
-        """Choice of each face, in the order of `targets`."""
+        """The choice of each face, in the order of `targets`."""
         return [face.face for face in self.request.faces] or [self.config.align.face]
 
 
@@ -64,17 +64,17 @@ def resolve(request: EditRequest, config: RunConfig | None = None, *, remember: 
     """Check `request` as far as possible before decoding, and resolve it.
 
     Args:
-        config: from `read_config`, if the caller already called it.
+        config: result of `read_config`, if the caller has called it.
         remember: keep digests of sources in the store. False leaves the store untouched, as `plan` does.
 
     Raises:
-        InputError: an unknown preset, option, direction, face or device, a value out of range, or a file that is not
-            what it should be.
+        InputError: an unknown preset, option, direction, face or device, a value out of range, or a file of the wrong
+            kind.
         VideoError: the clip cannot be read, or the output cannot be written.
     """
     config = config or read_config(request)
     check_device(request.device)
-    check_landmarks(config.landmarks.backend)
+    check_landmarks(config.detect.backend)
     check_store(request.store, request.scratch)
     check_clip(request.video)
     info = probe(request.video)
@@ -96,7 +96,7 @@ def resolve(request: EditRequest, config: RunConfig | None = None, *, remember: 
 
 
 def read_config(request: EditRequest) -> RunConfig:
-    """Merge preset, options and edits, and check all of `request` that needs neither the clip nor this machine.
+    """Merge preset, options and edits; make the checks that need neither the clip nor this machine's devices.
 
     Raises:
         InputError: an unknown preset, option, direction or face, a value out of range, or a photo or file of
@@ -105,7 +105,7 @@ def read_config(request: EditRequest) -> RunConfig:
     config = _merged_config(request)
     unused = next((option for option in request.options if option.startswith("edit.strengths")), None)
     if unused is not None:
-        raise InputError(f"Option {unused!r} is of no use: edits are given by name, as --edit smile=+2.")
+        raise InputError(f"Option {unused!r} has no effect: give edits by name, such as --edit smile=+2.")
     check_device_name(request.device)
     if config.invert.work_size not in SIZES:
         listed = ", ".join(map(str, SIZES))
@@ -119,10 +119,10 @@ def read_config(request: EditRequest) -> RunConfig:
 
 
 def check_outputs(request: EditRequest, config: RunConfig, store: Store, output: Path) -> None:
-    """Refuse an `output`, or the held one, that would overwrite a file of the user's or cannot be written.
+    """Refuse an output, or held output, that cannot be written or would overwrite a file of the user.
 
     Raises:
-        UnwritableOutputError: the file and the way out.
+        UnwritableOutputError: a file cannot be written; the message names it and the remedy.
     """
     photos, directions = [face.photo for face in request.faces], config.edit.directions
     inputs = [request.video, *(photo for photo in photos if photo), *([Path(directions)] if directions else [])]
@@ -133,7 +133,7 @@ def check_outputs(request: EditRequest, config: RunConfig, store: Store, output:
 
 
 def hand_over(job: EditJob) -> EditRequest:
-    """Attach `job` to its request, for the flow that this process calls next: it is not resolved a second time."""
+    """Attach `job` to its request, so that the flow called in this process need not resolve it again."""
     job.request._job = job
     return job.request
 
@@ -148,7 +148,7 @@ def _merged_config(request: EditRequest) -> RunConfig:
     """Merge defaults, preset, options and the request's own fields; the edits of all faces together."""
     own = {"decode.start": request.start, "decode.end": request.end}
     fields = [f"{name}={value}" for name, value in own.items() if value is not None]
-    largest: dict[str, float] = {}  # of any face: the smiles of two persons are no stronger than each of them
+    largest: dict[str, float] = {}  # maximum over the faces: strengths of different persons do not add up
     for face in request.faces or [FaceEdits()]:
         for name, strength in strengths(face.edits or request.edits).items():
             largest[name] = max(strength, largest.get(name, strength), key=abs)
@@ -157,7 +157,7 @@ def _merged_config(request: EditRequest) -> RunConfig:
 
 
 def _targets(request: EditRequest, config: RunConfig, photos: dict[Path, Source]) -> tuple[Target, ...]:
-    edit = replace(config.edit, directions=None)  # the file is in the key by its bytes, not by its path
+    edit = replace(config.edit, directions=None)  # the key contains the digest of the file, not its path
     if not request.faces:
         return (Target(config.align, None, edit),)
     return tuple(

@@ -1,4 +1,4 @@
-"""The request of an edit, as a caller writes it. `flows.edit_job` resolves it into what the stages need."""
+"""The request of an edit, as a caller writes it. `flows.edit_job` resolves it into the inputs of the stages."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +14,11 @@ from storage.safe_text import printable
 from storage.store import check_address
 from storage.video.remote_clips import SCHEME
 
-DIRECTION = r"^[\w-]+$"  # how one may be called
+DIRECTION = r"^[\w-]+$"  # pattern of direction names
 
 
 class Edit(BaseModel):
-    """One direction and how far to go along it."""
+    """One direction and its strength."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -27,42 +27,42 @@ class Edit(BaseModel):
 
 
 class FaceEdits(BaseModel):
-    """One person of the clip and what becomes of the face."""
+    """One person in the clip and the edits of the face."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     face: AnyText = Field(default="largest", examples=["left", "1", "anna.jpg"])  # see `align.face`, or a photo's path
-    edits: list[Edit] = []  # the request's own unless given
+    edits: list[Edit] = []  # the request's edits if empty
 
     @property
     def photo(self) -> Path | None:
-        """The photo that shows who it is, if one does."""
+        """The photo of the person, if `face` is a path."""
         return Path(self.face) if Path(self.face).suffix else None
 
     @property
     def name(self) -> str:
-        """As part of a file name."""
+        """The face as part of a file name."""
         return self.photo.stem if self.photo else self.face
 
 
 class EditRequest(BaseModel):
-    """One clip, its edits and where the result goes."""
+    """One clip, its edits and the path of the result."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     video: AnyPath
-    origin: AnyText | None = None  # s3://bucket/key that `video` is a copy of; brought when it is not there or older
+    origin: AnyText | None = None  # s3://bucket/key that `video` is a copy of; downloaded if missing or outdated
     edits: list[Edit] = []
-    faces: list[FaceEdits] = []  # who is edited, all in one pass; whom `align.face` says unless given
-    output: AnyPath | None = None  # beside the clip and named for the edit, unless given
+    faces: list[FaceEdits] = []  # persons to edit, in one pass; the choice of `align.face` if empty
+    output: AnyPath | None = None  # default: beside the clip, named for the edit
     store: Annotated[AnyText, BeforeValidator(str)] = ".stitchedit"  # a folder, or s3://bucket/prefix
-    scratch: AnyPath | None = None  # where a bucket's files are kept on this machine; ~/.cache/stitchedit unless given
+    scratch: AnyPath | None = None  # local folder for files of a bucket; default: ~/.cache/stitchedit
     preset: str = "default"
     options: list[AnyText] = []  # stage.option=value
     start: float | None = None  # s
     end: float | None = None  # s
     device: str = "auto"  # or cpu, cuda, cuda:1
-    hold: AnyPath | None = None  # folder that a result judged `fail` goes to instead, for somebody to look at
+    hold: AnyPath | None = None  # folder for a result with the verdict `fail`, instead of `output`
 
     _job: Any = PrivateAttr(default=None)  # see `flows.edit_job.hand_over`
 
@@ -101,7 +101,7 @@ class EditRequest(BaseModel):
 
 
 def strengths(edits: Iterable[Edit]) -> dict[str, float]:
-    """Strength of each direction; the same direction twice adds up."""
+    """Strength of each direction; strengths of a repeated direction add up."""
     total: dict[str, float] = {}
     for edit in edits:
         total[edit.direction] = total.get(edit.direction, 0.0) + edit.strength

@@ -1,4 +1,4 @@
-"""The method, top to bottom: read this first."""
+"""The flow `edit-video`: all stages of the method in order. Read this first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,21 +22,21 @@ from storage.video.remote_clips import check_copy, fetch
 from tasks.decode import decode_video
 from tasks.runtime.progress import report_event
 
-REPAIRS = 8  # times that a run goes back to what was found damaged, before it gives up
+REPAIRS = 8  # times that a run recomputes damaged artifacts before it fails
 
 Call = Callable[..., Any]
-"""`call(stage, *arguments)`: gives what stands for the stage's artifact as an argument of others."""
+"""`call(stage, *arguments)` runs, submits or plans a stage and returns a value to pass to later stages."""
 
 ONE_AT_A_TIME: Any = ThreadPoolTaskRunner(max_workers=1)  # each stage wants the whole machine
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What `call` gave for every stage of an edit, in order, and for those whose result people want."""
+    """Return values of `call`: for all stages in order, and for those whose results are exported."""
 
     every: list[Any]
     video: Any
-    measures: list[Any]  # one for each person
+    measures: list[Any]  # one per person
     report: Any
 
 
@@ -45,20 +45,20 @@ def edit_stages(
     job: EditJob,
     on_aligned: Callable[[list[Any], list[Any]], None] = lambda before, aligned: None,
 ) -> Stages:
-    """Call every stage of one edit in order: the graph of the method, whoever walks it.
+    """Call every stage of one edit in order. This is the graph of the method, also for planning.
 
     Args:
-        on_aligned: gets the stages before and those of `align`, one for each person, before any other is called. It may
-            refuse what the faces are chosen by.
+        on_aligned: called with the earlier stages and those of `align`, one per person, before any later stage. It may
+            raise an error about the choice of faces.
     """
     config, device, source = job.config, job.request.device, job.source
     clip = call(decode_video, source, config.decode, config.shots)
-    # All others take seconds to import (torch, SciPy): while the clip is decoded.
+    # The other stages take seconds to import (torch, SciPy); this happens while the clip is decoded.
     from stitchedit.detect.finder import resolve_backend  # noqa: PLC0415
     from tasks import align, composite, detect, edit, encode, invert, measure, occlude, report, stitch, tune  # noqa: PLC0415
 
-    landmarks = replace(config.landmarks, backend=resolve_backend(config.landmarks.backend))  # "auto" is no recipe
-    detected = call(detect.detect_faces, source, clip, landmarks, config.tracks)
+    searched = replace(config.detect, backend=resolve_backend(config.detect.backend))  # "auto" is no recipe
+    detected = call(detect.detect_faces, source, clip, searched)
     targets, persons = job.targets, []
     aligned = [
         call(align.align_faces, source, clip, detected, target.align, device, target.photo) for target in targets
@@ -78,8 +78,8 @@ def edit_stages(
     every_face, *_, every_patch = zip(*persons, strict=True)
     video = call(encode.encode_video, source, clip, every_face, every_patch, config.encode, job.output.suffix)
     measures = [
-        call(measure.measure_edit, source, clip, *made, target.edit, config.measure, device)
-        for made, target in zip(persons, targets, strict=True)
+        call(measure.measure_edit, source, clip, *artifacts, target.edit, config.measure, device)
+        for artifacts, target in zip(persons, targets, strict=True)
     ]
     page = call(
         report.write_report, source, clip, every_face, every_patch, tuple(measures), video, job.request.titles()
@@ -89,14 +89,14 @@ def edit_stages(
 
 @flow(name="edit-video", persist_result=False, task_runner=ONE_AT_A_TIME)
 def edit_video(request: EditRequest) -> Path:
-    """Edit the faces of one clip. What is in the store already is not computed again."""
+    """Edit the faces of one clip. Artifacts in the store are reused."""
     begin()
     job = take_over(request) or _resolved(request)
-    words = request.model_dump(mode="json")
+    parameters = request.model_dump(mode="json")
     clip, edit = job.source, request.describe()
     with (
         log_stages(encodable(clip.path.name)),
-        recorded(job.store, str(clip.path), clip.digest, edit, words, flow_run.id) as run,
+        recorded(job.store, str(clip.path), clip.digest, edit, parameters, flow_run.id) as run,
     ):
         return _repaired(lambda: _run_and_export(job, run))
 
@@ -120,30 +120,30 @@ def _run_and_export(job: EditJob, run: RunRecord) -> Path:
 
 
 def _run_stages(job: EditJob, run: RunRecord) -> Stages:
-    """Run all stages to their end."""
+    """Submit all stages and wait for them."""
 
-    def refuse_one_person_twice(before: list[Any], aligned: list[Any]) -> None:
-        """Compare the chosen persons before the hours of work are submitted: a running stage cannot be stopped."""
+    def refuse_same_person(before: list[Any], aligned: list[Any]) -> None:
+        """Refuse two choices of the same person before the long stages are submitted and can no longer be stopped."""
         if len(aligned) > 1:
-            from tasks.align import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
+            from tasks.inputs.persons import check_different  # noqa: PLC0415 - imported already, see `edit_stages`
 
             for stage in (*before, *aligned):
                 run.reached(stage.result())
             check_different(job.store, job.chosen_faces(), [faces.result() for faces in aligned])
 
-    stages = edit_stages(lambda stage, *arguments: stage.submit(job.store, *arguments), job, refuse_one_person_twice)
+    stages = edit_stages(lambda stage, *arguments: stage.submit(job.store, *arguments), job, refuse_same_person)
     for stage in stages.every:  # in order, so that the first error is the cause
         run.reached(stage.result())
     return stages
 
 
 def _repaired(edit: Callable[[], Path]) -> Path:
-    """What `edit` gives, called again after a stage found something damaged, which the store has dropped then."""
+    """Call `edit`, and again after a stage found a damaged artifact, which the store then drops."""
     for _ in range(REPAIRS):
         try:
             return edit()
         except DamagedError as error:
             if error.path is None:
                 raise
-            report_event("repair", "noted", text=f"{error} What is missing of it is computed now.")
+            report_event("repair", "noted", text=f"{error} The missing parts are recomputed now.")
     return edit()

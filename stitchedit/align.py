@@ -61,7 +61,7 @@ def face_quads(
 
 
 def smooth(values: Points, times: FrameTimes, sigma: float) -> Points:
-    """Each row as the mean of those around it, weighed by a Gaussian of the time between them.
+    """Smooth rows over time with a Gaussian.
 
     At even times this is SciPy's `gaussian_filter1d`, ends mirrored as there. Rows on the other side of a pause count
     little or nothing.
@@ -86,7 +86,7 @@ def smooth(values: Points, times: FrameTimes, sigma: float) -> Points:
 
 
 def usable_sizes(sizes: Sequence[int], options: AlignOptions) -> list[int]:
-    """Those of the generator's `sizes` that the options allow, ascending.
+    """The generator's `sizes` that the options allow, ascending.
 
     Raises:
         InputError: there is none.

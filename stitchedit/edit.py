@@ -13,7 +13,7 @@ from stitchedit.tensors import Direction, Latent
 
 @dataclass(frozen=True)
 class Moments:
-    """When each face of a person is seen."""
+    """Times and shots of the faces of one person."""
 
     frames: np.ndarray  # `face`, number of the frame; ascending
     clip_times_s: np.ndarray  # `frame`, s from the first frame of the clip
@@ -21,14 +21,14 @@ class Moments:
 
     @property
     def times_s(self) -> np.ndarray:
-        """Of each face, s from the first frame of the clip."""
+        """Seconds of each face from the first frame of the clip."""
         return np.asarray(self.clip_times_s[self.frames])
 
 
 def edit_codes(
     codes: Latent, directions: Mapping[str, Direction], options: EditOptions, moments: Moments | None = None
 ) -> Latent:
-    """`codes` moved by strength times direction; wholly, everywhere, where no `moments` are given.
+    """Move `codes` by strength times direction; without `moments`, all of them by the full strength.
 
     Raises:
         UnknownNameError: an edit names no direction.
@@ -46,7 +46,7 @@ def edit_codes(
 
 
 def share_of(name: str, options: EditOptions, moments: Moments) -> np.ndarray:
-    """How much of the edit `name` each face gets, `face`: by its ramp, its shot, and as the face comes or goes."""
+    """Share of the edit `name` per face, `face`: by ramp, shot, and fade."""
     share = fade(moments, options.fade_s)
     if name in options.ramps:
         share = share * ramp(parse_ramp(options.ramps[name]), moments.times_s)
@@ -57,7 +57,7 @@ def share_of(name: str, options: EditOptions, moments: Moments) -> np.ndarray:
 
 
 def fade(moments: Moments, fade_s: float) -> np.ndarray:
-    """Share of the edit as a face comes and goes, `face`: 0 where it is first or last seen amid a shot, then rising.
+    """Share of the edit at appearances and disappearances within a shot, `face`: from 0 rising to 1.
 
     A cut, and the clip's own ends, are no reason to fade; nor is a frame that is shown for `fade_s` or longer, or a
     face in slow footage would go without its edit for a second.
@@ -78,7 +78,7 @@ def fade(moments: Moments, fade_s: float) -> np.ndarray:
 
 
 def _neighbors(moments: Moments, frame: int, following: int, longest_s: float) -> bool:
-    """Whether both frames are there, in one shot and within that time."""
+    """Compare two frames: both visible, in one shot and within that time."""
     if frame < 0 or following >= len(moments.shots) or moments.shots[frame] != moments.shots[following]:
         return False
     return bool(moments.clip_times_s[following] - moments.clip_times_s[frame] < longest_s)

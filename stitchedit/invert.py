@@ -26,7 +26,7 @@ SMOOTHING = (0.25, 0.75, 1.0, 0.75, 0.25)  # over frames; Tzaban et al. 2022's s
 
 @dataclass(frozen=True)
 class Footage:
-    """The crops of one person: `crops` reads rows, `runs` numbers the unbroken run of frames each row belongs to."""
+    """Crops of one person, by row, and the number of the unbroken run of frames of each row."""
 
     crops: CropReader
     runs: np.ndarray  # `face`
@@ -39,7 +39,7 @@ class Footage:
 
 @dataclass(frozen=True)
 class Course:
-    """Where an optimisation begins, and what is told on the way. `state` is that of the last step in the end."""
+    """Start and callbacks of an optimization; `state` is updated to that of the last step."""
 
     state: DescentState = field(default_factory=DescentState)
     on_step: Callable[[int, int], None] = lambda done, total: None
@@ -48,7 +48,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Inversion:
-    """What is fitted, and to which faces."""
+    """Parameters of a fit, and its faces."""
 
     parameters: dict[str, Tensor]
     shares: Callable[[np.ndarray], Tensor]  # what `code` needs to know of rows, `face ...`
@@ -59,7 +59,7 @@ class Inversion:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Steps that look at pictures of one size."""
+    """Steps at one image size."""
 
     size: int  # px
     steps: int
@@ -67,10 +67,10 @@ class Stretch:
 
 
 class Inverter:
-    """Polishes codes `shared + frame offset` against the crops of one person.
+    """Refine codes `shared + frame offset` against the crops of one person.
 
     Frame offsets are smoothed over time within a run before they are used, so that codes are steady by construction,
-    and exist only for the layers that shape a `work_size` picture: colour and texture are the person's, not a frame's.
+    and exist only for the layers that shape a `work_size` image: colour and texture are the person's, not a frame's.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Inverter:
         self.frame_layers = generator.coarse_layers(options.work_size)
 
     def person(self, start: Latent, course: Course | None = None) -> Latent:
-        """What all frames share, `1 layer channel`: `start` polished against the most spread frames."""
+        """Refine the code shared by all frames, `1 layer channel`, against the most spread frames."""
         options = self.options
         rows = np.unique(
             np.linspace(0, len(self.footage) - 1, min(options.keyframes, len(self.footage))).round().astype(int)
@@ -137,22 +137,24 @@ class Inverter:
             return code(shares(rows))
 
     def frame_steps(self, faces: int) -> int:
-        """How many steps a segment of so many faces takes."""
+        """Number of steps for a segment of so many faces."""
         return self.options.refine_passes * math.ceil(faces / self.options.batch)
 
     def _minimise(self, fit: Inversion, stretches: Sequence[Stretch], course: Course) -> None:
         """Adam on the parameters of `fit`, one stretch after the other, each with moments and an order of its own."""
-        state, total, begun = course.state, sum(stretch.steps for stretch in stretches), 0
+        state, total, first_step = course.state, sum(stretch.steps for stretch in stretches), 0
         subject = Subject("Inversion", "invert.learning_rate", self.options.learning_rate)
         descent = Descent(fit.parameters, state, subject, betas=(0.9, 0.99))
         for stretch in stretches:
             gradients = self.gradients(partial(self._loss, fit), fit.parameters.values())
-            if state.step == begun:
+            if state.step == first_step:
                 descent.forget()
-            batch = max(1, self.options.batch * self.options.work_size // stretch.size)  # larger pictures, fewer
-            batches = islice(shuffled_batches(fit.rows, batch, self.options.seed), max(0, state.step - begun), None)
-            while state.step < begun + stretch.steps:
-                step = state.step - begun
+            batch = max(1, self.options.batch * self.options.work_size // stretch.size)  # larger images, fewer
+            batches = islice(
+                shuffled_batches(fit.rows, batch, self.options.seed), max(0, state.step - first_step), None
+            )
+            while state.step < first_step + stretch.steps:
+                step = state.step - first_step
                 ramp = min(1.0, (step + 1) / 10, 1.5 * (1 - step / stretch.steps))
                 loss = gradients(*self._inputs(fit, next(batches), stretch.size))
                 descent(loss, self.options.learning_rate * stretch.rate * ramp)
@@ -160,7 +162,7 @@ class Inverter:
                 if state.step % self.options.checkpoint_every == 0:
                     descent.save()
                     course.on_checkpoint(state)
-            begun += stretch.steps
+            first_step += stretch.steps
         descent.losses.read()
 
     def _inputs(self, fit: Inversion, rows: np.ndarray, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -176,13 +178,13 @@ class Inverter:
         target = target if covered is None else seen_only(target, image, covered)
         return self._distance(image, target) + self._distance(middle(image), middle(target)) + fit.penalty()
 
-    def _distance(self, drawn: Tensor, target: Tensor) -> Tensor:
-        perceived: Tensor = self.perceptual(drawn, target).mean()
-        return self.options.mse_weight * F.mse_loss(drawn, target) + self.options.lpips_weight * perceived
+    def _distance(self, generated: Tensor, target: Tensor) -> Tensor:
+        perceived: Tensor = self.perceptual(generated, target).mean()
+        return self.options.mse_weight * F.mse_loss(generated, target) + self.options.lpips_weight * perceived
 
 
 def shuffled_batches(rows: np.ndarray, batch: int, seed: int) -> Iterator[np.ndarray]:
-    """Random minibatches for ever, every row once before any comes again; the order depends on the seed only."""
+    """Endless random minibatches, epoch by epoch; the order depends on the seed only."""
     noise = torch.Generator().manual_seed(seed)
     order: list[int] = []
     while True:

@@ -1,4 +1,4 @@
-"""Boundaries between shots: cuts and fades, found while the frames go by.
+"""Boundaries between shots: cuts and fades, in one pass over the frames.
 
 PySceneDetect (https://www.scenedetect.com, BSD-3-Clause): its content detector sees hard cuts, its adaptive detector
 cuts between images that look alike, its threshold detector fades through black. A cut between two people before one
@@ -18,7 +18,7 @@ FPS = 25.0  # the detectors want one; all lengths here are in frames, so any wil
 
 
 class ShotFinder:
-    """Takes small frames one at a time and keeps the last few of them, however long the video."""
+    """Streaming detector of shot boundaries on small frames, with constant memory."""
 
     def __init__(self, options: ShotOptions) -> None:
         self._options = options
@@ -36,7 +36,7 @@ class ShotFinder:
         self._faded: list[int] = []
 
     def add(self, number: int, image: np.ndarray) -> None:
-        """The next frame: uint8 `height width rgb`, all of one size, a hundred pixels wide or so."""
+        """Add the next frame: uint8 `height width rgb`, all of one size, about a hundred pixels wide."""
         assert number == len(self._changes), f"frame {number} after {len(self._changes)} frames"
         bgr = np.ascontiguousarray(image[..., ::-1])  # as the detectors want it
         before, self._hsv = self._hsv, cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)
@@ -63,7 +63,7 @@ class ShotFinder:
         return np.cumsum(starts, dtype=np.int32)
 
     def _slight_cuts(self) -> list[int]:
-        """Frames that differ from the one before, while no other difference near by is of that order.
+        """Frames whose difference to the one before stands out from all others near by.
 
         A flash, a stutter and fast motion are several such differences close together.
         """
@@ -73,13 +73,13 @@ class ShotFinder:
         return [cut for cut in np.flatnonzero(found).tolist() if near / 2 <= cut < len(changes) - near / 2]
 
     def _close_group(self, after: np.ndarray) -> None:
-        """Keep a group of cuts, unless it leads back to the picture before it: a flash."""
-        flash = len(set(self._group)) > 1 and self._same_picture(self._before_group, after)
+        """Keep a group of cuts, unless it leads back to the image before it: a flash."""
+        flash = len(set(self._group)) > 1 and self._same_image(self._before_group, after)
         if not flash:
             self._cuts += self._group
         self._group = []
 
-    def _same_picture(self, one: np.ndarray, other: np.ndarray) -> bool:
+    def _same_image(self, one: np.ndarray, other: np.ndarray) -> bool:
         judge = ContentDetector(threshold=self._options.similar_cut, min_scene_len=0)
         judge.process_frame(FrameTimecode(0, fps=FPS), np.ascontiguousarray(one[..., ::-1]))
         return not judge.process_frame(FrameTimecode(1, fps=FPS), np.ascontiguousarray(other[..., ::-1]))

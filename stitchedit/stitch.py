@@ -1,4 +1,4 @@
-"""Make the edited face meet the frame it goes back into."""
+"""Stitching tuning: fit the border of an edited face to its frame."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -18,7 +18,7 @@ from stitchedit.tensors import Image, Latent, Mask
 
 @dataclass(frozen=True)
 class SeamTarget:
-    """What one stitched crop has to match, and where."""
+    """Images that one stitched crop has to match, and their masks."""
 
     source: Image  # matched inside `border`
     border: Mask
@@ -28,9 +28,10 @@ class SeamTarget:
 
 @dataclass(frozen=True)
 class Stitched:
-    """One stitched crop, in [-1, 1], and how it went."""
+    """One stitched crop, in [-1, 1], with its border error."""
 
     crop: Image
+    matched: Image  # the image that its border had to match
     steps: int
     ring_before: float  # root mean squared error in the border, 8-bit levels
     ring_after: float
@@ -47,7 +48,7 @@ def settle(
     on_step: Callable[[int], None] = lambda step: None,
     gradients: Callable[..., Gradients] = Gradients,
 ) -> None:
-    """Tune `generator`, in place, until its crops of a whole run meet their sources, on average.
+    """Tune `generator`, in place, on faces of an entire run.
 
     A frame that starts from there needs few steps of its own, or none: what is tuned from one frame to the next is
     what flickers.
@@ -101,7 +102,7 @@ def stitch_face(
         if step == 0:
             ring_before = border_levels(border.item())
         if step == options.steps or border.item() < options.stop_below:
-            return Stitched(crop.detach(), step, ring_before, border_levels(border.item()))
+            return Stitched(crop.detach(), target.source, step, ring_before, border_levels(border.item()))
         loss = border + options.content_weight * content
         subject.check(loss.item(), step)
         on_step(step, border.item(), content.item())
@@ -112,7 +113,7 @@ def stitch_face(
 
 
 def _terms(crop: Image, target: SeamTarget) -> tuple[Tensor, Tensor]:
-    """What is off in the border, and in the content."""
+    """Errors in the border and in the content."""
     border = masked_squared_error(crop, target.source, target.border)
     return border, masked_squared_error(crop, target.edited, target.content)
 

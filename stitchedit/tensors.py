@@ -1,4 +1,4 @@
-"""Types of what goes through a network; apart from `arrays`, so that these are read without PyTorch."""
+"""Tensor types of networks; separate from `arrays`, which needs no PyTorch."""
 
 from jaxtyping import Float32
 from torch import Tensor

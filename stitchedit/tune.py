@@ -1,4 +1,4 @@
-"""Tune the generator's weights round the codes of one person, so that it draws this very footage."""
+"""Pivotal tuning: fit the generator's weights to the footage of one person."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,19 +24,19 @@ MaskReader = Callable[[np.ndarray], Tensor]  # row numbers to masks, `face 1 siz
 
 @dataclass(frozen=True)
 class Pivots:
-    """What the generator is tuned to draw: the crop of every row, from the row's code."""
+    """Codes and crops of one person for tuning."""
 
     codes: Latent
     crops: CropReader
     size: int  # px
     covered: MaskReader | None = None  # where something is in front, which is not learned
-    behind: CropReader | None = None  # what is drawn there; without, whatever comes, and that may be anything
+    behind: CropReader | None = None  # image behind it; without, the generator is free there
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def wanted(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Return what is learned of `rows`, and a mask of what is not learned, if any.
+        """Training images of `rows`, and a mask of the pixels left out, if any.
 
         The crops; behind what covers a face, what `behind` shows there.
         """
@@ -48,10 +48,10 @@ class Pivots:
             return crops, None
         return torch.lerp(crops, in_colors_of(self.behind(rows), crops, covered), covered), None
 
-    def target(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """What is to be drawn of `rows`: their crops where the face is seen, what is `drawn` where it is covered."""
+    def target(self, rows: np.ndarray, generated: Tensor) -> Tensor:
+        """Crops of `rows`, with the `generated` images where something covers the face."""
         crops = self.crops(rows)
-        return seen_only(crops, drawn, self.covered(rows)) if self.covered else crops
+        return seen_only(crops, generated, self.covered(rows)) if self.covered else crops
 
 
 def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
@@ -63,7 +63,7 @@ def tune_generator(  # noqa: PLR0913, PLR0917 - two of them are callbacks
     on_step: Callable[[DescentState, int], None] = lambda state, total: None,
     on_checkpoint: Callable[[DescentState], None] = lambda state: None,
 ) -> DescentState:
-    """Tune `generator` in place until it draws `pivots`; give the state after the last step.
+    """Tune `generator` in place to reconstruct `pivots`; return the state after the last step.
 
     Pivotal tuning: Roich et al. 2021 (arXiv 2106.05744), all frames sharing one generator: Tzaban et al. 2022
     (arXiv 2201.08361). `state` continues an earlier call, bit for bit on a CPU.
@@ -156,7 +156,7 @@ class Tuner:
 
 
 def fresh_frozen_copy(generator: Generator) -> Generator:
-    """A copy that stays as `generator` is now."""
+    """A frozen copy of `generator`."""
     return deepcopy(generator).requires_grad_(False)
 
 
@@ -187,7 +187,7 @@ def farthest_codes(codes: Latent, count: int) -> np.ndarray:
 
 
 def _stalled(losses: list[float], per_pass: int, patience: int) -> bool:
-    """Whether the mean loss of a pass has not fallen by 1 % for `patience` passes."""
+    """True if the mean loss of a pass has not fallen by 1 % for `patience` passes."""
     passes = [float(np.mean(losses[start : start + per_pass])) for start in range(0, len(losses), per_pass)]
     if not patience or len(losses) % per_pass or len(passes) <= patience:
         return False

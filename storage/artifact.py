@@ -1,7 +1,7 @@
-"""What a result is made of, and the name that follows from it.
+"""Recipes, and the artifacts that are stored under their keys.
 
-A recipe says everything that decides a result, so its key is where the result is kept. An artifact is the ticket that
-tasks hand each other; its digest is what the result turned out to be.
+A recipe holds everything that decides the bytes of a result; its hash is the key under which the result is stored. An
+artifact is the ticket that tasks pass to each other; its digest is the hash of the content.
 """
 
 import json
@@ -17,18 +17,19 @@ from storage.errors import SourceChangedError, UnreadableVideoError
 
 RESERVED = frozenset(
     {"catalogs", "leases", "outputs", "runs", "staging"}
-)  # folders of the store itself, so no stage may be called that
+)  # folders of the store itself: not allowed as stage names
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the bytes of one result.
 
-    `inputs` are content digests, not keys: a stage that runs again and makes the same bytes stops the reruns below it.
+    `inputs` are content digests, not keys: if a stage runs again and gives the same bytes, the stages after it stay
+    cached.
 
     Raises:
         ValueError: a number is not finite, or the stage's name is not one word.
-        TypeError: an option is something else than numbers, text, lists and mappings (or dataclasses of them).
+        TypeError: an option is not made of numbers, text, lists and mappings (or dataclasses of them).
     """
 
     stage: str
@@ -36,7 +37,7 @@ class Recipe:
     options: Mapping[str, Any]
     networks: Mapping[str, str]  # name -> SHA-256 of the file
     inputs: Mapping[str, str]  # name -> content digest
-    code: str = ""  # digest of the code that makes it
+    code: str = ""  # digest of the code that computes it
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.stage) or self.stage in RESERVED:
@@ -63,7 +64,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A ticket for one finished result: small, picklable, safe to hand between tasks and processes."""
+    """A ticket for one finished result: small, picklable, safe to pass between tasks and processes."""
 
     store: Path
     stage: str
@@ -77,23 +78,23 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Source:
-    """A file the user brings, known by its bytes: moved, renamed or touched, it is the same source."""
+    """An input file, identified by its content: moving, renaming or touching it does not change it."""
 
     path: Path
     digest: str
-    seen: tuple[int, int] = (0, 0)  # size in bytes and time of change in ns, when it was hashed
+    seen: tuple[int, int] = (0, 0)  # size in bytes and mtime in ns, when it was hashed
 
     @classmethod
     def of(cls, path: Path) -> "Source":
         """The source at `path`.
 
         Raises:
-            UnreadableVideoError: there is no file, or nothing in it.
+            UnreadableVideoError: there is no file, or it is empty.
         """
         try:
             is_folder, exists = path.is_dir(), path.exists()
-        except (OSError, UnicodeEncodeError) as error:  # the name is too long or no name, a folder may not be read
-            reason = getattr(error, "strerror", None) or "no file can be called so"
+        except (OSError, UnicodeEncodeError) as error:  # the name is too long or invalid, or a folder is not readable
+            reason = getattr(error, "strerror", None) or "not a valid file name"
             raise UnreadableVideoError(f"{path} cannot be opened ({reason}). Check its name.") from error
         if is_folder:
             raise UnreadableVideoError(f"{path} is a folder. Name one video file in it.")
@@ -104,10 +105,12 @@ class Source:
         return cls(path.absolute(), file_sha256(path), _looks(path))
 
     def check(self) -> None:
-        """Nothing, if the file is still the same; it is hashed again only if it was touched.
+        """Check that the file is unchanged.
+
+        Hash it again only if its size or mtime changed.
 
         Raises:
-            SourceChangedError: it is another one now, or gone.
+            SourceChangedError: its content changed, or it is gone.
         """
         try:
             same = _looks(self.path) == self.seen or file_sha256(self.path) == self.digest
@@ -116,12 +119,12 @@ class Source:
         if not same:
             raise SourceChangedError(
                 f"{self.path} changed while it was worked on: its SHA-256 was {self.digest[:12]}… when the run began. "
-                "Nothing of this stage is kept as a result. Run again when the file is complete."
+                "No result of this stage is kept. Run again when the file is complete."
             )
 
 
 def canonical_json(value: object) -> str:
-    """The one spelling of `value` that is hashed: sorted keys, no spaces, no NaN."""
+    """Canonical JSON of `value`, for hashing: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -137,7 +140,7 @@ def _looks(path: Path) -> tuple[int, int]:
 
 
 def _plain(value: object, name: str) -> Any:
-    """`value` as plain JSON values; `name` is said when it cannot be."""
+    """Convert `value` to plain JSON values; `name` is for error messages."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

@@ -2,18 +2,18 @@
 
 StorageError
 ├── IncompleteError             an artifact or array is not finished
-├── DamagedError                a file of something finished is missing, or its bytes changed
-├── MismatchError               what is there is whole, but not what was asked for
-├── SourceChangedError          the user's file is no longer the one that the work began with
-├── LeaseLostError              another process makes this artifact now                 (may pass)
-├── UnreachableStoreError       object storage does not answer, or answers with an error (may pass)
+├── DamagedError                a file of a finished artifact or array is missing, or its bytes changed
+├── MismatchError               the stored data is intact, but not what was requested
+├── SourceChangedError          the input file changed during the run
+├── LeaseLostError              another process took over the lease of this artifact    (transient)
+├── UnreachableStoreError       object storage does not respond, or returns an error    (transient)
 ├── StoreAddressError           a store cannot be where the address says, or its keys are missing
-├── PretrainedError             a network file is missing, or is not the one this version was made for
+├── PretrainedError             a network file is missing, or is not the one this version requires
 └── VideoError
     ├── UnreadableVideoError    the source cannot be decoded
     └── UnwritableOutputError   the result cannot be encoded or placed
 
-A full disk or a missing permission stays an `OSError`. What may pass, tasks try again (tasks/runtime/stage.py).
+A full disk or a missing permission stays an `OSError`. Tasks retry transient errors (tasks/runtime/stage.py).
 """
 
 from pathlib import Path
@@ -22,7 +22,10 @@ from storage.files import encodable
 
 
 class StorageError(Exception):
-    """Base of every error raised on purpose in this package. Its text reaches Prefect: it has no lone surrogates."""
+    """Base of every error raised on purpose in this package.
+
+    The message is sent to Prefect, so it has no lone surrogates.
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(encodable(message))
@@ -33,27 +36,27 @@ class IncompleteError(StorageError):
 
 
 class DamagedError(StorageError):
-    """A file of something finished is missing, or its bytes changed."""
+    """A file of a finished artifact or array is missing, or its bytes changed."""
 
     def __init__(self, message: str, path: Path | None = None) -> None:
         super().__init__(message)
-        self.path = path  # the file, where one file is to blame
+        self.path = path  # the damaged file, if it is a single one
 
 
 class MismatchError(StorageError):
-    """What is there is whole, but not what was asked for."""
+    """The stored data is intact, but not what was requested."""
 
 
 class SourceChangedError(StorageError):
-    """The user's file is no longer the one that the work began with."""
+    """The input file changed during the run."""
 
 
 class LeaseLostError(StorageError):
-    """Another process makes this artifact now."""
+    """Another process took over the lease of this artifact."""
 
 
 class UnreachableStoreError(StorageError):
-    """Object storage does not answer, or answers with an error."""
+    """Object storage does not respond, or returns an error."""
 
 
 class StoreAddressError(StorageError):
@@ -61,7 +64,7 @@ class StoreAddressError(StorageError):
 
 
 class PretrainedError(StorageError):
-    """A network file is missing, or is not the one this version was made for."""
+    """A network file is missing, or is not the one this version requires."""
 
 
 class VideoError(StorageError):

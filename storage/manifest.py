@@ -1,6 +1,7 @@
-"""What a manifest may say. Others write the store too, so none is believed that contradicts itself or its own name.
+"""Validation of manifests.
 
-The key is the hash of the recipe, the digest that of the listed files, and no file may lie outside of its artifact.
+Other programs can write to the store too, so a manifest must be consistent: the key is the hash of its recipe, the
+digest that of the listed files, and no file lies outside of the artifact.
 """
 
 import json
@@ -77,32 +78,34 @@ class _Manifest(BaseModel):
 
 
 def parse_manifest(blob: bytes, stage: str, key: str) -> dict[str, Any]:
-    """The manifest of an artifact.
+    """Parse and validate the manifest of an artifact.
 
     Raises:
-        ValueError: it says what no manifest of this artifact can say.
+        ValueError: it is not a valid manifest of this artifact.
     """
     try:
         manifest = json.loads(blob)
         _Manifest.model_validate(manifest)
         named = sha256(canonical_json(manifest["recipe"]).encode()).hexdigest()[: len(key)]
     except (ValueError, RecursionError) as error:
-        raise ValueError("it cannot be read, so nobody knows what the files should be") from error
+        raise ValueError("it cannot be read, so the expected files are unknown") from error
     if named != key or manifest["recipe"]["stage"] != stage:
         raise ValueError("it belongs to another artifact: its recipe does not give this name")
     outside = [name for name in manifest["files"] if not is_inside(name) or name.split("/")[0] == MANIFEST]
     if outside:
         raise ValueError(f"it names {outside[0]!r}, which is no file of this artifact")
     if content_digest(manifest["files"]) != manifest["digest"]:
-        raise ValueError("it is not what was written: its digest is another one")
+        raise ValueError("it was changed after it was written: its digest does not match")
     return dict(manifest)
 
 
 def parse_copies(index: object, prefixes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """What a lease says of copies in a bucket: name -> `at`, `size` and `sha256`; nothing of what cannot be.
+    """Copies in a bucket that a lease lists: name -> `at`, `size` and `sha256`.
+
+    Empty if the list is not valid.
 
     Args:
-        prefixes: where the objects have to be.
+        prefixes: allowed prefixes of the objects' names.
     """
     try:
         copies = TypeAdapter(dict[str, _Copied]).validate_python(index)
@@ -116,17 +119,23 @@ def parse_copies(index: object, prefixes: tuple[str, ...]) -> dict[str, dict[str
 
 
 def is_artifact(stage: str, key: str) -> bool:
-    """Whether the two words can be the stage and the key of an artifact."""
+    """Check that the two words are a valid stage and key of an artifact."""
     return bool(STAGE.fullmatch(stage) and KEY.fullmatch(key)) and stage not in RESERVED
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative name leads to a place below where it starts, whatever is there."""
+    """Check that a relative name cannot lead out of the folder it starts in.
+
+    Does not look at the disk.
+    """
     return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def plain_file(folder: Path, name: str) -> os.stat_result | None:
-    """Facts of a file below `folder`; None where there is none, or a link on the way."""
+    """`lstat` of a regular file below `folder`.
+
+    None if there is none, or if the path has a link in it.
+    """
     path = folder
     try:
         for part in name.split("/"):
@@ -140,7 +149,7 @@ def plain_file(folder: Path, name: str) -> os.stat_result | None:
 
 
 def is_intact(folder: Path, name: str, listed: Mapping[str, Any]) -> bool:
-    """Whether the file `name` of an artifact in `folder` has the listed size and SHA-256."""
+    """Check that the file `name` in `folder` has the listed size and SHA-256."""
     facts = plain_file(folder, name)
     return facts is not None and facts.st_size == listed["size"] and file_sha256(folder / name) == listed["sha256"]
 
@@ -151,7 +160,7 @@ def arrays_of(files: Files) -> set[str]:
 
 
 def content_digest(files: Files) -> str:
-    """SHA-256 over names and hashes only: no time, host or path enters it."""
+    """SHA-256 over names and hashes only; independent of time, host and path."""
     return sha256(
         canonical_json(sorted((name, listed["sha256"]) for name, listed in files.items())).encode()
     ).hexdigest()

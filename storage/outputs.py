@@ -1,10 +1,11 @@
-"""Files that runs wrote for people, outside of the store: remembered, so that no other file is ever overwritten.
+"""Output files that runs wrote outside of the store; records of them prevent overwriting any other file.
 
-outputs/<hash of the path>.json    path, and size, time of change and SHA-256 of all that was written there
+outputs/<hash of the path>.json    path, and size, mtime and SHA-256 of each version written there
 
-A file is ours as long as its bytes are those that a run wrote there. Records of runs may be pruned; these stay. What a
-run with another store wrote there is known by a mark: an extended attribute with place and SHA-256, where the file
-system has them. Of the time before anything was remembered (`outputs/since.json`), what an artifact has is ours.
+A file is ours as long as its bytes are those that a run wrote there. Records of runs may be pruned; these are kept.
+Files that a run with another store wrote are recognised by a mark: an extended attribute with a hash of the path and
+the SHA-256, on file systems that support it. Of files older than the first record (`outputs/since.json`), those with
+the bytes of an artifact's file are ours.
 """
 
 import errno
@@ -30,7 +31,7 @@ from storage.store import Store
 FOLDER = "outputs"
 SINCE = f"{FOLDER}/since.json"  # ns since 1970
 MARK = "user.stitchedit.output"  # extended attribute
-KEPT = 20  # versions of a file that are remembered
+KEPT = 20  # recorded versions of a file
 CONNECTIONS = 8
 COPIED_AT_ONCE = 1 << 22  # bytes
 
@@ -39,7 +40,7 @@ COPIED_AT_ONCE = 1 << 22  # bytes
 class OutputRecord:
     """A file as a run wrote it."""
 
-    path: str  # for people: bytes that are not UTF-8 are written as \\xe9
+    path: str  # for display: bytes that are not UTF-8 are written as \\xe9
     size: int  # bytes
     mtime_ns: int
     sha256: str
@@ -47,19 +48,22 @@ class OutputRecord:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Writes outputs of the runs of one store, and knows them again."""
+    """Writes the output files of one store's runs, and recognises them later."""
 
     store: Store
 
     def foreign(self, paths: Iterable[Path]) -> list[Path]:
-        """Those of `paths` where something is that would be lost if it were overwritten. Links always would."""
+        """Those of `paths` that exist and were not written by a run.
+
+        Links always count as foreign.
+        """
         return [path for path in paths if os.path.lexists(path) and not self._is_ours(path)]
 
     def check(self, paths: Iterable[Path]) -> None:
-        """Refuse to overwrite what no run wrote.
+        """Refuse to overwrite files that no run wrote.
 
         Raises:
-            UnwritableOutputError: something else is at one of `paths`.
+            UnwritableOutputError: such a file is at one of `paths`.
         """
         foreign = self.foreign(paths)
         if foreign:
@@ -71,7 +75,7 @@ class Outputs:
 
     @contextmanager
     def writing(self, output: Path) -> Iterator[None]:
-        """Let no other run write what belongs to `output` meanwhile, so that its files belong together."""
+        """Keep other runs from writing the files of `output` during the block, so that these files match."""
         lease = f"leases/output-{_identity(output.with_suffix(''))}.json"
         with leased(self.store.backend.objects, lease, self.store.patience, {}):
             yield
@@ -81,11 +85,11 @@ class Outputs:
 
         Raises:
             DamagedError: `source` has other bytes.
-            UnwritableOutputError: something that no run wrote is at `target`.
+            UnwritableOutputError: `target` is a file that no run wrote.
         """
         with source.open("rb") as content, new_file_beside(target) as (part, file):
             if _copy(content, file) != digest:
-                raise DamagedError(f"{source} changed while it was copied. Run again: it is made anew.", source)
+                raise DamagedError(f"{source} changed while it was copied. Run again: it is recomputed.", source)
             written = _written(target, file, digest)
             self._place(part, target, written)
         return written
@@ -94,16 +98,16 @@ class Outputs:
         """Write a file.
 
         Raises:
-            UnwritableOutputError: something that no run wrote is at `target`.
+            UnwritableOutputError: `target` is a file that no run wrote.
         """
         with new_file_beside(target) as (part, file):
             self._place(part, target, _written(target, file, _copy(BytesIO(content), file)))
 
     def move(self, pairs: Mapping[Path, Path]) -> None:
-        """Move files to other names, old -> new; those that are not there are left out.
+        """Move files to other names, old -> new; skip those that do not exist.
 
         Raises:
-            UnwritableOutputError: something that no run wrote is at one of the new names. Nothing is moved then.
+            UnwritableOutputError: one of the new names is a file that no run wrote. Then nothing is moved.
         """
         there = {old: new for old, new in pairs.items() if old != new and old.is_file()}
         self.check(there.values())
@@ -121,10 +125,10 @@ class Outputs:
                 old.unlink()
 
     def _place(self, part: Path, target: Path, written: OutputRecord, is_ours: bool = True) -> None:
-        """Give a whole file its name."""
+        """Rename a complete file to its final name."""
         if is_ours:
             _mark(part, f"{_identity(target)} {written.sha256}")
-            self._note(target, written)  # before it has the name: after a kill it is still known to be ours
+            self._note(target, written)  # before the rename: after a kill it is still recognised as ours
         try:
             rename_new(part, target)
         except FileExistsError:
@@ -136,17 +140,17 @@ class Outputs:
         facts = path.lstat()
         if not stat.S_ISREG(facts.st_mode):
             return False
-        known = [one for one in self._known(path) if one.size == facts.st_size]
-        if any(one.mtime_ns == facts.st_mtime_ns for one in known):
+        known = [record for record in self._known(path) if record.size == facts.st_size]
+        if any(record.mtime_ns == facts.st_mtime_ns for record in known):
             return True
         digest = file_sha256(path)
-        if any(one.sha256 == digest for one in known) or _mark_of(path) == f"{_identity(path)} {digest}":
+        if any(record.sha256 == digest for record in known) or _mark_of(path) == f"{_identity(path)} {digest}":
             return True
         since = self.store.backend.objects.read(SINCE)
         return (since is None or facts.st_mtime_ns < _number(since.value)) and self._has(digest)
 
     def _has(self, digest: str) -> bool:
-        """Whether a file of an artifact has these bytes."""
+        """True if a file of a finished artifact has this SHA-256."""
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             manifests = pool.map(lambda name: self.store.read_manifest(*name), self.store.backend.finished())
             files = (listed for manifest in manifests if manifest for listed in manifest["files"].values())
@@ -164,15 +168,15 @@ class Outputs:
         objects.create(SINCE, str(time.time_ns()).encode())
         while True:
             value, tag = self._read(path)
-            earlier = [one for one in _decode(value) if one != written]
-            words = json.dumps([asdict(one) for one in [*earlier, written][-KEPT:]], indent=1).encode()
-            if (objects.create(name, words) if tag is None else objects.replace(name, words, tag)) is not None:
+            earlier = [record for record in _decode(value) if record != written]
+            content = json.dumps([asdict(record) for record in [*earlier, written][-KEPT:]], indent=1).encode()
+            if (objects.create(name, content) if tag is None else objects.replace(name, content, tag)) is not None:
                 return
 
 
 def _mark(path: Path, text: str) -> None:
-    """Note on the file itself what it is and where it belongs, if the file system can."""
-    with suppress(OSError, AttributeError):  # there are none there, or on this system
+    """Record path and content in an extended attribute of the file, if the file system supports it."""
+    with suppress(OSError, AttributeError):  # not supported by this file system, or by this platform
         os.setxattr(path, MARK, text.encode())
 
 
@@ -184,13 +188,13 @@ def _mark_of(path: Path) -> str:
 
 
 def _identity(path: Path) -> str:
-    """A path as one word, the same through whatever links its folder is named."""
+    """Hash of a path with the links in its folder resolved, 24 hex digits."""
     return sha256(os.fsencode(path.parent.resolve() / path.name)).hexdigest()[:24]
 
 
 def _decode(value: bytes) -> list[OutputRecord]:
     try:
-        return [OutputRecord(**one) for one in json.loads(value)]
+        return [OutputRecord(**record) for record in json.loads(value)]
     except (ValueError, TypeError, RecursionError):
         return []
 
@@ -205,7 +209,7 @@ def _number(value: bytes) -> int:
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> str:
-    """SHA-256 of what was copied; it is on the disk then."""
+    """Copy to disk (with fsync) and return the SHA-256 of the bytes."""
     digest = sha256()
     while block := source.read(COPIED_AT_ONCE):
         digest.update(block)

@@ -1,7 +1,7 @@
-"""Who wanted what, and when: a record of every run, from which follows what of the store is still of use.
+"""Records of runs; pruning derives from them which artifacts are still needed.
 
 runs/<name>.json    the request, the artifact of each stage that was reached, when, where, and how it ended
-leases/run-<name>.json    held as long as the run lives
+leases/run-<name>.json    leased while the run is alive
 """
 
 import json
@@ -38,17 +38,17 @@ class Run:
     host: str = field(default_factory=platform.node)
     artifacts: list[tuple[str, str]] = field(default_factory=list)  # stage and key of those reached, in order
     finished: str | None = None
-    state: str = "running"  # completed or failed; one that stays "running" without a lease was killed
+    state: str = "running"  # completed or failed; "running" without a lease: it was killed
     error: str | None = None
-    flow_run: str | None = None  # Prefect's name of it
-    written: list[dict[str, Any]] = field(default_factory=list)  # files for people: see storage/outputs.py
+    flow_run: str | None = None  # Prefect's id of the flow run
+    written: list[dict[str, Any]] = field(default_factory=list)  # output files: see storage/outputs.py
 
 
 @contextmanager
-def recorded(  # noqa: PLR0913, PLR0917 - what a record holds
+def recorded(  # noqa: PLR0913, PLR0917 - the fields of a record
     store: Store, clip: str, source: str, edit: str, request: dict[str, Any], flow_run: str | None = None
 ) -> Iterator["RunRecord"]:
-    """Keep a record of the run as long as the block lasts, and say how it ended."""
+    """Keep a record of the run during the block, and record how it ended."""
     now = datetime.now(UTC)
     name = f"{now:%Y%m%dT%H%M%S.%f}-{uuid4().hex[:6]}"
     run = Run(
@@ -73,20 +73,20 @@ def recorded(  # noqa: PLR0913, PLR0917 - what a record holds
 
 @dataclass
 class RunRecord:
-    """The record of a run that is going on."""
+    """The record of a run in progress."""
 
     store: Store
     run: Run
 
     def reached(self, artifact: Artifact) -> None:
-        """Note that the run has this artifact, found or made."""
+        """Record an artifact that the run found or computed."""
         name = artifact.stage, artifact.key
         if name not in self.run.artifacts:
             self.run.artifacts.append(name)
         self.write()
 
     def wrote(self, files: Iterable[OutputRecord]) -> None:
-        """Note the files that the run wrote outside of the store."""
+        """Record the files that the run wrote outside of the store."""
         self.run.written = [asdict(file) for file in files]
         self.write()
 
@@ -97,30 +97,30 @@ class RunRecord:
 
 
 def runs(store: Store) -> list[Run]:
-    """Every recorded run, the oldest first. Records that cannot be read are left out."""
+    """Every recorded run, oldest first. Unreadable records are skipped."""
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         return [run for run in pool.map(lambda name: read_run(store, name), _names(store)) if run]
 
 
 def run_of(store: Store, flow_run: str | None) -> Run | None:
-    """The last record of one of Prefect's runs; the newest ones are looked at first, and no more than needed."""
+    """Latest record of a Prefect flow run, or None. Reads from the newest record back, no more than needed."""
     records = (read_run(store, name) for name in reversed(_names(store)))
     return next((run for run in records if run and run.flow_run == flow_run), None)
 
 
 def _names(store: Store) -> list[str]:
-    """Of every record, the oldest first."""
+    """Names of all records, oldest first."""
     listed = store.backend.objects.names(f"{FOLDER}/")
-    return sorted(one.name.rpartition("/")[2].removesuffix(".json") for one in listed)
+    return sorted(entry.name.rpartition("/")[2].removesuffix(".json") for entry in listed)
 
 
 def read_run(store: Store, name: str) -> Run | None:
-    """The record of one run, or None when there is none that can be read. What a later version added is left out."""
+    """The record of one run, or None if it is missing or unreadable. Fields of later versions are ignored."""
     stored = store.backend.objects.read(f"{FOLDER}/{name}.json")
     try:
-        words = json.loads(stored.value) if stored else {}
-        known = {field.name: words[field.name] for field in fields(Run) if field.name in words}
-        reached = known.get("artifacts", [])  # an earlier version kept one of each stage, by its name
+        content = json.loads(stored.value) if stored else {}
+        known = {field.name: content[field.name] for field in fields(Run) if field.name in content}
+        reached = known.get("artifacts", [])  # an earlier version kept one per stage, by stage name
         known["artifacts"] = list(reached.items()) if isinstance(reached, dict) else [(s, k) for s, k in reached]
         return Run(**known)
     except (ValueError, TypeError, RecursionError):

@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 
 HIDDEN = "***"
-SECRET_LENGTH = 8  # characters; a shorter value of a variable may be part of any word
+SECRET_LENGTH = 8  # characters; a shorter value of a variable could be part of an ordinary word
 SECRET_NAMES = re.compile(
     r"(?:SECRET|TOKEN|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|SECRET_KEY|AUTH_STRING|CONNECTION_URL|STITCHEDIT_NOTIFY)$"
 )
 
-# C0, DEL and C1; lone surrogates; line separators; marks that turn the direction of writing; byte order mark
+# C0, DEL and C1; lone surrogates; line separators; bidirectional control characters; byte order mark
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _USERINFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)[^/\s?#'\"<>]+@")
 _PARAMETER = re.compile(
@@ -21,15 +21,15 @@ _PARAMETER = re.compile(
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with what a terminal or a log would obey written out, as in `\\x1b` or `\\n`.
+    """Escape control characters of `text`, as in `\\x1b` or `\\n`, so that it is one safe line.
 
-    Bytes of a file name that are not UTF-8, which Python holds as surrogates, are written as `\\xe9`.
+    Bytes of a file name that are not UTF-8, which Python stores as surrogates, are written as `\\xe9`.
     """
     return _UNSAFE.sub(lambda found: _written(found[0]), text)
 
 
 def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """`text` without secrets: passwords and tokens of addresses, and values of variables that are named as such."""
+    """Remove secrets: passwords and tokens in URLs, and values of environment variables with `SECRET_NAMES`."""
     for name, value in environment.items():
         if SECRET_NAMES.search(name.upper()) and len(value) >= SECRET_LENGTH:
             text = text.replace(value, HIDDEN)

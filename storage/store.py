@@ -1,10 +1,10 @@
-"""Where results are kept, and the one truth about what is done.
+"""The artifact store: the single source of truth about finished results.
 
 <stage>/<key>/manifest.json    an artifact with a manifest is finished; it lists every file with size and SHA-256
-leases/<stage>-<key>.json      who makes it now (storage/backends/lease.py)
-runs/<run>.json                who wanted what, and when (storage/runs.py)
+leases/<stage>-<key>.json      the process that computes it (storage/backends/lease.py)
+runs/<run>.json                records of runs (storage/runs.py)
 
-All of it lies in a folder or in a bucket of S3-compatible object storage: see `open_store`.
+A store is a folder or a bucket of S3-compatible object storage: see `open_store`.
 """
 
 import json
@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    """A folder or a bucket. Paths are always local; a bucket's files are brought there when they are needed."""
+    """A folder or a bucket.
+
+    Paths are always local; a bucket's files are downloaded when they are needed.
+    """
 
     @property
     def url(self) -> str: ...
@@ -55,31 +58,31 @@ class Backend(Protocol):
 
 
 _Seen = tuple[int, int, int, str]
-"""Inode, size, time of change in ns and SHA-256 of a file."""
+"""Inode, size, mtime in ns and SHA-256 of a file."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Finished artifacts by recipe, which any number of processes on any number of machines may share."""
+    """Finished artifacts by recipe, shared by any number of processes on any number of machines."""
 
     backend: Backend
     patience: Patience = field(default_factory=Patience)
-    _seen: dict[str, _Seen] = field(default_factory=dict, compare=False, repr=False)  # files found whole, by path
+    _seen: dict[str, _Seen] = field(default_factory=dict, compare=False, repr=False)  # verified files, by path
 
     @classmethod
     def at(cls, root: Path) -> "Store":
-        """The store in a folder, which need not be there yet."""
+        """The store in a folder, which need not exist yet."""
         return cls(Folder(root.absolute()))
 
     @property
     def folder(self) -> Path:
-        """Where artifacts' files are on this machine."""
+        """Local folder with the artifacts' files."""
         return self.backend.folder
 
     def find(self, recipe: Recipe) -> Artifact | None:
-        """The finished artifact of `recipe`, or None when it, or a part of it, is to be made.
+        """The finished artifact of `recipe`, or None if it is missing or incomplete.
 
-        Files are counted and measured, not hashed (see `verify`).
+        Checks that all files exist with the listed size; does not hash them (see `verify`).
         """
         manifest = self.read_manifest(recipe.stage, recipe.key)
         if manifest is None or self.lacking(recipe.stage, recipe.key, manifest):
@@ -87,24 +90,24 @@ class Store:
         return self._ticket(recipe.stage, recipe.key, manifest)
 
     def lacking(self, stage: str, key: str, manifest: Mapping[str, Any]) -> list[str]:
-        """Files of a finished artifact that are gone, cut short, or were reported as damaged."""
+        """Files of a finished artifact that are missing, truncated, or reported as damaged."""
         return sorted({*self.backend.missing(stage, key, manifest["files"]), *manifest.get("damaged", [])})
 
     def make(self, recipe: Recipe, fill: Callable[[Workspace], object]) -> Artifact:
-        """The finished artifact of `recipe`: found, or made by `fill`.
+        """The finished artifact of `recipe`: found, or computed by `fill`.
 
-        When another process is making it, waits and returns that one's. When `fill` raises or the process is killed,
-        what was written stays, and the next `fill` of this recipe goes on from there. Of a damaged artifact, `fill`
-        finds all that is whole.
+        If another process is computing it, waits and returns the result of that process. If `fill` raises or the
+        process is killed, the files written so far are kept, and the next `fill` of this recipe resumes from them. For
+        a damaged artifact, `fill` gets all intact files.
 
         Args:
-            fill: writes the artifact's files; files it finds there already are from a run that was cut off. What it
-                puts into the workspace's `facts` is kept as lineage.
+            fill: writes the artifact's files; files that exist already are from an interrupted run. The workspace's
+                `facts` are kept as lineage.
 
         Raises:
             IncompleteError: `fill` returned with an array unfinished, or wrote nothing.
-            LeaseLostError: another process makes it now, taking this one for dead.
-            StorageError: the store's folder cannot be made.
+            LeaseLostError: another process took over, because this one did not renew its lease in time.
+            StorageError: the store's folder cannot be created.
         """
         stage, key = recipe.stage, recipe.key
         done = self.find(recipe)
@@ -121,9 +124,9 @@ class Store:
             lease, left = taken
             damaged = self.read_manifest(stage, key)
             if damaged is None:
-                self.backend.remove(stage, key)  # files without a readable manifest: nobody knows what they should be
+                self.backend.remove(stage, key)  # files without a readable manifest cannot be verified
             else:
-                logger.warning("%s %s is damaged; what is whole of it is kept", stage, key)
+                logger.warning("%s %s is damaged; its intact files are kept", stage, key)
                 self.backend.reopen(stage, key, lease)
             with self.backend.workspace(stage, key, lease, left) as path:
                 drop_links(path)
@@ -139,7 +142,7 @@ class Store:
             return made
 
     def read_manifest(self, stage: str, key: str) -> dict[str, Any] | None:
-        """What is known of a finished artifact; None when there is none, or none that can be believed."""
+        """Manifest of a finished artifact; None if it is missing or not valid."""
         stored = self.backend.objects.read(f"{stage}/{key}/{MANIFEST}") if is_artifact(stage, key) else None
         try:
             return parse_manifest(stored.value, stage, key) if stored else None
@@ -147,27 +150,27 @@ class Store:
             return None
 
     def manifest(self, artifact: Artifact) -> dict[str, Any]:
-        """What is known of an artifact: `recipe`, `digest`, `files` with size and SHA-256, `lineage`.
+        """Manifest of an artifact: `recipe`, `digest`, `files` with size and SHA-256, `lineage`.
 
         Raises:
-            DamagedError: it cannot be read, or is no longer there.
+            DamagedError: it is unreadable or missing.
         """
         manifest = self.read_manifest(artifact.stage, artifact.key)
         if manifest is None:
             raise DamagedError(
-                f"{artifact.path / MANIFEST} is gone or unreadable. Run again: {artifact.stage} is made anew.",
+                f"{artifact.path / MANIFEST} is gone or unreadable. Run again: {artifact.stage} is recomputed.",
                 artifact.path / MANIFEST,
             )
         return manifest
 
     def fetch(self, artifact: Artifact) -> None:
-        """See to it that an artifact's files are on this machine, and are those that the ticket is for.
+        """Download an artifact's files if needed, and check that they match the ticket.
 
-        A file is hashed once, as long as its size, time and inode stay the same.
+        A file is hashed once, as long as its size, mtime and inode stay the same.
 
         Raises:
-            DamagedError: a file is missing or changed; its `path` says which.
-            MismatchError: the artifact was made anew with other content since the ticket was given out.
+            DamagedError: a file is missing or changed; its `path` is in the error.
+            MismatchError: the artifact was recomputed with other content since the ticket was issued.
         """
         files = self.manifest(artifact)["files"]
         self._expect(artifact, files)
@@ -185,8 +188,8 @@ class Store:
         """Hash every file again.
 
         Raises:
-            DamagedError: a file is missing or changed; its `path` says which.
-            MismatchError: the artifact was made anew with other content since the ticket was given out.
+            DamagedError: a file is missing or changed; its `path` is in the error.
+            MismatchError: the artifact was recomputed with other content since the ticket was issued.
         """
         files = self.manifest(artifact)["files"]
         self.backend.refetch(artifact, files)
@@ -195,9 +198,11 @@ class Store:
         self._expect(artifact, files)
 
     def report_damage(self, path: Path) -> Artifact | None:
-        """Note that a file is damaged, so that the next run makes again what it lost; the artifact it belongs to.
+        """Mark a file as damaged, so that the next run recomputes its content.
 
-        Nothing is removed: the file may hold rows that are whole.
+        Return its artifact.
+
+        Nothing is removed: the file may hold intact rows. None if the file belongs to no artifact.
         """
         try:
             stage, key, *parts = path.relative_to(self.folder).parts
@@ -217,13 +222,13 @@ class Store:
         return self._ticket(stage, key, manifest)
 
     def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact; nothing happens when it is already gone. Waits for whoever makes it."""
+        """Remove an artifact, if it exists. Waits for a process that computes it."""
         name = f"leases/{artifact.stage}-{artifact.key}.json"
         with leased(self.backend.objects, name, self.patience, {"stage": artifact.stage, "key": artifact.key}):
             self.backend.remove(artifact.stage, artifact.key)
 
     def artifacts(self) -> Iterator[Artifact]:
-        """Every finished artifact, by stage and key; also such that lost files since."""
+        """Every finished artifact, by stage and key; includes those that lost files since."""
         for stage, key in self.backend.finished():
             manifest = self.read_manifest(stage, key)
             if manifest:
@@ -240,7 +245,7 @@ class Store:
         if found != listed["sha256"]:
             raise DamagedError(
                 f"{path} is damaged: expected SHA-256 {listed['sha256']}, found {found}. "
-                f"Run again: what is damaged of {artifact.stage} is made anew.",
+                f"Run again: the damaged part of {artifact.stage} is recomputed.",
                 path,
             )
 
@@ -248,18 +253,18 @@ class Store:
         if content_digest(files) != artifact.digest:
             raise MismatchError(
                 f"{artifact.path} holds {content_digest(files)}, the ticket says {artifact.digest}: "
-                "it was made anew with other content. Run again from the start of the flow."
+                "it was recomputed with other content. Run again from the start of the flow."
             )
 
     def _ticket(self, stage: str, key: str, manifest: Mapping[str, Any]) -> Artifact:
         return Artifact(self.folder, stage, key, manifest["digest"])
 
     def _path(self, artifact: Artifact) -> Path:
-        """Where the artifact's files are on this machine, whichever machine gave the ticket out."""
+        """Local folder of the artifact's files, whichever machine issued the ticket."""
         return self.folder / artifact.stage / artifact.key
 
     def _commit(self, recipe: Recipe, workspace: Path, lineage: Mapping[str, Any], lease: Lease) -> Artifact:
-        """Turn a filled workspace into a finished artifact: files, then manifest, then name, each safely on disk."""
+        """Publish a filled workspace as a finished artifact: files, manifest and name, synced in this order."""
         files = finish(workspace)
         manifest = {"recipe": recipe.to_json(), "digest": content_digest(files), "files": files, "lineage": lineage}
         lease.renew()
@@ -268,10 +273,12 @@ class Store:
 
 
 def open_store(url: str, scratch: Path | None = None) -> Store:
-    """The store in a folder, or at s3://bucket/prefix with its files brought to `scratch` when they are needed.
+    """Open the store in a folder, or at s3://bucket/prefix.
+
+    Files of the latter are downloaded to `scratch`.
 
     Raises:
-        StoreAddressError: `url` is no address of a store.
+        StoreAddressError: `url` is not an address of a store.
     """
     check_address(url)
     if not url.startswith("s3://"):
@@ -280,10 +287,10 @@ def open_store(url: str, scratch: Path | None = None) -> Store:
 
 
 def check_address(url: str) -> None:
-    """Refuse what is no address of a store.
+    """Check the address of a store.
 
     Raises:
-        StoreAddressError: it is empty, of an unknown kind, names no bucket, or holds a password.
+        StoreAddressError: it is empty, of an unknown scheme, names no bucket, or contains a password.
     """
     scheme, separator, rest = url.partition("://" if url.startswith("s3://") else ":/")
     if not url.strip():

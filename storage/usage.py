@@ -1,6 +1,6 @@
-"""What is in a store, how large it is, and which runs reach what.
+"""Content and size of a store, by stage, clip and edit.
 
-A run reaches the artifacts in its record, what those were made of, and so on up to the clip.
+A run reaches the artifacts in its record, their inputs, and so on up to the clip.
 """
 
 import re
@@ -21,25 +21,25 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True)
 class ArtifactUsage:
-    """One artifact, or what is left of one."""
+    """One artifact, or the remains of one."""
 
-    bytes: int  # of its files as they are now, without the manifest
-    digest: str = ""  # none when it has no readable manifest
+    bytes: int  # of its current files, without the manifest
+    digest: str = ""  # empty if it has no readable manifest
     inputs: frozenset[Name] = frozenset()
-    finished: float = 0.0  # s since 1970, by the clock of who made it
+    finished: float = 0.0  # s since 1970, by the clock of the machine that computed it
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A store at one moment."""
+    """Snapshot of a store."""
 
     artifacts: Mapping[Name, ArtifactUsage]
-    partial: Mapping[Name, int]  # bytes of what is unfinished
-    runs: tuple[Run, ...]  # the oldest first
+    partial: Mapping[Name, int]  # bytes of partial artifacts
+    runs: tuple[Run, ...]  # oldest first
 
     @property
     def bytes(self) -> int:
-        """Of artifacts and of what is unfinished."""
+        """Total of finished and partial artifacts."""
         return self.size(self.artifacts) + sum(self.partial.values())
 
     def size(self, names: Iterable[Name]) -> int:
@@ -47,11 +47,11 @@ class Contents:
         return sum(self.artifacts[name].bytes for name in names)
 
     def reached(self, run: Run) -> set[Name]:
-        """The artifacts in a run's record and all that they were made of."""
+        """The artifacts in a run's record and all their inputs, recursively."""
         return self.with_inputs(run.artifacts)
 
     def with_inputs(self, names: Iterable[Name]) -> set[Name]:
-        """Those of `names` that are there, and all that they were made of."""
+        """The existing ones of `names`, and all their inputs, recursively."""
         found: set[Name] = set()
         left = list(names)
         while left:
@@ -64,16 +64,16 @@ class Contents:
 
 @dataclass(frozen=True)
 class Share:
-    """What one stage, one clip or one edit uses."""
+    """Disk usage of one stage, clip or edit."""
 
     name: str
     artifacts: int
-    bytes: int  # all that it reaches
-    own_bytes: int  # of those that no other one reaches: what would be freed without it
+    bytes: int  # of all artifacts that it reaches
+    own_bytes: int  # of those that no other share reaches: freed if it were removed
 
 
 def contents(store: Store) -> Contents:
-    """What is in a store now: everything is listed, manifests and records are read."""
+    """Take a snapshot of a store: list all objects, read all manifests and records."""
     partial = {(stage, key): size for stage, key, size in store.backend.partial_artifacts()}
     recorded = tuple(runs(store))
     stages = {stage for stage, _ in [*store.backend.finished(), *partial]}
@@ -85,7 +85,7 @@ def contents(store: Store) -> Contents:
 
 
 def stage_shares(found: Contents) -> list[Share]:
-    """What each stage uses, the largest first."""
+    """Disk usage of each stage, largest first."""
     groups: dict[str, set[Name]] = {}
     for name in found.artifacts:
         groups.setdefault(name[0], set()).add(name)
@@ -93,7 +93,10 @@ def stage_shares(found: Contents) -> list[Share]:
 
 
 def clip_shares(found: Contents) -> list[Share]:
-    """What the runs of each clip reach, the largest first; a clip is called as its latest run called it."""
+    """Disk usage of the runs of each clip, largest first.
+
+    A clip has its file name from its latest run.
+    """
     names = {clip_of(run): _file_name(run.clip) for run in found.runs}
     groups: dict[str, set[Name]] = {}
     for run in found.runs:
@@ -102,7 +105,7 @@ def clip_shares(found: Contents) -> list[Share]:
 
 
 def edit_shares(found: Contents) -> list[Share]:
-    """What the runs of each edit of each clip reach, the largest first."""
+    """Disk usage of the runs of each edit of each clip, largest first."""
     names = {clip_of(run): _file_name(run.clip) for run in found.runs}
     groups: dict[str, set[Name]] = {}
     for run in found.runs:
@@ -117,12 +120,15 @@ def unreached(found: Contents) -> set[Name]:
 
 
 def clip_of(run: Run) -> str:
-    """What tells clips apart: the bytes of the file, else its path."""
+    """Identity of a run's clip: the SHA-256 of the file, or its path if that is unknown."""
     return run.source or run.clip
 
 
 def _sizes(store: Store, stages: Iterable[str]) -> dict[Name, int]:
-    """Bytes of everything in the folders of `stages`, by stage and key; other people's files are left out."""
+    """Bytes of the artifacts in the folders of `stages`, by stage and key.
+
+    Unrelated files are skipped.
+    """
     sizes: dict[Name, int] = {}
     for stage in sorted(stages):
         for listed in store.backend.objects.names(f"{stage}/"):
@@ -160,6 +166,6 @@ def _file_name(clip: str) -> str:
 
 
 def _unique(names: Mapping[str, str], clip: str) -> str:
-    """The file name of a clip, with a part of its digest where another clip is called the same."""
+    """File name of a clip, with a part of its digest if another clip has the same name."""
     same = [other for other, name in names.items() if name == names[clip]]
     return names[clip] if len(same) == 1 else f"{names[clip]} ({clip[:6]})"

@@ -1,4 +1,4 @@
-"""Whether the files of an artifact are what its manifest says, file by file."""
+"""Verification of an artifact's files against the size and SHA-256 in its manifest."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,16 +12,19 @@ from storage.store import Store
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """One file, read from its first to its last byte."""
+    """Outcome for one file, which was read completely."""
 
     artifact: Artifact
     file: str
     bytes: int  # as listed
-    fault: str | None  # None = whole
+    fault: str | None  # None = intact
 
 
 def verify_files(store: Store, artifact: Artifact) -> Iterator[VerifiedFile]:
-    """Every file of an artifact. None that is pruned, or made again, while it is read."""
+    """Verify every file of an artifact.
+
+    Stops if the artifact is pruned or recomputed meanwhile.
+    """
     stored = store.backend.objects.read(f"{artifact.stage}/{artifact.key}/{MANIFEST}")
     if stored is None:
         return
@@ -39,7 +42,10 @@ def verify_files(store: Store, artifact: Artifact) -> Iterator[VerifiedFile]:
 
 
 def note_damage(store: Store, examined: VerifiedFile) -> None:
-    """Have the next run make again what a damaged file held; the whole artifact if that is its manifest."""
+    """Mark a damaged file, so that the next run recomputes it.
+
+    If it is the manifest, the whole artifact is removed and recomputed.
+    """
     if examined.file == MANIFEST:
         store.delete(examined.artifact)
     else:

@@ -1,4 +1,4 @@
-"""The folder in which one artifact is made, from the first file to the last."""
+"""Workspaces: folders in which artifacts are computed."""
 
 import json
 import logging
@@ -25,24 +25,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EarlierResult:
-    """A finished artifact whose recipe differs in inputs only of which a row decides the same row of the result."""
+    """A finished artifact whose recipe differs only in inputs that affect the result row by row.
+
+    Row n of such an input affects only row n of the result.
+    """
 
     path: Path
-    inputs: Mapping[str, Path]  # those inputs as they were then
+    inputs: Mapping[str, Path]  # its versions of those inputs
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder in which one artifact is made. Names that start with "." are scratch and are not kept."""
+    """The folder in which one artifact is computed.
+
+    Names that start with "." are scratch and are not kept.
+    """
 
     path: Path
-    resumed: bool  # `path` holds what a killed or failed run left, or what is whole of a damaged artifact
-    facts: dict[str, Any] = field(default_factory=dict)  # for the artifact's lineage; decides nothing
-    earlier: EarlierResult | None = None  # to take rows from that would be made the same
+    resumed: bool  # `path` has the files of a killed or failed run, or the intact files of a damaged artifact
+    facts: dict[str, Any] = field(default_factory=dict)  # for the artifact's lineage; not part of the key
+    earlier: EarlierResult | None = None  # its rows with equal inputs can be copied
 
 
 class Attempt:
-    """One go at an artifact. What all of them took is kept in the workspace, so that lineage tells the whole cost."""
+    """One attempt at an artifact.
+
+    The workspace records all attempts, so that lineage has the total time.
+    """
 
     def __init__(self, workspace: Path) -> None:
         self._path, self._began = workspace / ATTEMPTS, time.monotonic()
@@ -51,7 +60,7 @@ class Attempt:
             self._all: list[dict[str, Any]] = json.loads(self._path.read_bytes())
         except (FileNotFoundError, ValueError):
             self._all = []
-        self._all.append({"host": platform.node(), "started": started, "seconds": None})  # None: it was killed
+        self._all.append({"host": platform.node(), "started": started, "seconds": None})  # stays None if it is killed
         write_json(self._path, self._all)
         if not (workspace / STARTED).exists():
             (workspace / STARTED).touch()
@@ -84,7 +93,7 @@ def _version(package: str) -> str:
 
 
 def finish(workspace: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file of a filled workspace, which is on the disk then and holds nothing else.
+    """Sync a filled workspace to disk, remove scratch files, and return size and SHA-256 of every file.
 
     Raises:
         IncompleteError: an array is not finished, or there is no file.
@@ -94,12 +103,12 @@ def finish(workspace: Path) -> dict[str, dict[str, Any]]:
         names = ", ".join(path.relative_to(workspace).as_posix() for path in unfinished)
         raise IncompleteError(
             f"{len(unfinished)} of the arrays in {workspace} are not finished ({names}). "
-            "The task has to write all that `pending()` gives before it returns."
+            "The task has to write every range of `pending()` before it returns."
         )
     _drop_scratch(workspace)
     links = drop_links(workspace)
     if links:
-        raise IncompleteError(f"{links[0]} in {workspace} was a link, which no result may be. Run again.")
+        raise IncompleteError(f"{links[0]} in {workspace} was a link; results may not be links. Run again.")
     files = {}
     for path in sorted(path for path in workspace.rglob("*") if path.is_file()):
         sync(path)
@@ -113,9 +122,9 @@ def finish(workspace: Path) -> dict[str, dict[str, Any]]:
 
 
 def keep_intact(workspace: Path, stage: str, key: str) -> bool:
-    """Leave what is whole of an artifact that was finished once; whether it is such a one.
+    """Reduce a damaged artifact to its intact parts; True if the workspace held one.
 
-    Arrays lose only the rows that are damaged. The manifest goes last: a kill half way, and it is done again.
+    Arrays lose only the damaged rows. The manifest is removed last, so that the step is repeated after a kill.
     """
     manifest = workspace / MANIFEST
     if not manifest.exists():
@@ -123,7 +132,7 @@ def keep_intact(workspace: Path, stage: str, key: str) -> bool:
     try:
         known = parse_manifest(manifest.read_bytes(), stage, key)
     except ValueError as error:
-        logger.warning("All of %s is recomputed: of its manifest, %s", workspace.name, error)
+        logger.warning("All of %s is recomputed. Its manifest is not valid: %s", workspace.name, error)
         for path in workspace.iterdir():
             remove_tree(path) if path.is_dir() else path.unlink()
         return False
@@ -134,17 +143,17 @@ def keep_intact(workspace: Path, stage: str, key: str) -> bool:
         if any(name.startswith(f"{array}/") for name in bad):
             pending = frame_array.reopen_damaged(workspace / array)
             units = "all" if pending is None else pending
-            logger.warning("%s of %s: %s units are made anew", array, workspace.name, units)
+            logger.warning("%s of %s: %s units are recomputed", array, workspace.name, units)
     for name in bad:
         if name.rpartition("/")[0] not in arrays:
             (workspace / name).unlink(missing_ok=True)
-    write_json(workspace / ATTEMPTS, known["lineage"].get("attempts", []))  # what it cost is what it cost in all
+    write_json(workspace / ATTEMPTS, known["lineage"].get("attempts", []))  # total time includes earlier attempts
     manifest.unlink()
     return True
 
 
 def drop_links(workspace: Path) -> list[str]:
-    """Remove links, which lead to what is not the store's; their names. Stages write none."""
+    """Remove links, which lead out of the store and which stages never create; return their names."""
     links = [path for path in workspace.rglob("*") if path.is_symlink()]
     for path in links:
         path.unlink()
@@ -156,4 +165,4 @@ def _drop_scratch(workspace: Path) -> None:
         if path.is_dir():
             remove_tree(path)
         else:
-            path.unlink(missing_ok=True)  # gone already when its folder was scratch too
+            path.unlink(missing_ok=True)  # already gone if its folder was scratch too

@@ -1,14 +1,11 @@
-"""Who was found in; the faces of one person out: their squares, crops and what every pixel of these shows."""
-
-import json
-from collections.abc import Sequence
+"""Stage `align`: detections to the squares, crops and face parsing of one person."""
 
 import numpy as np
 from torch.nn import functional as F
 
 from stitchedit.align import align_run, usable_sizes, working_size
 from stitchedit.detect.persons import choose_person
-from stitchedit.errors import InputError
+from stitchedit.images.conversion import to_images
 from stitchedit.images.depth import DEEP, SHALLOW, to_stored
 from stitchedit.images.warp import crop_face
 from stitchedit.nets.face_parsing import SIZE as PARSING
@@ -16,22 +13,18 @@ from stitchedit.nets.face_parsing import parse_faces
 from stitchedit.options.align import AlignOptions
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Source
-from storage.errors import DamagedError
 from storage.files import write_json
-from storage.store import Store
 from storage.video.levels import is_deep, levels
 from storage.workspace import Workspace
-from tasks.detect import read_persons
 from tasks.inputs.chunks import face_frames, pending_in_any
 from tasks.inputs.clip import ShotClip, open_clip, save_rows
-from tasks.inputs.faces import to_images
+from tasks.inputs.persons import PERSON, person_rows, read_persons
 from tasks.inputs.photo import describe_photo
 from tasks.runtime import networks
 from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage
 
 CHUNK = 16  # faces; at most so many are lost in a crash
-PERSON = "person.json"  # who was chosen, by number
 
 
 @stage(*networks.LANDMARKS, *networks.PARSING, *networks.GENERATOR)
@@ -44,13 +37,13 @@ def align_faces(
     device: str,
     photo: Source | None = None,
 ) -> None:
-    """`photo` shows whom `options.face` means, if that is `photo`; it is known by its bytes."""
+    """Align one person. `photo` shows that person if `options.face` is `photo`; it is keyed by its bytes."""
     sizes = usable_sizes(networks.generator(device).sizes, options)
     descriptor = describe_photo(photo.path) if photo else None
     number = choose_person(read_persons(detected), options.face, descriptor)
     write_json(out.path / PERSON, {"person": number})
     footage = open_clip(source, clip)
-    found = rows_of(detected, number)
+    found = person_rows(detected, number)
     for name in ("frames", "runs", "interpolated", "landmarks"):
         save_rows(out.path / name, found[name])
     log_faces(found, number, len(footage.shots))
@@ -68,39 +61,6 @@ def align_faces(
     write_crops(out, footage, frames, quads, working_size(squares, sizes, options), device)
 
 
-def check_different(store: Store, choices: Sequence[str], aligned: Sequence[Artifact]) -> None:
-    """Refuse choices of faces of which two mean one person: one of the edits would be lost.
-
-    Args:
-        choices: as the user gave them, in the order of `aligned`.
-
-    Raises:
-        InputError: two are the same person.
-    """
-    chosen: dict[int, str] = {}
-    for choice, faces in zip(choices, aligned, strict=True):
-        stored = store.backend.objects.read(f"{faces.stage}/{faces.key}/{PERSON}")
-        if stored is None:
-            store.report_damage(faces.path / PERSON)
-            raise DamagedError(f"{faces.stage}/{faces.key} has lost {PERSON}.", faces.path / PERSON)
-        person = json.loads(stored.value)["person"]
-        if person in chosen:
-            raise InputError(
-                f"{chosen[person]} and {choice} are the same person of this clip (number {person} by size), who can be "
-                f"given once. Put all edits into one: --face {chosen[person]}:smile=+2,age=-3; or choose another face."
-            )
-        chosen[person] = choice
-
-
-def rows_of(detected: Artifact, person: int) -> dict[str, np.ndarray]:
-    """Where one person is, in which frames: a row per face, ordered by frame."""
-    columns = {"frames": "frame", "runs": "track", "interpolated": "interpolated", "landmarks": "landmarks"}
-    read = {name: FrameArray.open(detected.path / column).read() for name, column in columns.items()}
-    rows = np.flatnonzero(FrameArray.open(detected.path / "person").read() == person)
-    order = rows[np.lexsort((read["runs"][rows], read["frames"][rows]))]
-    return {name: values[order] for name, values in read.items()}
-
-
 def write_crops(
     out: Workspace, footage: ShotClip, frames: np.ndarray, quads: np.ndarray, size: int, device: str
 ) -> None:
@@ -110,10 +70,10 @@ def write_crops(
     crops = FrameArray.create(out.path / "crops", crop, len(frames), CHUNK, "image")
     labels = FrameArray.create(out.path / "labels", np.zeros((512, 512), np.uint8), len(frames), CHUNK, "label")
     cut = list(crops.pending())
-    pictures = face_frames(footage.clip, frames, cut, levels)
+    pixels = face_frames(footage.clip, frames, cut, levels)
     for rows in pending_in_any(crops, labels):
         if rows in cut:
-            made = [crop_face(next(pictures), quads[row], size).image for row in range(rows.start, rows.stop)]
+            made = [crop_face(next(pixels), quads[row], size).image for row in range(rows.start, rows.stop)]
             crops.write(rows, np.ascontiguousarray(to_stored(np.stack(made), crop.dtype).transpose(0, 3, 1, 2)))
         if rows in labels.pending():
             images = F.interpolate(
@@ -124,7 +84,7 @@ def write_crops(
 
 
 def log_faces(found: dict[str, np.ndarray], person: int, total: int) -> None:
-    """What they should know of the person who is edited. `total` is the number of the clip's frames."""
+    """Report frames without the face, and interpolated faces. `total` is the number of the clip's frames."""
     untouched, interpolated = total - len(np.unique(found["frames"])), int(found["interpolated"].sum())
     if untouched:
         report_event(

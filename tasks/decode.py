@@ -1,4 +1,4 @@
-"""A file in; its description, frame times and shots out. No decoded frame is stored."""
+"""Stage `decode`: a file to its description, frame times and shots. No decoded frame is stored."""
 
 import numpy as np
 
@@ -19,8 +19,8 @@ def decode_video(out: Workspace, source: Source, options: DecodeOptions, shots: 
     info = probe(source.path)
     check_limits(source.path, info, options)
     finder, progress = ShotFinder(shots), Progress("decode", "frames")
-    whole = options.start is None and options.end is None
-    expected = info.declared_frames or 0 if whole else 0
+    is_full = options.start is None and options.end is None
+    expected = info.declared_frames or 0 if is_full else 0
 
     def on_frame(number: int, thumbnail: np.ndarray) -> None:
         finder.add(number, thumbnail)

@@ -1,14 +1,12 @@
-"""A clip in; every face of every frame out, linked into tracks and persons. Done once, whoever is edited."""
+"""Stage `detect`: a clip to all its faces, linked into tracks and persons."""
 
 from pathlib import Path
 
 import numpy as np
 
-from stitchedit.detect.persons import Person
 from stitchedit.detect.tracks import Tracker, Tracks
-from stitchedit.options.landmarks import LandmarkOptions
-from stitchedit.options.tracks import TrackOptions
-from storage.arrays.frame_array import FrameArray
+from stitchedit.errors import NoFaceError
+from stitchedit.options.detect import DetectOptions
 from storage.artifact import Artifact, Source
 from storage.files import write_json
 from storage.workspace import Workspace
@@ -23,11 +21,9 @@ PER_FACE = ("frame", "track", "person", "interpolated", "landmarks", "box")
 
 
 @stage(*networks.LANDMARKS)
-def detect_faces(
-    out: Workspace, source: Source, clip: Artifact, landmarks: LandmarkOptions, options: TrackOptions
-) -> None:
+def detect_faces(out: Workspace, source: Source, clip: Artifact, options: DetectOptions) -> None:
     footage = open_clip(source, clip)
-    found = find_tracks(out.path / ".detections", footage, landmarks, options)
+    found = find_tracks(out.path / ".detections", footage, options)
     points = footage.clip.info.view.to_coded(found.landmarks)
     for name in PER_FACE:
         save_rows(out.path / name, points if name == "landmarks" else getattr(found, name))
@@ -36,17 +32,23 @@ def detect_faces(
     log_tracks(found)
 
 
-def find_tracks(folder: Path, footage: ShotClip, landmarks: LandmarkOptions, options: TrackOptions) -> Tracks:
+def find_tracks(folder: Path, footage: ShotClip, options: DetectOptions) -> Tracks:
     """Every face of the clip, linked over time."""
     tracker, progress = Tracker(options), Progress("detect", "frames")
-    for number, detections in enumerate(find_faces(folder, footage, landmarks)):
+    for number, detections in enumerate(find_faces(folder, footage, options)):
         tracker.add(number, float(footage.times_s[number]), int(footage.shots[number]), detections)
         progress(number + 1, len(footage.shots))
-    return tracker.finish()
+    try:
+        return tracker.finish()
+    except NoFaceError as error:
+        index = footage.clip.index
+        if index.intact:
+            raise
+        raise NoFaceError(f"The clip is damaged. {' '.join(index.warnings)} {error}") from error
 
 
 def save_tracks(path: Path, found: Tracks) -> None:
-    """Keep who was found, and what was dropped."""
+    """Write found and dropped tracks."""
     tracks = [
         {
             "track": int(track),
@@ -61,19 +63,8 @@ def save_tracks(path: Path, found: Tracks) -> None:
 
 
 def log_tracks(found: Tracks) -> None:
-    """What they should know before anything is edited."""
+    """Report several persons and dropped tracks."""
     if len(found.persons) > 1:
         report_event("detect", "noted", text=f"{len(found.persons)} persons, numbered by size; `--face` chooses.")
     if found.dropped:
         report_event("detect", "noted", text=f"{len(found.dropped)} tracks were taken for false detections ({TRACKS}).")
-
-
-def read_persons(detected: Artifact) -> list[Person]:
-    """Everybody whom `detect` found, by number."""
-    track, person, box = (FrameArray.open(detected.path / name).read() for name in ("track", "person", "box"))
-    descriptors = FrameArray.open(detected.path / "descriptors").read()
-    persons = []
-    for number in np.unique(person):
-        tracks, faces = np.unique(track[person == number], return_counts=True)
-        persons.append(Person(int(number), box[person == number], descriptors[tracks], faces.astype(float)))
-    return persons

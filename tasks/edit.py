@@ -1,4 +1,4 @@
-"""Codes in; edited codes out."""
+"""Stage `edit`: codes to edited codes."""
 
 import torch
 
@@ -16,7 +16,7 @@ from tasks.runtime.stage import stage
 def edit_faces(
     out: Workspace, clip: Artifact, faces: Artifact, codes: Artifact, options: EditOptions, own: Source | None = None
 ) -> None:
-    """`own` is the user's file of directions. It is known by its bytes, so `options.directions` has to be None."""
+    """Edit codes. `own` is the user's file of directions, keyed by its bytes; `options.directions` has to be None."""
     frames = FrameArray.open(faces.path / "frames").read()
     moments = Moments(frames, frame_times(clip), FrameArray.open(clip.path / "shots").read())
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read())

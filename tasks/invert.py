@@ -1,4 +1,4 @@
-"""Crops in; the code of every face out."""
+"""Stage `invert`: crops to the code of every face."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from tasks.runtime.progress import Progress
 from tasks.runtime.stage import stage
 
 
-@stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER, on_device=True)
+@stage(*networks.GENERATOR, *networks.PERCEPTUAL, *networks.ENCODER)
 def invert_faces(out: Workspace, faces: Artifact, occluded: Artifact, options: InvertOptions, device: str) -> None:
     chosen, opened = networks.choose_device(device), open_faces(faces)
     footage = opened.footage(chosen, hidden_images(occluded, opened.size, chosen))
@@ -48,7 +48,7 @@ def invert_faces(out: Workspace, faces: Artifact, occluded: Artifact, options: I
 
 @contextmanager
 def resumable(out: Workspace, part: str, device: torch.device) -> Iterator[Course]:
-    """Where the optimisation of `part` goes on. Its state is on the disk until the result is."""
+    """Resumable optimization of `part`. Its state stays on disk until the result is written."""
     kept = out.path / f".state-{part.replace(' ', '-')}.safetensors"
     progress = Progress("invert", "steps", f"invert: {part}")
     yield Course(saved_state(kept, device), progress, partial(save_state, kept))
@@ -56,7 +56,7 @@ def resumable(out: Workspace, part: str, device: torch.device) -> Iterator[Cours
 
 
 def start_codes(out: Workspace, footage: Footage, options: InvertOptions, device: str) -> FrameArray:
-    """The code that every face starts with, `face layer channel`."""
+    """Initial code of every face, `face layer channel`."""
     generator = networks.generator(device)
     like = np.zeros((generator.layers, len(generator.w_mean)), np.float32)
     codes = FrameArray.create(out.path / "start", like, len(footage), options.segment, "number")

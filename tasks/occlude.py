@@ -1,4 +1,4 @@
-"""Crops in; where something is in front of each face out."""
+"""Stage `occlude`: crops to masks of things in front of each face."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stitchedit.images.conversion import to_images
 from stitchedit.images.steady import smooth_rows
 from stitchedit.nets.occlusion import visible_logits
 from stitchedit.occlude import SIDE, hidden
@@ -15,7 +16,7 @@ from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.inputs.clip import frame_times
-from tasks.inputs.faces import Faces, open_faces, to_images
+from tasks.inputs.faces import Faces, open_faces
 from tasks.runtime import networks
 from tasks.runtime.progress import Progress, report_event
 from tasks.runtime.stage import stage
@@ -31,15 +32,15 @@ def find_occlusions(out: Workspace, clip: Artifact, faces: Artifact, options: Oc
     def array(name: str) -> FrameArray:
         return FrameArray.create(out.path / name, np.zeros((SIDE, SIDE), np.uint8), len(found), CHUNK, "label")
 
-    likelihoods, masks = array("likelihoods"), array(HIDDEN)  # both 0 to 255
-    _look(likelihoods, found, options, device)
+    probabilities, masks = array("probabilities"), array(HIDDEN)  # both 0 to 255
+    _look(probabilities, found, options, device)
 
     times_s = frame_times(clip)[found.frames]
-    steady = smooth_rows(lambda row: likelihoods.read(row) / 255, times_s, found.runs, options.smooth_s)
+    steady = smooth_rows(lambda row: probabilities.read(row) / 255, times_s, found.runs, options.smooth_s)
     for rows in masks.pending():
         made = np.stack([hidden(steady(row), options) for row in range(rows.start, rows.stop)])
         masks.write(rows, np.rint(made * 255).astype(np.uint8))
-    _tell_operators(masks, found)
+    _report_occlusions(masks, found)
 
 
 def hidden_rows(occluded: Artifact) -> Callable[[int], np.ndarray]:
@@ -60,20 +61,20 @@ def hidden_images(occluded: Artifact, size: int, device: torch.device) -> Callab
 
 
 @torch.no_grad()
-def _look(likelihoods: FrameArray, found: Faces, options: OcclusionOptions, device: str) -> None:
-    """Fill `likelihoods`; with zeros if nothing is looked for."""
+def _look(probabilities: FrameArray, found: Faces, options: OcclusionOptions, device: str) -> None:
+    """Fill `probabilities`, with zeros if `occlude.look` is off."""
     progress = Progress("occlude", "faces")
-    for rows in likelihoods.pending():
+    for rows in probabilities.pending():
         made = np.zeros((rows.stop - rows.start, SIDE, SIDE))
         if options.look:
             crops = to_images(found.crops.read(rows), networks.choose_device(device))
             logits = visible_logits(networks.occlusion_net(device), crops)
             made = logits.sigmoid()[:, 0].cpu().numpy()
-        likelihoods.write(rows, np.rint(made * 255).astype(np.uint8))
+        probabilities.write(rows, np.rint(made * 255).astype(np.uint8))
         progress(rows.stop, len(found))
 
 
-def _tell_operators(masks: FrameArray, found: Faces) -> None:
+def _report_occlusions(masks: FrameArray, found: Faces) -> None:
     covered = [row for row in range(len(found)) if masks.read(row).any()]
     if covered:
         first, last = int(found.frames[covered[0]]), int(found.frames[covered[-1]])

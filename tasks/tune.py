@@ -1,4 +1,4 @@
-"""Crops and their codes in; the weights of a generator that draws this very footage out."""
+"""Stage `tune`: crops and codes to the weights of a generator that reconstructs the footage."""
 
 import json
 from functools import partial
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stitchedit.measure.metrics import psnr
+from stitchedit.measure.reconstruction import tuning_quality
 from stitchedit.nets.generator import Generator
 from stitchedit.optimize.descent import DescentState
 from stitchedit.options.tune import TuneOptions
@@ -19,7 +19,7 @@ from storage.files import write_json
 from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
 from storage.workspace import Workspace
 from tasks.inputs.clip import save_rows
-from tasks.inputs.faces import Faces, open_faces, to_uint8
+from tasks.inputs.faces import Faces, open_faces
 from tasks.occlude import hidden_images
 from tasks.runtime import networks
 from tasks.runtime.checkpoint import save_state, saved_state
@@ -27,10 +27,9 @@ from tasks.runtime.progress import Progress
 from tasks.runtime.stage import QUALITY, stage
 
 WEIGHTS = "weights.safetensors"
-MEASURED = 24  # faces, evenly over the clip, on which the reconstruction is measured
 
 
-@stage(*networks.GENERATOR, *networks.PERCEPTUAL, on_device=True)
+@stage(*networks.GENERATOR, *networks.PERCEPTUAL)
 def tune_weights(
     out: Workspace, faces: Artifact, occluded: Artifact, codes: Artifact, options: TuneOptions, device: str
 ) -> None:
@@ -45,11 +44,13 @@ def tune_weights(
         save_tensors(kept, weights, {"size": str(found.size), "losses": json.dumps(state.losses)})
     save_rows(out.path / "losses", np.array(json.loads(read_metadata(kept)["losses"])))
     if not (out.path / QUALITY).exists():
-        write_json(out.path / QUALITY, _measure(_read_generator(kept, device), pivots, device))
+        write_json(
+            out.path / QUALITY, tuning_quality(_read_generator(kept, device), pivots, networks.perceptual(device))
+        )
 
 
 def open_pivots(found: Faces, occluded: Artifact, codes: Artifact, device: str) -> Pivots:
-    """The faces of a person with their codes, and what is seen of them."""
+    """Faces of a person with their codes and visible parts."""
     chosen = networks.choose_device(device)
     w_plus = torch.from_numpy(FrameArray.open(codes.path / "w_plus").read()).to(chosen)
     footage = found.footage(chosen, hidden_images(occluded, found.size, chosen))
@@ -75,7 +76,7 @@ def _read_generator(path: Path, device: str) -> Generator:
 
 
 def _tune(out: Workspace, pivots: Pivots, options: TuneOptions, device: str) -> tuple[Generator, DescentState]:
-    """A tuned copy of the generator and its last state; goes on from the checkpoint in `out` if there is one."""
+    """A tuned copy of the generator and its last state; resumes from the checkpoint in `out`."""
     checkpoint, progress = out.path / ".state.safetensors", Progress("tune", "steps")
     generator = fresh_copy(networks.generator(device))
     state = tune_generator(
@@ -88,17 +89,3 @@ def _tune(out: Workspace, pivots: Pivots, options: TuneOptions, device: str) -> 
         on_checkpoint=partial(save_state, checkpoint),
     )
     return generator, state
-
-
-@torch.no_grad()
-def _measure(generator: Generator, pivots: Pivots, device: str) -> dict[str, float]:
-    """PSNR in dB and LPIPS between crops and what the tuned generator draws, where faces are seen; means over faces."""
-    rows = np.unique(np.linspace(0, len(pivots) - 1, MEASURED).round().astype(int))
-    scores = []
-    for row in rows:
-        drawn = generator(pivots.codes[[row]], pivots.size).clamp(-1, 1)
-        target = pivots.target(np.array([row]), drawn)
-        similarity = psnr(*(to_uint8(one)[0].transpose(1, 2, 0) for one in (drawn, target)))
-        scores.append((similarity, networks.perceptual(device)(drawn, target).item()))
-    mean = np.mean(scores, axis=0)
-    return {"psnr_db": float(mean[0]), "lpips_alex": float(mean[1])}

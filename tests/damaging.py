@@ -1,4 +1,4 @@
-"""Short clips in many codecs and containers, and ways to damage them. All of it follows from a seed."""
+"""Short clips in many codecs and containers, and ways to damage them, reproducible from a seed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ WIDTH, HEIGHT, FRAMES, GROUP = 192, 112, 36, 12
 
 @dataclass(frozen=True)
 class Kind:
-    """How one clip is encoded."""
+    """Encoding of one clip."""
 
     codec: str
     suffix: str
@@ -42,7 +42,7 @@ KINDS = {
 
 
 def encode_clip(kind: Kind, source: Path, target: Path) -> None:
-    """The first frames of `source`, small, a keyframe every twelve, with a tone where the kind has sound."""
+    """Encode the first frames of `source`, small, a keyframe every twelve, with a tone if the kind has sound."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = writer.add_stream(kind.codec, rate=25, width=WIDTH, height=HEIGHT, options=kind.options)
         video.pix_fmt, video.codec_context.gop_size = "yuv420p", GROUP
@@ -105,7 +105,7 @@ def _overwritten(content: bytes, random: Random, make: Callable[[int], bytes]) -
 
 
 def leave_packets_out(source: Path, target: Path, random: Random) -> None:
-    """The clip without some packets of its video, muxed again."""
+    """Remux the clip without some packets of its video."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         copies = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams}
         video = reader.streams.video[0].index
@@ -133,7 +133,7 @@ OF_BYTES: list[Damage] = [
 
 
 def damage_clip(source: Path, target: Path, seed: str) -> str:
-    """Write a damaged copy of `source`; gives the name of what was done."""
+    """Write a damaged copy of `source`; return the name of the damaging function."""
     random = Random(seed)
     chosen = random.randrange(len(OF_BYTES) + 1)
     if chosen == len(OF_BYTES):

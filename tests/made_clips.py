@@ -1,4 +1,4 @@
-"""Small clips that tests make themselves, and what is read of a file to compare it."""
+"""Small generated clips, and functions that read a file to compare it."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,7 +16,7 @@ from storage.video.writer import EncodeOptions, write_video
 FRAMES, RATE = 12, 25
 
 
-def picture(number: int) -> np.ndarray:
+def box_image(number: int) -> np.ndarray:
     image = np.full((64, 96, 3), 40 + 10 * number, np.uint8)
     image[20:40, 4 * number : 4 * number + 30] = (200, 90, 30)
     return image
@@ -34,19 +34,19 @@ def make(
     frame: Callable[[int], av.VideoFrame] | None = None,
     packet: Callable[[Any], Any] = lambda packet: packet,
 ) -> Path:
-    """A clip of a box that moves. `before` adds streams and tags, `after` their packets."""
+    """Write a clip of a moving box. `before` adds streams and tags, `after` their packets."""
     with av.open(str(path), "w", container_options=settings or {}) as container:
         video: Any = container.add_stream(codec, rate=RATE, width=96, height=64, options=options or {})
         video.pix_fmt = pixel_format
         before(container, video)
         for number in range(FRAMES):
-            image = frame(number) if frame else av.VideoFrame.from_ndarray(picture(number), "rgb24")
+            image = frame(number) if frame else av.VideoFrame.from_ndarray(box_image(number), "rgb24")
             image = image.reformat(format=pixel_format)
             image.pts, image.time_base = number, Fraction(1, RATE)
-            for each in video.encode(image):
-                container.mux(packet(each))
-        for each in video.encode(None):
-            container.mux(packet(each))
+            for encoded in video.encode(image):
+                container.mux(packet(encoded))
+        for encoded in video.encode(None):
+            container.mux(packet(encoded))
         after(container)
     return path
 
@@ -61,7 +61,7 @@ def written(clip: Clip, output: Path, codec: str = "libx264", preset: str = "ult
 
 
 def silence(stream: Any, seconds: float = 0.48) -> list[Any]:
-    """Packets of a tone that is hardly heard."""
+    """Packets of a barely audible tone."""
     rate = stream.codec_context.sample_rate
     samples = (50 * np.sin(np.arange(int(rate * seconds)) / 20)).astype(np.int16)
     frame = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")

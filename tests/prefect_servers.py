@@ -1,4 +1,4 @@
-"""Prefect servers as operators start them: on SQLite; or on Postgres and Redis, from Debian's packages."""
+"""Prefect servers as in production: on SQLite, or on Postgres and Redis from Debian's packages."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ START_S = 180
 
 @contextmanager
 def process(command: list[str], settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with its output in a file, ended with the block."""
+    """Run a process during the block, with its output in a file."""
     with log.open("a") as file, subprocess.Popen(command, env=os.environ | settings, stdout=file, stderr=file) as child:
         try:
             yield child
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 @dataclass
 class PrefectServer:
-    """One that can be killed and started again; its database stays."""
+    """A server that can be killed and restarted with the same database."""
 
     folder: Path
     database: dict[str, str]
@@ -59,7 +59,7 @@ class PrefectServer:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Environment of whoever talks to it."""
+        """Environment of its clients."""
         return self.database | {
             "PREFECT_HOME": str(self.folder),
             "PREFECT_API_URL": self.url,
@@ -73,20 +73,20 @@ class PrefectServer:
 
     @property
     def client_settings(self) -> dict[Any, str]:
-        """The same for a client in this process, as `temporary_settings` takes it."""
+        """Settings of a client in this process, for `temporary_settings`."""
         return {PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: self.login}
 
     def start(self) -> None:
-        """Come back when it answers."""
-        where = ["--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
+        """Start the server and wait until it responds."""
+        address = ["--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
         log = self.folder / "server.log"
         with log.open("a") as file:
-            command = [sys.executable, "-m", "prefect", "server", "start", *where]
+            command = [sys.executable, "-m", "prefect", "server", "start", *address]
             self.child = subprocess.Popen(command, env=os.environ | self.settings, stdout=file, stderr=file)
         wait_for(lambda: answers(f"{self.url}/health"), self.child, log)
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Kill it with SIGKILL, as in a power cut."""
         assert self.child is not None
         self.child.kill()
         self.child.wait()
@@ -114,7 +114,7 @@ def listens(port: int) -> bool:
 
 @contextmanager
 def sqlite(folder: Path) -> Iterator[dict[str, str]]:
-    """Settings of a server whose database is a file of its own."""
+    """Settings of a server with a database file in `folder`."""
     yield {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -123,18 +123,18 @@ def sqlite(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def postgres_and_redis(folder: Path) -> Iterator[dict[str, str]]:
-    """Settings of a server on a Postgres and a Redis that run as long as the block."""
+    """Settings of a server on a Postgres and a Redis that run during the block."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not binaries or not shutil.which("redis-server") or importlib.util.find_spec("prefect_redis") is None:
         pytest.skip("needs Debian's postgresql and redis-server, and `pip install --editable '.[server]'`")
-    with tempfile.TemporaryDirectory() as place:  # not below pytest's folder, which is closed to other users
+    with tempfile.TemporaryDirectory() as place:  # not below pytest's folder, which other users cannot read
         data, log = Path(place) / "data", folder / "postgres.log"
         as_user: list[str] = []
         if os.geteuid() == 0:  # Postgres refuses to run as root
             os.chown(place, pwd.getpwnam("postgres").pw_uid, -1)
             as_user = ["runuser", "-u", "postgres", "--"]
-        words = ["-D", str(data), "-U", "prefect", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-        subprocess.run([*as_user, str(binaries[-1].with_name("initdb")), *words], check=True, capture_output=True)
+        options = ["-D", str(data), "-U", "prefect", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        subprocess.run([*as_user, str(binaries[-1].with_name("initdb")), *options], check=True, capture_output=True)
         database, broker = free_port(), free_port()
         listen = ["-k", place, "-c", "listen_addresses=127.0.0.1", "-p", str(database)]
         with (

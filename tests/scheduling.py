@@ -1,4 +1,4 @@
-"""Which tests go to one process: those that share something that takes a minute to make."""
+"""Scheduling for pytest-xdist: tests that share a slow fixture run in one process."""
 
 import re
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parents[1]
-# Asks for fixtures of conftest.py: one edit, which is made for the first that asks, once for flows and once for others.
+# Tests that use the finished edit of conftest.py, which is computed once for tests/flows and once for the others.
 FINISHED = re.compile(r"\bdef \w+\([^)]*\b(finished|copied)\b")
 
 
 class Scheduling(LoadFileScheduling):
-    """A file of tests at a time, as `--dist loadfile` does; the longest, which come first, in one piece."""
+    """One test file at a time, as `--dist loadfile` does; the slowest files, which come first, as one group."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]

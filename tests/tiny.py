@@ -1,8 +1,8 @@
-"""Options with which an edit of a few frames is done in seconds, and looks it."""
+"""Options for an edit of a few frames within seconds, at low quality."""
 
 TINY = [
     "align.size=256",
-    "landmarks.backend=dlib",
+    "detect.backend=dlib",
     "invert.refine_steps=4",
     "invert.color_steps=2",
     "invert.refine_passes=1",

@@ -1,1 +1,1 @@
-"""Many clips: which, how, in what order, and what became of them."""
+"""Catalogs of clips: reading, scheduling, and the outcome of each clip."""

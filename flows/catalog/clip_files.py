@@ -1,4 +1,4 @@
-"""Files that a path, a folder or a pattern of a catalog names, and what of it is left out."""
+"""Find the files that a path, folder or pattern of a catalog names."""
 
 import os
 from collections.abc import Iterator
@@ -11,28 +11,28 @@ from typing import Any
 from storage.video.suffixes import is_playlist, why_no_clip, why_no_suffix
 
 HIDDEN = "hidden: the name begins with a dot"
-CLOSED = "a folder without the permission to read it"
-FOLDER = "a folder inside of one that is named: a pattern with ** enters it"
+CLOSED = "a folder without read permission"
+FOLDER = "a folder inside a named one: use a pattern with ** to include it"
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that lies where clips are looked for, and is none."""
+    """A file beside the clips that is not taken as a clip."""
 
     path: Path
     reason: str
 
 
 def clip_files(source: str, folder: Path) -> Iterator[Path | LeftOut]:
-    """What `source` names now, in the order of the names.
+    """Files that `source` names, sorted, and those that are left out.
 
-    A name that is there is that name, with `*`, `?` and `[` in it, too; else these stand for other characters.
+    An existing name is taken literally even if it contains `*`, `?` or `[`; otherwise these are wildcards.
 
     Args:
         folder: where relative paths start. Characters in it are never a pattern.
     """
     whole = folder / source
-    if os.path.isdir(whole):  # noqa: PTH112 - False for what cannot be a name, too
+    if os.path.isdir(whole):  # noqa: PTH112 - False also for invalid names
         yield from _in_folder(whole)
     elif os.path.exists(whole) or not has_magic(source):  # noqa: PTH110
         yield LeftOut(whole, why_no_clip(whole) or "") if is_playlist(whole.suffix) else whole
@@ -56,29 +56,29 @@ def _in_folder(folder: Path) -> Iterator[Path | LeftOut]:
 
 def _matching(pattern: Path, start: Path) -> Iterator[Path | LeftOut]:
     parts = pattern.relative_to(start).parts
-    own = pattern.suffix.lower()  # `*.vob` means it, `*` does not mean the catalog itself
-    is_meant = bool(own) and not has_magic(own) and not is_playlist(own)
+    suffix = pattern.suffix.lower()  # `*.xyz` takes every .xyz file; `*` takes video suffixes only
+    is_explicit = bool(suffix) and not has_magic(suffix) and not is_playlist(suffix)
     walk = _Walk()
     found = dict.fromkeys(walk.matches(start, parts))
     for path in sorted(filter(os.path.isfile, found)):
-        reason = None if is_meant else why_no_clip(path)
+        reason = None if is_explicit else why_no_clip(path)
         yield LeftOut(path, reason) if reason else path
     for path in dict.fromkeys(walk.closed):
         yield LeftOut(path, CLOSED)
 
 
 class _Walk:
-    """A search for the names that a pattern stands for."""
+    """A search for the paths that match a pattern."""
 
     def __init__(self) -> None:
-        self.closed: list[Path] = []  # folders that may not be read
+        self.closed: list[Path] = []  # folders without read permission
         self._entered: set[tuple[Any, ...]] = set()
 
     def matches(self, folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-        """Paths that `parts` match below `folder`.
+        """Paths below `folder` that match `parts`.
 
-        A part matches the name that is equal to it; where there is none, those it is a pattern for. `**` stands for
-        any folders, each of which it enters once: links that lead around have no end.
+        A part matches the name equal to it; if there is none, it is a pattern. `**` matches any folders and enters each
+        of them once, so that a cycle of links ends.
         """
         if not parts:
             yield folder
@@ -95,7 +95,7 @@ class _Walk:
                     yield from self.matches(folder / name, rest)
 
     def _below(self, folder: Path, rest: tuple[str, ...]) -> Iterator[Path]:
-        """Paths that `rest` matches below `folder` and below every folder inside of it."""
+        """Paths that match `rest` below `folder` and below every folder inside it."""
         try:
             status = folder.stat()
         except OSError:
@@ -106,13 +106,13 @@ class _Walk:
         self._entered.add(place)
         yield from self.matches(folder, rest)
         inner = [folder / name for name in self._names(folder) if not name.startswith(".")]
-        for path in sorted(filter(os.path.isdir, inner), key=os.path.islink):  # a folder by its own name first
+        for path in sorted(filter(os.path.isdir, inner), key=os.path.islink):  # real folders before links to them
             yield from self._below(path, rest)
 
     def _names(self, folder: Path) -> list[str]:
-        """Names in a folder; none where it is no folder, or may not be read."""
+        """Names in a folder; empty if it is not a folder or may not be read."""
         try:
-            return sorted(os.listdir(folder))  # noqa: PTH208 - names that are equal to a part, not paths
+            return sorted(os.listdir(folder))  # noqa: PTH208 - names to compare with a part, not paths
         except PermissionError:
             self.closed.append(folder)
         except OSError:
@@ -121,7 +121,7 @@ class _Walk:
 
 
 def _without_repeats(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """`parts` of a pattern behind a `**`, without more of these: they would find the same."""
+    """Strip leading `**` from `parts` that follow a `**`: they match the same paths."""
     while parts[:1] == ("**",):
         parts = parts[1:]
     return parts

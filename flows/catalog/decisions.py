@@ -1,10 +1,10 @@
-"""What somebody decided of a result, and what of that holds when the clip is edited again."""
+"""Approve or reject results, and apply the decision when the clip is edited again."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.catalog.outcomes import HELD, MADE, PUBLISHED, REJECTED, Outcome, recipe_digest
+from flows.catalog.outcomes import HELD, PUBLISHED, REJECTED, WITH_RESULT, Outcome, recipe_digest
 from flows.edit_request import EditRequest
 from flows.requests.output_files import exported_files
 from storage.outputs import Outputs
@@ -14,10 +14,10 @@ APPROVED = "approved"
 
 
 def decide(store: Store, outcome: Outcome, what: str, by: str) -> Outcome:
-    """`outcome` approved or rejected, and its files where that belongs.
+    """Approve or reject a result and move its files accordingly.
 
     Raises:
-        UnwritableOutputError: something that no run wrote is there. Nothing is moved then.
+        UnwritableOutputError: a file that no run wrote is in the way. Nothing is moved then.
     """
     decision = {
         "what": what,
@@ -32,8 +32,8 @@ def decide(store: Store, outcome: Outcome, what: str, by: str) -> Outcome:
     return decided
 
 
-def to_send(request: EditRequest, before: Outcome | None) -> EditRequest:
-    """The request as its run gets it: what somebody rejected is made again where nobody takes it for published."""
+def request_to_run(request: EditRequest, before: Outcome | None) -> EditRequest:
+    """The request that the run receives: a rejected clip is recomputed into the folder of held results."""
     if not before or not before.decision or before.decision["what"] == APPROVED:
         return request
     assert request.hold is not None
@@ -41,41 +41,41 @@ def to_send(request: EditRequest, before: Outcome | None) -> EditRequest:
     return request.model_copy(update={"output": request.hold / request.output.name})
 
 
-def settled(store: Store, outcome: Outcome, sent: EditRequest) -> Outcome:
-    """The outcome of a run with what was decided of the clip before, and its files where that belongs.
+def apply_decision(store: Store, outcome: Outcome, sent: EditRequest) -> Outcome:
+    """Apply the earlier decision on a clip to its new outcome, and move the files accordingly.
 
-    A decision is on a video: it holds while the same one is made, whatever made it. If another one is made of the same
-    clip by the same recipe (by new code, on another device), a rejected clip is held for somebody to look at. Of
-    another clip or another recipe nothing was decided.
+    A decision is about a video and holds while runs give the same bytes. If the same clip and recipe give other bytes
+    (new code, another device), a rejected clip is held for another review. A decision on another clip or recipe is
+    dropped.
 
     Args:
-        sent: what the run was asked for; see `to_send`.
+        sent: the request that the run received; see `request_to_run`.
 
     Raises:
-        UnwritableOutputError: something that no run wrote is where the files belong. Nothing is moved then.
+        UnwritableOutputError: a file that no run wrote is in the way. Nothing is moved then.
     """
     assert sent.output is not None
-    lies = outcome.place if str(sent.output) == outcome.output else sent.output
+    current = outcome.place if str(sent.output) == outcome.output else sent.output
     decided = _with_decision(outcome)
-    _move(store, lies, decided.place)
+    _move(store, current, decided.place)
     return decided
 
 
 def _with_decision(outcome: Outcome) -> Outcome:
     decision = outcome.decision
-    if decision is None or outcome.state not in MADE:
+    if decision is None or outcome.state not in WITH_RESULT:
         return outcome
     approved = decision["what"] == APPROVED
     if outcome.video and decision.get("video") == outcome.video:
         return replace(outcome, state=PUBLISHED if approved else REJECTED)
-    if not _is_about(decision, outcome):
+    if not _covers(decision, outcome):
         return replace(outcome, decision=None)
-    told = f"it was {decision['what']} by {decision['by']} on {decision['on']}, before it was made anew"
-    return replace(outcome, state=outcome.state if approved else HELD, reasons=[*outcome.reasons, told])
+    note = f"{decision['what']} by {decision['by']} on {decision['on']}, then recomputed with another result"
+    return replace(outcome, state=outcome.state if approved else HELD, reasons=[*outcome.reasons, note])
 
 
-def _is_about(decision: dict[str, str], outcome: Outcome) -> bool:
-    """Whether it was taken on the same clip and recipe, as far as either is known: in doubt, somebody is asked."""
+def _covers(decision: dict[str, str], outcome: Outcome) -> bool:
+    """True if clip and recipe are those of the decision; unknown digests count as equal, which asks for a review."""
     now = {"clip": outcome.clip, "recipe": recipe_digest(outcome.request)}
     return all(not digest or decision.get(name, digest) in {"", digest} for name, digest in now.items())
 

@@ -1,4 +1,4 @@
-"""A catalog's file, YAML, CSV or JSON Lines: what it says, and on which line."""
+"""Parse a catalog file (YAML, CSV or JSON Lines) with line numbers."""
 
 import csv
 import io
@@ -18,14 +18,14 @@ from storage.files import encodable
 from storage.safe_text import printable
 
 MAX_BYTES = 16 * 2**20  # of a catalog's file: some 100,000 clips
-MAX_SHOWN = 50  # problems
-CONSENT = "consent_"  # columns of a CSV: consent_by, consent_on, consent_reference
+MAX_SHOWN = 50  # problems listed in the message
+CONSENT = "consent_"  # prefix of CSV columns: consent_by, consent_on, consent_reference
 
-DocumentPath = tuple[str | int, ...]  # keys and indices from the top, as pydantic gives them
+DocumentPath = tuple[str | int, ...]  # keys and indices from the root, as in a pydantic `loc`
 
 
 class CatalogError(InputError):
-    """A catalog that cannot be run, with everything that is wrong in it."""
+    """A catalog with problems, each with its line number."""
 
     def __init__(self, path: Path, problems: Sequence[tuple[int, str]]) -> None:
         self.problems = sorted(set(problems))
@@ -39,59 +39,59 @@ class CatalogError(InputError):
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says, and where it says so."""
+    """The content of a catalog file, with a lookup of line numbers."""
 
-    words: Any
-    line: Callable[[DocumentPath], int]
+    content: Any
+    line: Callable[[DocumentPath], int]  # 1-based line of a path
     problems: list[tuple[int, str]]
 
 
 def read_document(path: Path) -> Document:
-    """What the catalog at `path` says.
+    """Read and parse the catalog at `path`.
 
     Raises:
-        InputError: it cannot be read as what its name says.
+        InputError: the file cannot be read or parsed in the format of its suffix.
     """
     if path.suffix.lower() not in READERS:
-        raise InputError(f"{path.name} is not a catalog: its name ends in none of {', '.join(READERS)}.")
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path.name} is not a catalog: its name must end in one of {', '.join(READERS)}.")
+    if path.exists() and not path.is_file():  # reading a pipe would block
         raise InputError(f"{path} is not a file. Give the path of a catalog: a text file in UTF-8.")
     try:
-        text = _bounded(path).decode("utf-8-sig")  # Excel begins a file with a mark
+        text = _bounded(path).decode("utf-8-sig")  # Excel writes a byte order mark
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give the path of a text file in UTF-8.") from error
     if not text.strip():
-        raise InputError(f"{path} is empty. A catalog has at least its name, or the first line of a table.")
+        raise InputError(f"{path} is empty. Write the catalog's name in YAML, or a header line in CSV.")
     document = READERS[path.suffix.lower()](path, text)
-    broken = [
+    surrogates = [
         (
             document.line(place),
-            f"{text}: has half a character in it, as \\ud800 is. Name such a file by a pattern, with *.",
+            f"{text}: contains a lone surrogate, such as \\ud800. Name such a file by a pattern with *.",
         )
-        for place, text in _broken(document.words)
+        for place, text in _lone_surrogates(document.content)
     ]
-    if broken:
-        raise CatalogError(path, [*document.problems, *broken])
+    if surrogates:
+        raise CatalogError(path, [*document.problems, *surrogates])
     return document
 
 
-def _broken(words: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentPath, str]]:
-    """Where text is no Unicode: escapes can write halves of characters, which nothing can be called."""
-    if isinstance(words, str) and encodable(words) != words:
-        yield place, printable(words)
-    pairs = words.items() if isinstance(words, dict) else enumerate(words) if isinstance(words, list) else ()
+def _lone_surrogates(content: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentPath, str]]:
+    """Strings with lone surrogates, which escapes can write and no file name can hold."""
+    if isinstance(content, str) and encodable(content) != content:
+        yield place, printable(content)
+    pairs = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for key, value in pairs:
         if isinstance(key, str):
-            yield from _broken(key, place)
-        yield from _broken(value, (*place, key))
+            yield from _lone_surrogates(key, place)
+        yield from _lone_surrogates(value, (*place, key))
 
 
 def _bounded(path: Path) -> bytes:
-    """The bytes of a file that is not too large."""
+    """Read a file of at most `MAX_BYTES`."""
     with path.open("rb") as file:
         found = file.read(MAX_BYTES + 1)
     if len(found) > MAX_BYTES:
-        raise InputError(f"{path} has more than {MAX_BYTES >> 20} MiB. Divide it into several catalogs.")
+        raise InputError(f"{path} has more than {MAX_BYTES >> 20} MiB. Split it into several catalogs.")
     return found
 
 
@@ -99,17 +99,17 @@ def _read_yaml(path: Path, text: str) -> Document:
     try:
         check_yaml(text)
         root = yaml.compose(text, PlainLoader)
-        words = yaml.load(text, PlainLoader)
+        content = yaml.load(text, PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise CatalogError(path, [(mark.line + 1 if mark else 1, f"no YAML: {error.problem}")]) from error
+        raise CatalogError(path, [(mark.line + 1 if mark else 1, f"invalid YAML: {error.problem}")]) from error
     except yaml.reader.ReaderError as error:
-        line_of_it = text.encode().count(b"\n", 0, error.position) + 1
-        raise CatalogError(path, [(line_of_it, f"no YAML: a character {error.character:#06x} in it")]) from error
+        number = text.encode().count(b"\n", 0, error.position) + 1
+        raise CatalogError(path, [(number, f"invalid YAML: character {error.character:#06x}")]) from error
     except NOT_CONSTRUCTED as error:
-        raise CatalogError(path, [(1, f"no YAML: {NOT_OF_ITS_TYPE}")]) from error
-    if not isinstance(words, dict):
-        raise CatalogError(path, [(1, "A catalog has `catalog: NAME` and `clips:` at its top.")])
+        raise CatalogError(path, [(1, f"invalid YAML: {NOT_OF_ITS_TYPE}")]) from error
+    if not isinstance(content, dict):
+        raise CatalogError(path, [(1, "A catalog is a mapping with `catalog: NAME` and `clips:` at its top.")])
 
     def line(place: DocumentPath) -> int:
         node = root
@@ -121,7 +121,7 @@ def _read_yaml(path: Path, text: str) -> Document:
         assert node is not None
         return int(node.start_mark.line) + 1
 
-    return Document(words, line, list(_twice(root)))
+    return Document(content, line, list(_repeated_keys(root)))
 
 
 def _child(node: Any, key: str | int) -> Any:
@@ -132,56 +132,57 @@ def _child(node: Any, key: str | int) -> Any:
     return None
 
 
-def _twice(node: Any) -> Iterator[tuple[int, str]]:
-    """Keys that a mapping has more than once: YAML takes the last one and says nothing."""
+def _repeated_keys(node: Any) -> Iterator[tuple[int, str]]:
+    """Repeated keys of mappings: YAML silently keeps the last one."""
     children = node.value if isinstance(node, yaml.MappingNode | yaml.SequenceNode) else []
     if isinstance(node, yaml.MappingNode):
         seen = Counter(name.value for name, _ in children)
         yield from (
-            (name.start_mark.line + 1, f"{name.value!r} is there more than once")
+            (name.start_mark.line + 1, f"{name.value!r} appears more than once")
             for name, _ in children
             if seen[name.value] > 1
         )
         children = [value for _, value in children]
     for child in children:
-        yield from _twice(child)
+        yield from _repeated_keys(child)
 
 
 def _read_lines(path: Path, text: str) -> Document:
-    """JSON Lines: a clip a line. A line with `catalog` says what holds for all, as in YAML."""
+    """Parse JSON Lines: one clip a line. A line with `catalog` has the other top-level fields of a YAML catalog."""
     head: dict[str, Any] = {"catalog": path.stem}
     clips, lines, heads = [], [], 0
     problems: list[tuple[int, str]] = []
 
-    def note_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        problems.extend((number, f"{name!r} is there more than once") for name in _repeated(name for name, _ in pairs))
+    def note_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        problems.extend((number, f"{name!r} appears more than once") for name in _repeated(name for name, _ in pairs))
         return dict(pairs)
 
-    for number, written in enumerate(text.split("\n"), 1):  # not at U+2028, which a name may hold
+    for number, written in enumerate(text.split("\n"), 1):  # not splitlines: a name may contain U+2028
         if not written.strip():
             continue
         try:
-            words = parse_json(written, note_twice)
+            values = parse_json(written, note_repeated)
         except ValueError as error:
-            problems.append((number, f"no JSON: {error}"))
+            problems.append((number, f"invalid JSON: {error}"))
             continue
-        if isinstance(words, dict) and "catalog" in words and "source" not in words:
+        if isinstance(values, dict) and "catalog" in values and "source" not in values:
             heads += 1
             if heads > 1:
-                problems.append((number, "a line before says what holds for all; a catalog has one such line"))
-            if "clips" in words:
-                problems.append((number, "`clips` is of YAML: here each clip has a line of its own"))
-            head |= words
+                problems.append((number, "an earlier line with `catalog` exists; a catalog has one such line"))
+            if "clips" in values:
+                problems.append((number, "`clips` is for YAML: in JSON Lines each clip has a line of its own"))
+            head |= values
         else:
-            clips.append(words)
+            clips.append(values)
             lines.append(number)
     return Document({**head, "clips": clips}, _line_of(lines), problems)
 
 
 def _read_csv(path: Path, text: str) -> Document:
-    """A clip a row. Edits are written `smile=+2 age=-3`, ramps `smile=0:0,2:1`; tags and options are parted by spaces.
+    """Parse CSV: one clip a row.
 
-    Columns are parted by commas; by semicolons or tabs, if the first line has more of these.
+    Edits are written `smile=+2 age=-3`, ramps `smile=0:0,2:1`; spaces separate tags and options. The delimiter is the
+    most frequent of comma, semicolon and tab in the first line.
     """
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
@@ -190,12 +191,12 @@ def _read_csv(path: Path, text: str) -> Document:
     problems: list[tuple[int, str]] = []
     try:
         for name in _repeated(reader.fieldnames or ()):
-            problems.append((1, f"column {name!r} is there more than once"))
+            problems.append((1, f"column {name!r} appears more than once"))
         for row in reader:
             _add_row(row, clips, problems, reader.line_num)
             lines += [reader.line_num] * (len(clips) - len(lines))
-    except csv.Error as error:  # a field of 128 KiB, most often by a quote that is not closed
-        problems.append((reader.line_num, f"no table: {error}"))
+    except csv.Error as error:  # a field of 128 KiB, usually from an unclosed quote
+        problems.append((reader.line_num, f"invalid CSV: {error}"))
     return Document({"catalog": path.stem, "clips": clips}, _line_of(lines), problems)
 
 
@@ -203,8 +204,8 @@ def _add_row(row: dict[str, str], clips: list[Any], problems: list[tuple[int, st
     try:
         clips.append(_from_row(row))
     except (InputError, AttributeError) as error:
-        told = error if isinstance(error, InputError) else "it has more fields than the first line has names"
-        problems.append((line, str(told)))
+        message = str(error) if isinstance(error, InputError) else "the row has more fields than the header has columns"
+        problems.append((line, message))
 
 
 def _from_row(row: dict[str, str]) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def _from_row(row: dict[str, str]) -> dict[str, Any]:
 def _once(column: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     for name in _repeated(name for name, _ in pairs):
-        raise InputError(f"{column}: {name!r} is there more than once. Give each direction once.")
+        raise InputError(f"{column}: {name!r} appears more than once. Give each direction once.")
     return dict(pairs)
 
 

@@ -1,4 +1,4 @@
-"""Which clips of a catalog have to be edited, which are as they were, and which cannot be."""
+"""Jobs of a catalog: one for each new or changed clip."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,16 @@ from typing import Any
 from configs.schema import RunConfig
 from flows.catalog.children import Child
 from flows.catalog.clips import CatalogClip
-from flows.catalog.outcomes import LOST, MADE, REJECTED, Outcome, hold_folder, outcome_id, read_outcome, recipe_of
+from flows.catalog.outcomes import (
+    REJECTED,
+    WITH_RESULT,
+    WITHOUT_RESULT,
+    Outcome,
+    hold_folder,
+    outcome_id,
+    read_outcome,
+    recipe_of,
+)
 from flows.catalog.output_names import check_place
 from flows.catalog.reading import OpenCatalog
 from flows.catalog.request import CatalogRequest
@@ -34,28 +43,28 @@ ERRORS = (StitchEditError, StorageError, OSError)
 
 @dataclass
 class Job:
-    """A clip that is to be edited."""
+    """A clip to be edited."""
 
     clip: CatalogClip
     request: EditRequest
     before: Outcome | None
-    cost: float  # s expected; what is cheap goes first
+    cost: float  # estimated s; cheaper jobs start first
     plan: Plan | None = None
     attempts: int = 0
     child: Child | None = None
-    sent: EditRequest | None = None  # what the run was asked for
+    sent: EditRequest | None = None  # the request that its run received
     started: str = ""
 
 
 def select_clips(opened: OpenCatalog, tags: list[str]) -> list[CatalogClip]:
-    """Those with one of `tags`; all, if there is none."""
+    """Clips with at least one of `tags`; all clips if `tags` is empty."""
     return [clip for clip in opened.clips if not tags or set(tags) & set(clip.entry.tags)]
 
 
 def prepare_job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Job | Outcome:
-    """A job for the clip; or its outcome, because nothing changed since, or because it cannot be edited at all.
+    """The job of a clip, or its outcome if it is unchanged or cannot be edited.
 
-    A clip of a bucket is brought only if there is something to do with it.
+    A clip in a bucket is downloaded only if it is new or changed.
     """
     job, unreadable = _job(clip, opened, request, store)
     if is_done(job):
@@ -68,10 +77,10 @@ def prepare_job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest,
         if unreadable:
             return replace(pending_outcome(job), error=unreadable)
         assert job.request.output is not None
-        for output in (job.request.output, _held(job.request)):
-            check_place(output, opened.allowed)  # again: a link may lead elsewhere since the catalog was read
-        here = {"device": "auto"} if request.deployment else {}  # its workers have the device
-        edit = resolve(_placeable(job.request).model_copy(update=here))
+        for output in (job.request.output, _held_output(job.request)):
+            check_place(output, opened.allowed)  # checked again: a link may have changed since the catalog was read
+        changes = {"device": "auto"} if request.deployment else {}  # the device is on its workers
+        edit = resolve(_with_existing_folder(job.request).model_copy(update=changes))
         check_outputs(job.request, edit.config, edit.store, job.request.output)
         plan = plan_edit(edit)
     except ERRORS as error:
@@ -82,45 +91,46 @@ def prepare_job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest,
     return replace(job, cost=cost, plan=plan)
 
 
-def _held(request: EditRequest) -> Path:
+def _held_output(request: EditRequest) -> Path:
     assert request.hold is not None
     assert request.output is not None
     return request.hold / request.output.name
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:
-    """Higher priority first; of one priority, what is expected to cost less."""
+    """Jobs by descending priority, then by ascending estimated cost."""
     return sorted(jobs, key=lambda job: (-job.clip.entry.priority, job.cost))
 
 
-def _placeable(request: EditRequest) -> EditRequest:
-    """The request with a result in the folder that is there already, so that it can be checked and nothing is made."""
+def _with_existing_folder(request: EditRequest) -> EditRequest:
+    """The request with its output moved up to an existing folder, so that checks create none."""
     output = request.output
     assert output is not None
     if output.parent.exists():
         return request
-    there = next(folder for folder in output.parents if folder.exists())
-    return request.model_copy(update={"output": there / f".{outcome_id(request)}{output.suffix}"})
+    existing = next(folder for folder in output.parents if folder.exists())
+    return request.model_copy(update={"output": existing / f".{outcome_id(request)}{output.suffix}"})
 
 
 def current_outcome(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Outcome:
-    """What is known of a clip now: its last outcome, or that it is `new` or `changed`."""
+    """The last outcome of a clip if it still holds, else one in state `new` or `changed`."""
     job, _ = _job(clip, opened, request, store)
     if job.before is None:
         return replace(pending_outcome(job), state="new")
-    holds = is_done(job) or (job.before.state in LOST and is_same(job))
+    holds = is_done(job) or (job.before.state in WITHOUT_RESULT and has_same_input(job))
     return job.before if holds else replace(pending_outcome(job), state="changed")
 
 
 def unchanged(before: Outcome) -> Outcome:
-    """A result of an earlier run, that cost nothing in this one."""
+    """The outcome of an earlier run, with all stages cached and no seconds of this run."""
     return replace(before, seconds=None, stages=[replace(time, cached=True) for time in before.stages])
 
 
 def _job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> tuple[Job, str | None]:
-    """The clip with its request and its last outcome; and why it cannot be read, if so.
+    """The job of a clip with its last outcome, and the reason if the clip cannot be read.
 
-    What suffix the result has follows from the clip; from what is known of it, where the clip is not here to be read.
+    The suffix of the result follows from the clip. If the clip cannot be read here, each suffix is tried until a
+    recorded outcome is found.
     """
     places = {"store": request.store, "scratch": request.scratch, "device": request.device}
     suffixes, unreadable = [clip.source.suffix, *FORMATS], None
@@ -140,22 +150,22 @@ def _job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store:
 
 
 def is_done(job: Job) -> bool:
-    """Whether the same was made of the same file by the same code, and lies where it should.
+    """True if file, recipe and code are those of the last result and it exists.
 
-    A rejected result need not lie anywhere: who throws it away does not ask for it again.
+    A rejected result may be deleted; that does not trigger a new run.
     """
     before = job.before
     return (
         before is not None
-        and before.state in MADE
-        and is_same(job)
+        and before.state in WITH_RESULT
+        and has_same_input(job)
         and before.code == stages_code()
         and (before.state == REJECTED or before.place.exists())
     )
 
 
-def is_same(job: Job) -> bool:
-    """Whether the last run was about the same file and the same recipe."""
+def has_same_input(job: Job) -> bool:
+    """True if the last run had the same file and the same recipe."""
     before = job.before
     return (
         before is not None
@@ -166,7 +176,7 @@ def is_same(job: Job) -> bool:
 
 @cache
 def stages_code() -> str:
-    """Digest of the code of every stage."""
+    """Digest of the code of all stages."""
     stages: dict[str, str] = {}
 
     def note(stage: Any, *_: Any) -> None:
@@ -180,6 +190,7 @@ def stages_code() -> str:
 
 
 def pending_outcome(job: Job) -> Outcome:
+    """The outcome of a job without a result yet, in state `failed`."""
     entry = job.clip.entry
     return Outcome(
         id=outcome_id(job.request),
@@ -197,12 +208,16 @@ def pending_outcome(job: Job) -> Outcome:
 
 
 def run_name(opened: OpenCatalog, job: Job) -> str:
-    """What its run is called: `night-take1_smile+2-1a2b3c`, as two folders may have a take1."""
+    """Name of the job's flow run, such as `nightly-take1_smile+2-1a2b3c`.
+
+    The suffix is unique to the output: two folders may each have a take1.
+    """
     assert job.request.output is not None
-    stem = re.sub(r"[^\w.+\- ]", "_", job.request.output.stem)  # it is told to chats, which have marks of their own
+    stem = re.sub(r"[^\w.+\- ]", "_", job.request.output.stem)  # chats interpret other characters in notifications
     return f"{opened.name}-{stem}-{outcome_id(job.request)[:6]}"
 
 
 def first_line(text: str | None) -> str:
-    words = redacted((text or "").strip().partition("\n")[0]) or "no reason was given"
-    return re.sub(r"^Flow run encountered an exception: (\w+: )?", "", words)
+    """The first line of an error message, without secrets and Prefect's prefix."""
+    line = redacted((text or "").strip().partition("\n")[0]) or "no reason was given"
+    return re.sub(r"^Flow run encountered an exception: (\w+: )?", "", line)

@@ -1,4 +1,4 @@
-"""What became of a clip of a catalog: kept in the store, so that the next run knows, wherever it is."""
+"""The outcome of each clip of a catalog, recorded in the store for later runs."""
 
 import json
 import os
@@ -17,28 +17,28 @@ from storage.store import Store
 FOLDER = "catalogs"
 HOLD = "held"  # folder beside the catalog for results judged `fail`
 CONNECTIONS = 8
-PATHS = ("source", "output", "edit")  # fields that may hold parts of file names
-PLACES = frozenset({"store", "scratch", "device", "hold"})  # of a request: they decide nothing of its result
+PATHS = ("source", "output", "edit")  # fields that may contain file names
+PLACES = frozenset({"store", "scratch", "device", "hold"})  # fields of a request that do not affect its result
 
 PUBLISHED, REVIEW, HELD, REJECTED = "published", "review", "held", "rejected"
 FAILED, TIMED_OUT, CRASHED, CANCELLED = "failed", "timed out", "crashed", "cancelled"
-MADE = (PUBLISHED, REVIEW, HELD, REJECTED)  # there is a result
-LOST = (FAILED, TIMED_OUT, CRASHED, CANCELLED)  # there is none
+WITH_RESULT = (PUBLISHED, REVIEW, HELD, REJECTED)
+WITHOUT_RESULT = (FAILED, TIMED_OUT, CRASHED, CANCELLED)
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """When a stage of a clip ran, or what it saved because it did not have to."""
+    """Start and duration of a stage of a clip, or the seconds that its cached artifact saved."""
 
     stage: str
     cached: bool
     started: str | None  # UTC, ISO
-    seconds: float | None  # it took, now or when it was made
+    seconds: float | None  # duration of the run that computed it
 
 
 @dataclass
 class Outcome:
-    """One clip's result, or why there is none."""
+    """The result of one clip, or the reason why there is none."""
 
     id: str
     source: str
@@ -46,7 +46,7 @@ class Outcome:
     edit: str
     state: str
     request: dict[str, Any]
-    file: tuple[int, int]  # size and time of change of the clip, ns
+    file: tuple[int, int]  # size in bytes and modification time in ns of the clip
     code: str  # digest of all stages
     verdict: str | None = None
     reasons: list[str] = field(default_factory=list)
@@ -59,12 +59,12 @@ class Outcome:
     tags: list[str] = field(default_factory=list)
     consent: dict[str, Any] | None = None
     clip: str | None = None  # SHA-256 of the file
-    video: str | None = None  # digest of the result, wherever it lies
-    decision: dict[str, str] | None = None  # who approved or rejected what, when; see decisions.py
+    video: str | None = None  # digest of the result
+    decision: dict[str, str] | None = None  # approval or rejection; see decisions.py
 
     @property
     def place(self) -> Path:
-        """Where the result lies now."""
+        """Current path of the result."""
         hold = self.request.get("hold")
         return (
             Path(str(from_json(hold))) / Path(self.output).name
@@ -74,15 +74,15 @@ class Outcome:
 
     @property
     def why(self) -> list[str]:
-        """For people: what went wrong, or what is to be looked at."""
-        told = [self.error] if self.error else list(self.reasons)
-        if self.state in {HELD, REJECTED, *LOST} and Path(self.output).exists():
-            told.append(f"what was published before is still at {self.output}")
-        return told
+        """The error, or the reasons of the verdict, for display."""
+        lines = [self.error] if self.error else list(self.reasons)
+        if self.state in {HELD, REJECTED, *WITHOUT_RESULT} and Path(self.output).exists():
+            lines.append(f"an earlier published result is still at {self.output}")
+        return lines
 
 
 def recipe_of(request: dict[str, Any]) -> dict[str, Any]:
-    """What of a request decides the result: neither where it is computed and kept, nor where a bucket's copy lies."""
+    """The fields of a request that affect its result: all but places and the path of a downloaded copy."""
     places = PLACES | ({"video"} if request.get("origin") else set())
     return {name: value for name, value in request.items() if name not in places}
 
@@ -93,10 +93,10 @@ def recipe_digest(request: dict[str, Any]) -> str:
 
 
 def hold_folder(folder: Path, output: Path) -> Path:
-    """Where a held result goes: a folder for each that results go to, as two of one name may be in two.
+    """Folder for held results of one output folder, so that equal names in two folders do not collide.
 
     Args:
-        folder: the catalog's.
+        folder: the catalog's folder.
     """
     place = Path(os.path.normpath(output.parent))
     if place.is_relative_to(folder):
@@ -105,29 +105,29 @@ def hold_folder(folder: Path, output: Path) -> Path:
 
 
 def outcome_id(request: EditRequest) -> str:
-    """A clip of a catalog is known by where its result goes."""
+    """Identity of a clip in its catalog: a digest of its output path."""
     return sha256(os.fsencode(str(request.output))).hexdigest()[:16]
 
 
 def write_outcome(store: Store, catalog: str, outcome: Outcome) -> None:
-    """Keep it, in place of what was kept before."""
-    words = json.dumps(to_words(outcome), indent=1, sort_keys=True, default=str)
-    store.backend.objects.write(_name(catalog, outcome.id), words.encode())
+    """Record an outcome, replacing the previous one of the clip."""
+    text = json.dumps(outcome_to_json(outcome), indent=1, sort_keys=True, default=str)
+    store.backend.objects.write(_name(catalog, outcome.id), text.encode())
 
 
-def to_words(outcome: Outcome) -> dict[str, Any]:
-    """`outcome` as JSON values; what of its paths is not UTF-8 is encoded."""
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """`outcome` as JSON values, with paths that are not UTF-8 encoded by `any_text`."""
     return asdict(outcome) | {name: to_json(getattr(outcome, name)) for name in PATHS}
 
 
 def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
-    """The last outcome of a clip, or None when there is none that can be read."""
+    """The last outcome of a clip, or None if there is none or it cannot be read."""
     stored = store.backend.objects.read(_name(catalog, identity))
     try:
-        words = parse_json(stored.value) if stored else None
-        if not isinstance(words, dict):
+        values = parse_json(stored.value) if stored else None
+        if not isinstance(values, dict):
             return None
-        known = {one.name: words[one.name] for one in fields(Outcome) if one.name in words}
+        known = {one.name: values[one.name] for one in fields(Outcome) if one.name in values}
         stages = [StageTime(**stage) for stage in known.pop("stages", [])]
         paths = {name: str(from_json(known[name])) for name in PATHS}
         return Outcome(**{**known, **paths, "file": tuple(known["file"])}, stages=stages)
@@ -136,7 +136,7 @@ def read_outcome(store: Store, catalog: str, identity: str) -> Outcome | None:
 
 
 def recorded_files(store: Store, catalog: str) -> set[Path]:
-    """Every file that runs of a catalog left outside of the store, of clips and recipes that are gone, too."""
+    """All files that runs of a catalog wrote outside the store, including those of removed clips and recipes."""
     listed = store.backend.objects.names(f"{FOLDER}/{catalog}/")
     identities = [one.name.rpartition("/")[2].removesuffix(".json") for one in listed]
     with ThreadPoolExecutor(CONNECTIONS) as pool:

@@ -1,4 +1,4 @@
-"""Where results of a catalog go: what `output` may say, and which folders it may write into."""
+"""Output paths of a catalog: fields of the `output` template and the allowed folders."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,25 +11,25 @@ FIELDS = ("stem", "suffix", "edit", "folder")
 
 
 def check_template(template: str) -> None:
-    """Refuse anything but text and the fields by their plain names: no attribute, index, conversion or width.
+    """Allow only text and plain field names: no attribute, index, conversion or width.
 
     Raises:
-        InputError: what is wrong with it.
+        InputError: the template has anything else.
     """
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise InputError(_told(template, f"a brace has no other half ({error})")) from error
+        raise InputError(_message(template, f"unbalanced brace ({error})")) from error
     for _, name, form, conversion in parts:
         if name is not None and (name not in FIELDS or form or conversion):
             written = f"{{{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}}}"
-            raise InputError(_told(template, f"{written[:40]} is none of them"))
+            raise InputError(_message(template, f"{written[:40]} is none of them"))
     if "\0" in template:
-        raise InputError(_told(template, "no file name holds a zero byte"))
+        raise InputError(_message(template, "a file name cannot contain a zero byte"))
 
 
 def fill_template(template: str, values: Mapping[str, object]) -> str:
-    """The template with its fields filled in; `{{` stands for a brace.
+    """Fill in the fields of a template; `{{` stands for a brace.
 
     Raises:
         InputError: see `check_template`.
@@ -39,24 +39,24 @@ def fill_template(template: str, values: Mapping[str, object]) -> str:
 
 
 def allowed_folders(folder: Path, others: Sequence[str]) -> list[Path]:
-    """The catalog's folder and those it names in `allow_outputs`, links followed."""
+    """The catalog's folder and those in its `allow_outputs`, with links resolved."""
     return [_real(folder), *(_real(folder / other) for other in others)]
 
 
 def check_place(output: Path, allowed: Sequence[Path]) -> None:
-    """Refuse a result outside of the folders that may be written into, links and `..` followed.
+    """Refuse a result outside the allowed folders, with links and `..` resolved.
 
     Raises:
-        InputError: the folder and the way out.
+        InputError: the result would be outside; the message names the folder and the remedy.
     """
     try:
         place = _real(output.parent)
-    except ValueError as error:  # a zero byte, out of the name of a photo or a person
-        raise InputError(f"its result cannot be called {output.name!r}: {error}.") from error
+    except ValueError as error:  # a zero byte, from the name of a photo or a person
+        raise InputError(f"the result cannot be named {output.name!r}: {error}.") from error
     if not any(place.is_relative_to(folder) for folder in allowed):
         raise InputError(
-            f"its result would go to {place}, outside of the catalog's folder. Add `allow_outputs: [{place}]` to the "
-            "catalog, in YAML or JSON Lines, if that is meant."
+            f"the result would be written to {place}, outside the catalog's folder. If this is intended, add "
+            f"`allow_outputs: [{place}]` to the catalog, in YAML or JSON Lines."
         )
 
 
@@ -64,6 +64,6 @@ def _real(folder: Path) -> Path:
     return Path(os.path.realpath(folder))
 
 
-def _told(template: str, why: str) -> str:
+def _message(template: str, reason: str) -> str:
     fields = ", ".join(f"{{{name}}}" for name in FIELDS[:-1])
-    return f"output {template[:200]!r} may hold {fields} and {{{FIELDS[-1]}}}: {why}"
+    return f"output {template[:200]!r} may contain {fields} and {{{FIELDS[-1]}}}: {reason}"

@@ -1,6 +1,6 @@
-"""A catalog checked as a whole: every problem is named with its line.
+"""Read a catalog and check it as a whole; every problem is reported with its line.
 
-A clip that cannot be read is no problem of the catalog: it is reported when it is its turn, and the others go on.
+An unreadable clip is not a problem of the catalog: it is reported when the clip is prepared, and the others are edited.
 """
 
 import os
@@ -32,18 +32,18 @@ from storage.video.output import FORMATS
 from storage.video.remote_clips import SCHEME
 from storage.video.suffixes import PLAYLIST, is_playlist
 
-BRACKETS = "; where no such name is there, [ ] stand for one of the characters between them"
+BRACKETS = "; without a file of that very name, [ ] match one of the characters between them"
 
 
 @dataclass(frozen=True)
 class OpenCatalog:
-    """A catalog that was checked, and the clips that it names now."""
+    """A checked catalog with the clips that it names at this time."""
 
     path: Path
     catalog: Catalog
     clips: list[CatalogClip]
-    notes: Sequence[str] = ()  # what is no mistake, and may be none that was meant
-    left_out: Sequence[LeftOut] = ()  # what lies beside the clips; `notes` sums it up
+    notes: Sequence[str] = ()  # warnings
+    left_out: Sequence[LeftOut] = ()  # files that are not clips; summarized in `notes`
 
     @property
     def name(self) -> str:
@@ -51,12 +51,12 @@ class OpenCatalog:
 
     @property
     def folder(self) -> Path:
-        """Where relative paths start."""
+        """Folder of the catalog; relative paths start there."""
         return self.path.parent
 
     @property
     def allowed(self) -> list[Path]:
-        """Folders that results may go to."""
+        """Folders that results may be written to."""
         return allowed_folders(self.folder, self.catalog.allow_outputs)
 
 
@@ -64,48 +64,49 @@ def open_catalog(path: Path, scratch: Path | None = None, store: Store | None = 
     """Read and check the catalog at `path`.
 
     Args:
-        scratch: where clips of a bucket have, or will have, copies.
-        store: of the catalog's runs; with it, what they wrote into a watched folder is known to be no clip.
+        scratch: folder for copies of clips in a bucket.
+        store: store of the catalog's runs; if given, files that they wrote into a watched folder are not taken as
+            clips.
 
     Raises:
-        CatalogError: it is wrong somewhere; all problems are named with their lines.
-        InputError: it cannot be read as what its name says.
-        StorageError: a bucket that it names refuses, or cannot be reached.
+        CatalogError: the catalog has problems; all are listed with their lines.
+        InputError: the file cannot be read or parsed in the format of its suffix.
+        StorageError: a bucket refuses access or cannot be reached.
     """
-    path = Path(os.path.normpath(path.absolute()))  # what is known of a clip goes by its result's path
+    path = Path(os.path.normpath(path.absolute()))  # outcomes are recorded by the path of the result
     document = read_document(path)
     try:
-        catalog = Catalog.model_validate(_with_defaults(document.words))
+        catalog = Catalog.model_validate(_with_defaults(document.content))
     except ValidationError as error:
-        told = [
+        invalid = [
             (document.line(problem["loc"]), f"{_name(problem['loc'])}: {format_problem(problem)}")
             for problem in error.errors()
         ]
-        raise CatalogError(path, [*document.problems, *told]) from error
+        raise CatalogError(path, [*document.problems, *invalid]) from error
     problems = [*document.problems]
-    every: list[CatalogClip | LeftOut] = []
+    found: list[CatalogClip | LeftOut] = []
     for index, entry in enumerate(catalog.clips):
         line = document.line(("clips", index))
-        found = list(clips_of(entry, line, path.parent, scratch))
-        problems += [(line, text) for text in _problems(entry, catalog, path.parent, found)]
-        every += found
-    if store and any(isinstance(one, LeftOut) or one.found for one in every):
-        every = without_results(every, path.parent, store.folder, recorded_files(store, catalog.catalog))
-    opened = _opened(path, catalog, every)
-    problems += _clashes(opened)
+        found_here = list(clips_of(entry, line, path.parent, scratch))
+        problems += [(line, text) for text in _problems(entry, catalog, path.parent, found_here)]
+        found += found_here
+    if store and any(isinstance(one, LeftOut) or one.found for one in found):
+        found = without_results(found, path.parent, store.folder, recorded_files(store, catalog.catalog))
+    opened = _opened(path, catalog, found)
+    problems += _output_conflicts(opened)
     if problems:
         raise CatalogError(path, problems)
     return opened
 
 
-def _opened(path: Path, catalog: Catalog, every: Sequence[CatalogClip | LeftOut]) -> OpenCatalog:
-    clips = [one for one in every if isinstance(one, CatalogClip)]
+def _opened(path: Path, catalog: Catalog, found: Sequence[CatalogClip | LeftOut]) -> OpenCatalog:
+    clips = [one for one in found if isinstance(one, CatalogClip)]
     page = re.compile(rf"{re.escape(catalog.catalog)}_summary(-\d+)?\.html")
-    ours = {one.path for one in every if isinstance(one, LeftOut) and page.fullmatch(one.path.name)} | {path}
-    left_out = [one for one in every if isinstance(one, LeftOut) and one.path not in ours]
+    own_files = {one.path for one in found if isinstance(one, LeftOut) and page.fullmatch(one.path.name)} | {path}
+    left_out = [one for one in found if isinstance(one, LeftOut) and one.path not in own_files]
     with_clips = {id(clip.entry) for clip in clips}
     empty = [
-        f"{entry.source} names no clip now{BRACKETS if '[' in entry.source else ''}"
+        f"{entry.source} matches no clip now{BRACKETS if '[' in entry.source else ''}"
         for entry in catalog.clips
         if id(entry) not in with_clips
     ]
@@ -114,22 +115,22 @@ def _opened(path: Path, catalog: Catalog, every: Sequence[CatalogClip | LeftOut]
     return OpenCatalog(path, catalog, clips, [*empty, *notes_of(left_out, path.parent)], left_out)
 
 
-def _with_defaults(words: Any) -> Any:
-    """Every clip with what it does not say itself from `defaults`. Lists and mappings are taken as a whole."""
-    defaults, clips = words.get("defaults") or {}, words.get("clips")
+def _with_defaults(content: Any) -> Any:
+    """Fill fields that a clip does not set from `defaults`. Lists and mappings are not merged."""
+    defaults, clips = content.get("defaults") or {}, content.get("clips")
     if not isinstance(defaults, dict) or not isinstance(clips, list):
-        return words  # the schema will say what is wrong
+        return content  # the schema reports the error
     shared = {name: value for name, value in defaults.items() if name in EntryDefaults.model_fields}
-    return {**words, "clips": [{**shared, **clip} if isinstance(clip, dict) else clip for clip in clips]}
+    return {**content, "clips": [{**shared, **clip} if isinstance(clip, dict) else clip for clip in clips]}
 
 
 def _problems(
     entry: CatalogEntry, catalog: Catalog, folder: Path, found: Sequence[CatalogClip | LeftOut]
 ) -> Iterator[str]:
-    """What is wrong with an entry that pydantic cannot see."""
+    """Problems of an entry that the schema cannot express."""
     if catalog.consent_required and entry.consent is None:
         yield (
-            f"{entry.source}: nobody's consent is recorded. Add `consent: {{by: …, on: …, reference: …}}`, or say "
+            f"{entry.source}: no consent is recorded. Add `consent: {{by: …, on: …, reference: …}}`, or set "
             "`consent_required: false` for the whole catalog."
         )
     if entry.source.startswith(SCHEME):
@@ -138,30 +139,30 @@ def _problems(
     elif not has_magic(entry.source) and not os.path.exists(folder / entry.source):  # noqa: PTH110 - see clip_files
         yield f"{entry.source}: there is no such file. Paths start at {folder}."
     elif not has_magic(entry.source) and is_playlist(Path(entry.source).suffix):
-        yield f"{entry.source} is {PLAYLIST}. Name these, or join them to one video first."
+        yield f"{entry.source} is {PLAYLIST}. Name these, or join them into one video first."
     try:
         request = request_of(entry, folder / entry.source, folder, ".mp4")
     except NO_OUTPUT as error:
-        yield f"{entry.source}: {_first(error)}"
+        yield f"{entry.source}: {_message(error)}"
     else:
-        yield from _wrong_words(entry, request)
+        yield from _invalid_fields(entry, request)
 
 
-def _wrong_words(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
+def _invalid_fields(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
     try:
         read_config(request)
     except (StitchEditError, ValueError) as error:
-        yield f"{entry.source}: {_first(error)}"
-    yield from _too_short(entry, request)
+        yield f"{entry.source}: {_message(error)}"
+    yield from _start_after_end(entry, request)
     assert request.output is not None
     if entry.output.startswith(SCHEME):
-        yield f"{entry.source}: output {entry.output!r} is no file. Give a folder, and copy results from there."
+        yield f"{entry.source}: output {entry.output!r} is not a local path. Give a folder, and copy from there."
     elif request.output.suffix.lower() not in FORMATS:
         yield f"{entry.source}: output {entry.output!r} has to end in {{suffix}} or one of {', '.join(FORMATS)}."
 
 
-def _too_short(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
-    """A named file that ends before the range begins. One that cannot be read is reported when it is its turn."""
+def _start_after_end(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
+    """Report a named file that ends before the range begins. Unreadable files are reported when prepared."""
     if not entry.start or not request.video.is_file():
         return
     try:
@@ -174,38 +175,38 @@ def _too_short(entry: CatalogEntry, request: EditRequest) -> Iterator[str]:
         yield f"{entry.source}: {error}"
 
 
-def _clashes(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
-    """Results that would be written over each other."""
+def _output_conflicts(opened: OpenCatalog) -> Iterator[tuple[int, str]]:
+    """Results that would overwrite each other or their own clip."""
     first: dict[Path, CatalogClip] = {}
     allowed = opened.allowed
     for clip in opened.clips:
         try:
             output = clip.request(opened.folder, ".mp4").output
         except NO_OUTPUT:
-            continue  # told already
+            continue  # reported already
         assert output is not None
         try:
             check_place(output, allowed)
             check_place(hold_folder(opened.folder, output) / output.name, allowed)
         except InputError as error:
             yield clip.line, f"{clip.source.name}: {error}"
-        if _is_own(clip, opened.folder):
-            yield clip.line, f"{clip.source.name}: the result would be written over it. Give `output`, with {{edit}}."
-        others = [first.setdefault(path, clip) for path in map(_plain, exported_files(output).values())]
+        if _overwrites_source(clip, opened.folder):
+            yield clip.line, f"{clip.source.name}: the result would overwrite the clip. Set `output` with {{edit}}."
+        others = [first.setdefault(path, clip) for path in map(_normalized, exported_files(output).values())]
         other = next((one for one in others if one is not clip), clip)
         if other is not clip:
             yield (
                 clip.line,
-                f"{clip.source.name}: line {other.line} writes {output.stem} too. Give `output`, with {{stem}}.",
+                f"{clip.source.name}: line {other.line} writes {output.stem} too. Set `output` with {{stem}}.",
             )
 
 
-def _plain(path: Path) -> Path:
+def _normalized(path: Path) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _is_own(clip: CatalogClip, folder: Path) -> bool:
-    """Whether the clip's result would have the clip's name."""
+def _overwrites_source(clip: CatalogClip, folder: Path) -> bool:
+    """True if the output of the clip is the path of the clip."""
     suffix = clip.source.suffix
     output = clip.request(folder, suffix).output if suffix.lower() in FORMATS else None
     return output is not None and os.path.normpath(output) == os.path.normpath(clip.source)
@@ -215,7 +216,7 @@ def _name(place: DocumentPath) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).removeprefix(".") or "catalog"
 
 
-def _first(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(format_problem(problem) for problem in error.errors())
     return str(error)

@@ -1,4 +1,4 @@
-"""What a finished run left in the store, as a catalog tells it."""
+"""The outcome of a finished run, read from the store."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,13 +9,13 @@ from storage.artifact import Artifact
 from storage.runs import run_of
 from storage.store import Store
 from tasks.reporting.verdict import read_verdict
+from tasks.runtime.stage_names import ON_DEVICE
 
 STATES = {"pass": PUBLISHED, "review": REVIEW, "fail": HELD}
-ON_DEVICE = {"invert", "tune", "stitch"}  # stages that hold the device: those with `on_device` in their `@stage`
 
 
 def with_results(store: Store, outcome: Outcome) -> Outcome:
-    """`outcome` with the verdict and the stages of its run."""
+    """`outcome` with verdict, stages and digests of its run."""
     run = run_of(store, outcome.flow_run)
     if run is None:
         return replace(outcome, state=REVIEW, reasons=["the store has no record of the run"])
@@ -31,7 +31,7 @@ def with_results(store: Store, outcome: Outcome) -> Outcome:
             artifact = Artifact(store.folder, stage, key, manifest["digest"])
             store.fetch(artifact)
             verdicts.append(read_verdict(artifact.path))
-    verdict = worst_of(verdicts) if verdicts else Verdict("review", ("it was not measured",))
+    verdict = worst_of(verdicts) if verdicts else Verdict("review", ("the result was not measured",))
     return replace(
         outcome, state=STATES[verdict.verdict], verdict=verdict.verdict, reasons=list(verdict.reasons), stages=stages,
         clip=run.source, video=video,
@@ -39,12 +39,12 @@ def with_results(store: Store, outcome: Outcome) -> Outcome:
 
 
 def saved_seconds(outcome: Outcome) -> float:
-    """Seconds on the device that the store saved this clip."""
+    """Seconds on the device that cached stages of this clip saved."""
     return sum(time.seconds or 0.0 for time in outcome.stages if time.cached and time.stage in ON_DEVICE)
 
 
 def _time_of(stage: str, manifest: dict[str, Any], run_started: str) -> StageTime:
-    """When a stage ran; or that it was there before this run started."""
+    """Start and duration of a stage; `cached` if it ran before this run started."""
     attempts = manifest["lineage"].get("attempts", [])
     last = attempts[-1] if attempts else {}
     started, seconds = last.get("started"), last.get("seconds")

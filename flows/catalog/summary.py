@@ -1,4 +1,4 @@
-"""A page that says what became of a catalog: every clip, its verdict, what it cost and what it did not."""
+"""The summary page of a catalog: verdict, cost and saved time of every clip."""
 
 import os
 from collections import Counter
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flows.catalog.outcomes import MADE, Outcome
+from flows.catalog.outcomes import WITH_RESULT, Outcome
 from flows.catalog.reading import OpenCatalog
-from flows.catalog.results import ON_DEVICE, saved_seconds
+from flows.catalog.results import saved_seconds
 from flows.catalog.timeline import overlap_seconds, plot_timeline
 from flows.requests.output_files import exported_files
 from flows.server.artifacts import image_uri
@@ -22,8 +22,9 @@ from storage.safe_text import redacted
 from storage.store import Store
 from tasks.reporting.markdown import markdown
 from tasks.reporting.report_page import page_environment
+from tasks.runtime.stage_names import ON_DEVICE
 
-THUMBNAIL = 360  # px, of a contact sheet's width
+THUMBNAIL = 360  # px, width of a contact sheet
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Row:
 
     outcome: Outcome
     thumbnail: str | None  # data URI
-    report: str | None  # from the page to the clip's own
-    spent: float  # s on the device, this time
-    saved: float  # s on the device
+    report: str | None  # link to the clip's own report
+    spent: float  # s on the device in this run
+    saved: float  # s on the device saved by cached stages
 
     @property
     def name(self) -> str:
@@ -46,14 +47,14 @@ class Row:
 
 
 def page_path(opened: OpenCatalog, store: Store) -> Path:
-    """Where the page lies: under the next name, where a file that is not ours has the first."""
+    """Path of the page: the first name that no file of the user has."""
     numbers = ("" if number == 1 else f"-{number}" for number in count(1))
     names = (fitted_name(opened.name, f"_summary{number}.html") for number in numbers)
     return next(page for name in names if not Outputs(store).foreign([page := opened.path.with_name(name)]))
 
 
 def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome], store: Store) -> Path:
-    """Write the page beside the catalog; give where."""
+    """Write the page beside the catalog and return its path."""
     page = page_path(opened, store)
     rows = [_row(outcome, page.parent) for outcome in outcomes]
     text = (
@@ -77,12 +78,12 @@ def write_summary(opened: OpenCatalog, outcomes: Sequence[Outcome], store: Store
 
 
 def counts_of(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """How many clips are in which state."""
+    """Number of clips in each state."""
     return dict(Counter(outcome.state for outcome in outcomes))
 
 
 def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome], page: Path) -> str:
-    """The same in short, for Prefect's page of the run."""
+    """A short summary for the run's page in Prefect."""
     lines = [
         f"**{markdown(opened.name)}** · "
         + ", ".join(f"{count} {markdown(state)}" for state, count in counts_of(outcomes).items())
@@ -91,13 +92,13 @@ def summary_markdown(opened: OpenCatalog, outcomes: Sequence[Outcome], page: Pat
     lines += ["", "| clip | edit | state | why | s |", "|---|---|---|---|---|"]
     for outcome in outcomes:
         seconds = "–" if outcome.seconds is None else f"{outcome.seconds:.0f}"
-        words = (Path(outcome.source).name, outcome.edit, outcome.state, "; ".join(outcome.why))
-        lines.append(f"| {' | '.join(map(markdown, words))} | {seconds} |")
+        cells = (Path(outcome.source).name, outcome.edit, outcome.state, "; ".join(outcome.why))
+        lines.append(f"| {' | '.join(map(markdown, cells))} | {seconds} |")
     return "\n".join([*lines, "", f"Page: {markdown(page)}"]) + "\n"
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row for each clip, to be sorted and filtered by who reads it. Prefect shows cells as Markdown."""
+    """A row for each clip, for Prefect's table artifact, which renders cells as Markdown."""
     return [
         {
             "clip": markdown(Path(outcome.source).name),
@@ -113,12 +114,12 @@ def summary_table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def _row(outcome: Outcome, folder: Path) -> Row:
     files = exported_files(outcome.place)
-    there = outcome.state in MADE
+    has_result = outcome.state in WITH_RESULT
     ran = [time for time in outcome.stages if not time.cached and time.stage in ON_DEVICE]
-    report = files["report"] if there and files["report"].exists() else None
+    report = files["report"] if has_result and files["report"].exists() else None
     return Row(
         outcome=outcome,
-        thumbnail=image_uri(files["sheet"], THUMBNAIL) if there else None,
+        thumbnail=image_uri(files["sheet"], THUMBNAIL) if has_result else None,
         report=_link(report, folder) if report else None,
         spent=sum(time.seconds or 0.0 for time in ran),
         saved=saved_seconds(outcome),
@@ -126,5 +127,5 @@ def _row(outcome: Outcome, folder: Path) -> Row:
 
 
 def _link(path: Path, folder: Path) -> str:
-    """Relative to the page where that can be; with every sign percent-encoded that would be more than a name."""
+    """A percent-encoded path relative to the page if possible, else a file URI."""
     return quote(os.fsencode(path.relative_to(folder))) if path.is_relative_to(folder) else path.as_uri()

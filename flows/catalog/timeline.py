@@ -1,4 +1,4 @@
-"""What ran when: a row for each clip, a bar for each stage."""
+"""A timeline of a catalog run: a row for each clip, a bar for each stage."""
 
 import io
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from flows.catalog.outcomes import Outcome
-from flows.catalog.results import ON_DEVICE
 from storage.safe_text import printable
+from tasks.runtime.stage_names import ON_DEVICE
 
-LABELLED = 0.035  # of the whole; shorter bars have no room for a name
+LABELLED = 0.035  # share of the total time; shorter bars have no room for a label
 COLORS = {"on the device": "#3b6fb6", "beside it": "#c9b26a"}
 INKS = {"on the device": "#ffffff", "beside it": "#000000"}
 
 
 def plot_timeline(outcomes: Sequence[Outcome]) -> str | None:
-    """SVG, or None where nothing ran. Only stages that ran are shown, not those that were in the store."""
+    """Timeline as SVG, or None if no stage ran. Cached stages are not shown."""
     ran = sorted((outcome for outcome in outcomes if _bars(outcome)), key=lambda outcome: _bars(outcome)[0])
     if not ran:
         return None
@@ -36,7 +36,7 @@ def plot_timeline(outcomes: Sequence[Outcome]) -> str | None:
                     middle = start - first + seconds / 2
                     axis.text(middle, row, stage, fontsize=6, ha="center", va="center", color=INKS[kind])
         names = [printable(Path(outcome.source).name) for outcome in ran]
-        axis.set_yticks(range(len(ran)), names, fontsize=8, parse_math=False)  # a $ in a name is a $
+        axis.set_yticks(range(len(ran)), names, fontsize=8, parse_math=False)  # a name may contain $
         axis.invert_yaxis()
         axis.set_xlabel("s", fontsize=9)
         axis.tick_params(labelsize=8)
@@ -50,7 +50,7 @@ def plot_timeline(outcomes: Sequence[Outcome]) -> str | None:
 
 
 def overlap_seconds(outcomes: Sequence[Outcome]) -> float:
-    """For how long two clips or more were worked on at once, s."""
+    """Time during which at least two clips were processed at once, s."""
     edges = []
     for outcome in outcomes:
         for start, seconds, _ in _bars(outcome):
@@ -63,7 +63,7 @@ def overlap_seconds(outcomes: Sequence[Outcome]) -> float:
 
 
 def _bars(outcome: Outcome) -> list[tuple[float, float, str]]:
-    """Start and length in s, and name, of stages that ran."""
+    """Start in s since the epoch, duration in s and name of the stages that ran."""
     return [
         (datetime.fromisoformat(time.started).timestamp(), time.seconds or 0.0, time.stage)
         for time in outcome.stages

@@ -1,4 +1,4 @@
-"""What commands have in common: how a store, and how an edit, is named on the command line."""
+"""Arguments and options shared by several commands."""
 
 import math
 from pathlib import Path
@@ -12,30 +12,32 @@ if TYPE_CHECKING:  # it takes seconds
 
 StoreUrl = Annotated[
     str,
-    typer.Option("--store", help="Where results are kept: a folder, or s3://bucket/prefix.", envvar="STITCHEDIT_STORE"),
+    typer.Option("--store", help="Store of artifacts: a folder, or s3://bucket/prefix.", envvar="STITCHEDIT_STORE"),
 ]
 Scratch = Annotated[
     Path | None,
-    typer.Option(
-        "--scratch", help="Where files of an s3:// store are kept on this machine.", envvar="STITCHEDIT_SCRATCH"
-    ),
+    typer.Option("--scratch", help="Local folder for files of an s3:// store.", envvar="STITCHEDIT_SCRATCH"),
 ]
-ClipArgument = Annotated[Path, typer.Argument(help="The video.")]
-OptionArguments = Annotated[list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE, see `stitchedit options`.")]
-Edits = Annotated[list[str] | None, typer.Option("--edit", help="NAME=STRENGTH, see `stitchedit edits`. Repeatable.")]
+ClipArgument = Annotated[Path, typer.Argument(help="Video file.")]
+OptionArguments = Annotated[
+    list[str] | None, typer.Argument(help="STAGE.OPTION=VALUE; `stitchedit options` lists them.")
+]
+Edits = Annotated[
+    list[str] | None, typer.Option("--edit", help="NAME=STRENGTH; `stitchedit edits` lists them. Repeatable.")
+]
 FaceOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--face",
-        help="Whose: a number (0 = the largest), largest, smallest, left, right, top, bottom, or a photo's path. "
-        "Repeatable; WHO:NAME=STRENGTH,... gives that face edits of its own.",
+        help="Face to edit: a number (0 = the largest), largest, smallest, left, right, top, bottom, or the path of a "
+        "photo. Repeatable. FACE:NAME=STRENGTH,... gives that face edits of its own.",
     ),
 ]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Beside the clip unless given.")]
-Preset = Annotated[str, typer.Option(help="A file of configs/presets.")]
-Start = Annotated[float | None, typer.Option(help="Seconds; the output begins here.")]
-End = Annotated[float | None, typer.Option(help="Seconds; the output ends before.")]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Path of the result. Default: beside the clip.")]
+Preset = Annotated[str, typer.Option(help="Name of a file in configs/presets.")]
+Start = Annotated[float | None, typer.Option(help="Start of the output in the clip, s.")]
+End = Annotated[float | None, typer.Option(help="End of the output in the clip, s (exclusive).")]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second GPU.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 HERE = ".stitchedit"
@@ -49,7 +51,7 @@ def finite(value: float | None) -> float | None:
 
 
 def edit_job(edits: list[str] | None, faces: list[str] | None, *, remember: bool = True, **fields: object) -> "EditJob":
-    """Build the request for these words and resolve it.
+    """Build the request from command-line arguments and resolve it.
 
     Raises:
         InputError: an unknown preset, option, direction or device, or a value out of range.
@@ -60,19 +62,19 @@ def edit_job(edits: list[str] | None, faces: list[str] | None, *, remember: bool
     from flows.requests.checks import validated  # noqa: PLC0415
 
     shared = _edits(edits or [])
-    named = [FaceEdits(face=who, edits=_edits(own)) for who, own in map(parse_face, faces or [])]
+    named = [FaceEdits(face=face, edits=_edits(own)) for face, own in map(parse_face, faces or [])]
     if not all(face.edits or shared for face in named or [FaceEdits()]):
         raise typer.BadParameter("Give at least one, such as --edit smile=+2. `stitchedit edits` lists them.")
     if shared and named and all(face.edits for face in named):
-        raise typer.BadParameter("--edit is of no use: every --face has edits of its own. Leave one of the two out.")
+        raise typer.BadParameter("--edit has no effect: every --face has edits of its own. Omit one of the two.")
     return resolve(validated(EditRequest, edits=shared, faces=named, **fields), remember=remember)
 
 
 def parse_face(text: str) -> tuple[str, list[str]]:
-    """`left:smile=+2,age=-3` as (`left`, [`smile=+2`, `age=-3`]); `left` as (`left`, [])."""
-    who, colon, edits = text.rpartition(":")
+    """Parse `left:smile=+2,age=-3` into (`left`, [`smile=+2`, `age=-3`]) and `left` into (`left`, [])."""
+    face, colon, edits = text.rpartition(":")
     if colon and "=" in edits:
-        return who, edits.split(",")
+        return face, edits.split(",")
     return text, []
 
 

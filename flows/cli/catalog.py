@@ -1,4 +1,4 @@
-"""The commands `stitchedit run`, `status`, `report`, `approve`, `reject` and `schema`, and `plan` of a catalog."""
+"""The commands `run`, `status`, `report`, `approve`, `reject` and `schema`, and `plan` of a catalog."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows.cli.arguments import HERE, AsJson, DeviceName, Scratch, StoreUrl
 from flows.cli.terminal import escape, plain
@@ -43,9 +43,9 @@ DECIDE_EXAMPLES = """
 
   stitchedit reject nightly.yaml interview_smile+2.mp4 --by anna
 """
-CatalogFile = Annotated[Path, typer.Argument(help="YAML, CSV or JSON Lines; see `stitchedit schema`.")]
+CatalogFile = Annotated[Path, typer.Argument(help="Catalog as YAML, CSV or JSON Lines; see `stitchedit schema`.")]
 ClipName = Annotated[str, typer.Argument(help="Name or path of the clip, or of its result.")]
-By = Annotated[str | None, typer.Option(help="Who decides; the one who is logged in unless given.")]
+By = Annotated[str | None, typer.Option(help="Name recorded with the decision. Default: the current user.")]
 COLORS = dict.fromkeys(("published", "unchanged"), "green") | dict.fromkeys(("review", "held"), "yellow")
 COLORS |= dict.fromkeys(("new", "changed"), "cyan")
 
@@ -55,21 +55,25 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
     store: StoreUrl = HERE,
     scratch: Scratch = None,
     device: DeviceName = "auto",
-    clips_at_once: Annotated[int, typer.Option(help="Runs under way; stages on the device wait for each other.")] = 2,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds for a clip; then it is stopped, and kept.")] = None,
-    tags: Annotated[list[str] | None, typer.Option("--tag", help="Only clips with this tag. Repeatable.")] = None,
-    deployment: Annotated[str | None, typer.Option(help="Have its workers do it, as edit-video/on-demand.")] = None,
+    clips_at_once: Annotated[int, typer.Option(help="Concurrent runs; stages on the device take turns.")] = 2,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Time limit for each clip, s. The next run resumes a stopped clip.")
+    ] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Edit only clips with this tag. Repeatable.")] = None,
+    deployment: Annotated[
+        str | None, typer.Option(help="Run on the workers of this deployment, such as edit-video/on-demand.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Edit every clip of a catalog that is new or changed. One that fails stops no other; exit code 1 says so."""
+    """Edit the new and changed clips of a catalog. Exit code 1 if a clip failed; the others are still edited."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     from flows.catalog.request import check_catalog_request  # noqa: PLC0415 - takes a second
 
     fields = {"clips_at_once": clips_at_once, "time_limit_s": time_limit, "deployment": deployment, "tags": tags or []}
     request = _request(catalog, store, scratch, device, **fields)
     check_catalog_request(request)
-    opened, kept, console = _open(request), request.open_store(), Console(stderr=as_json)
-    from flows.catalog.children import cancel_this_run  # noqa: PLC0415 - imports Prefect: after all was checked
+    opened, artifacts, console = _open(request), request.open_store(), Console(stderr=as_json)
+    from flows.catalog.children import cancel_this_run  # noqa: PLC0415 - imports Prefect, so after all checks
     from flows.catalog.jobs import select_clips  # noqa: PLC0415
     from flows.cli.display import RunDisplay  # noqa: PLC0415
     from flows.edit_catalog import edit_catalog  # noqa: PLC0415
@@ -78,7 +82,7 @@ def run(  # noqa: PLR0913, PLR0917 - the flags of a command
         stop_on_signal(console, cancel_this_run)
         state = edit_catalog(request, return_state=True)
     shown = replace(opened, clips=select_clips(opened, request.tags))
-    _show(opened, _outcomes(shown, kept, request), console, as_json)
+    _show(opened, _outcomes(shown, artifacts, request), console, as_json)
     console.print(escape(state.message or ""), soft_wrap=True)
     if not state.is_completed():
         raise typer.Exit(1)
@@ -91,25 +95,25 @@ def status(
     device: DeviceName = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Say what became of every clip, and which are new or changed since. Computes nothing."""
+    """Show the outcome of every clip, and which are new or changed. Computes nothing."""
     opened, request = _opened(catalog, store, scratch, device)
     _show(opened, _outcomes(opened, request.open_store(), request), Console(stderr=as_json), as_json)
 
 
 def report(catalog: CatalogFile, store: StoreUrl = HERE, scratch: Scratch = None, device: DeviceName = "auto") -> None:
-    """Write the catalog's page anew: every clip with its verdict, thumbnail, cost and what the store saved."""
+    """Rewrite the catalog's summary page: verdict, thumbnail, cost and saved time of every clip."""
     from flows.catalog.summary import write_summary  # noqa: PLC0415
 
     opened, request = _opened(catalog, store, scratch, device)
-    kept = request.open_store()
-    print(plain(write_summary(opened, _outcomes(opened, kept, request), kept)))
+    artifacts = request.open_store()
+    print(plain(write_summary(opened, _outcomes(opened, artifacts, request), artifacts)))
 
 
 def approve(  # noqa: PLR0913, PLR0917 - the flags of a command
     catalog: CatalogFile, clip: ClipName, by: By = None, store: StoreUrl = HERE, scratch: Scratch = None,
     device: DeviceName = "auto",
 ) -> None:  # fmt: skip
-    """Publish a result that was held or flagged for review."""
+    """Publish a result that is held or flagged for review."""
     _decide(_opened(catalog, store, scratch, device), clip, "approved", by)
 
 
@@ -117,7 +121,7 @@ def reject(  # noqa: PLR0913, PLR0917 - the flags of a command
     catalog: CatalogFile, clip: ClipName, by: By = None, store: StoreUrl = HERE, scratch: Scratch = None,
     device: DeviceName = "auto",
 ) -> None:  # fmt: skip
-    """Take a result back, into the folder of held ones. It is not made again until the clip or its recipe changes."""
+    """Move a result to the folder of held results. It is recomputed only when the clip or its recipe changes."""
     _decide(_opened(catalog, store, scratch, device), clip, "rejected", by)
 
 
@@ -129,18 +133,18 @@ def schema() -> None:
 
 
 def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, as_json: bool) -> None:
-    """What `run` would do with every clip, and what that would cost."""
+    """Print what `run` would do with every clip, and the estimated cost."""
     from flows.catalog.request import check_catalog_request  # noqa: PLC0415 - takes a second
 
     request = _request(catalog, store, scratch, device)
     check_catalog_request(request)
     opened = _open(request)
     from flows.catalog.jobs import Job, prepare_job  # noqa: PLC0415 - imports Prefect: after all was checked
-    from flows.cli.display import STAGES  # noqa: PLC0415
+    from tasks.runtime.stage_names import STAGES  # noqa: PLC0415
 
-    kept, rows = request.open_store(), []
+    artifacts, rows = request.open_store(), []
     for clip in opened.clips:
-        job = prepare_job(clip, opened, request, kept)
+        job = prepare_job(clip, opened, request, artifacts)
         row: dict[str, Any] = {"clip": str(clip.source), "stages": [], "seconds": 0.0, "saved": 0.0, "unknown": []}
         if isinstance(job, Job):
             assert job.plan is not None
@@ -187,7 +191,7 @@ def _open(request: "CatalogRequest") -> "OpenCatalog":
 
 
 def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outcome"]:
-    """The last outcome of every clip, as kept; `new` or `changed` where there is none that still holds."""
+    """The current outcome of every clip; `new` or `changed` if no recorded one still holds."""
     from flows.catalog.jobs import current_outcome  # noqa: PLC0415
 
     return [current_outcome(clip, opened, request, store) for clip in opened.clips]
@@ -195,13 +199,13 @@ def _outcomes(opened: "OpenCatalog", store: "Store", request: Any) -> list["Outc
 
 def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as_json: bool) -> None:
     if as_json:
-        from flows.catalog.outcomes import to_words  # noqa: PLC0415
+        from flows.catalog.outcomes import outcome_to_json  # noqa: PLC0415
 
-        print(json.dumps(list(map(to_words, outcomes)), indent=1))
+        print(json.dumps(list(map(outcome_to_json, outcomes)), indent=1))
         for note in opened.notes:
             console.print(escape(note), soft_wrap=True)
         return
-    table = Table("clip", "result", "state", "why", "s", title=opened.name)
+    table = Table("clip", "result", Column("state", no_wrap=True), "why", "s", title=opened.name)
     for outcome in outcomes:
         why = "; ".join(outcome.why)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.0f}"
@@ -215,7 +219,7 @@ def _show(opened: "OpenCatalog", outcomes: list["Outcome"], console: Console, as
 
 def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | None) -> None:
     from flows.catalog.decisions import decide  # noqa: PLC0415
-    from flows.catalog.outcomes import MADE, write_outcome  # noqa: PLC0415
+    from flows.catalog.outcomes import WITH_RESULT, write_outcome  # noqa: PLC0415
     from stitchedit.errors import InputError  # noqa: PLC0415
 
     opened, request = given
@@ -223,19 +227,19 @@ def _decide(given: tuple["OpenCatalog", Any], name: str, what: str, by: str | No
     found = [one for one in _outcomes(opened, store, request) if name in _names(one, opened)]
     if len(found) != 1:
         listed = ", ".join(os.path.relpath(one.output, opened.folder) for one in found)
-        way_out = f"Name the result: {listed}" if found else "`stitchedit status` lists them"
-        raise InputError(f"{name}: {len(found)} clips of {opened.name} are called so. {way_out}.")
+        remedy = f"Name the result: {listed}" if found else "`stitchedit status` lists the clips"
+        raise InputError(f"{name}: {len(found)} clips of {opened.name} have this name. {remedy}.")
     (outcome,) = found
-    if outcome.state not in MADE:
+    if outcome.state not in WITH_RESULT:
         raise InputError(f"{name} is {outcome.state}: there is no result to be {what}. Run the catalog first.")
-    there = outcome.place.exists()
+    exists = outcome.place.exists()
     decided = decide(store, outcome, what, by or os.environ.get("USER", "somebody"))
     write_outcome(store, opened.name, decided)
-    gone = "" if there else "; its files are gone, and the next run writes them"
-    print(plain(f"{Path(outcome.source).name}: {outcome.state} before, {decided.state} now, {decided.place}{gone}"))
+    missing = "" if exists else "; its files are missing, and the next run writes them"
+    print(plain(f"{Path(outcome.source).name}: {outcome.state} before, {decided.state} now, {decided.place}{missing}"))
 
 
 def _names(outcome: "Outcome", opened: "OpenCatalog") -> set[str]:
-    """What a clip can be called by: path, path from the catalog, or name, of itself or of its result."""
+    """Names that identify a clip: path, path from the catalog or file name, of the clip or its result."""
     paths = (outcome.source, outcome.output)
     return {name for path in paths for name in (path, os.path.relpath(path, opened.folder), Path(path).name)}

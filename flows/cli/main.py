@@ -1,4 +1,4 @@
-"""The command `stitchedit`. Prefect is imported only where a flow runs: it takes seconds."""
+"""The command `stitchedit`. Prefect takes seconds to import, so only commands that run a flow import it."""
 
 import errno
 import io
@@ -6,13 +6,14 @@ import json
 import os
 import sys
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows.cli.arguments import (
     HERE,
@@ -41,10 +42,10 @@ from flows.cli.catalog import (
     schema,
     status,
 )
+from flows.cli.deploy import DEPLOY_EXAMPLES, deploy
 from flows.cli.plan import PLAN_EXAMPLES, WHY_EXAMPLES, plan, why
 from flows.cli.store import PRUNE_EXAMPLES, STORE_EXAMPLES, VERIFY_EXAMPLES, prune, store, verify
 from flows.cli.terminal import escape
-from flows.server.deploy import DEPLOY_EXAMPLES, deploy
 from flows.server.signals import stop_on_signal
 from stitchedit.errors import InputError, StitchEditError
 from storage.errors import StorageError, StoreAddressError, VideoError
@@ -61,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-NO_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
+INVALID_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
 
 EDIT_EXAMPLES = """
 [bold]Examples[/bold]
@@ -80,6 +81,21 @@ EDIT_EXAMPLES = """
 """
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"stitchedit {version('stitchedit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Edit faces in real videos: younger, older, a smile, in minutes."""
+
+
 @app.command(epilog=EDIT_EXAMPLES)
 def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
     clip: ClipArgument,
@@ -94,9 +110,9 @@ def edit(  # noqa: PLR0913, PLR0917 - the flags of a command
     scratch: Scratch = None,
     device: DeviceName = "auto",
     as_json: AsJson = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's log.")] = False,
 ) -> None:
-    """Edit faces of one clip. What was computed before, for this or another edit of it, is not computed again."""
+    """Edit faces in one clip. Artifacts of earlier edits of the clip are reused."""
     job = edit_job(
         edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
         store=store, scratch=scratch, device=device,
@@ -117,40 +133,51 @@ def _run(job: "EditJob", console: Console, as_json: bool, verbose: bool) -> None
         print(json.dumps(display.summary(written), indent=1))
     else:
         console.print(display.table())
-        console.print(f"{display.seconds:.0f} s, and {display.first_stage or 0:.0f} s for Prefect to start")
+        console.print(f"{display.seconds:.0f} s, plus {display.first_stage or 0:.0f} s to start Prefect")
         console.print(f"[bold]{escape(written)}[/bold]")
-        console.print(f"{escape(written.stem)}_report.html, _preview.mp4 and _sheet.png lie beside it")
+        console.print(f"{escape(written.stem)}_report.html, _preview.mp4 and _sheet.png are beside it")
 
 
 def prepare_process() -> None:
-    """Settings that have to be there before Prefect and torch are imported."""
-    # Threads that wait by spinning cost five times the time when another process wants the cores too.
+    """Set environment variables that Prefect and PyTorch read at import."""
+    # Spinning threads take five times as long when another process uses the cores too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # 17-27 s seen, default is 20
+    os.environ.setdefault(
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180"
+    )  # 17-27 s measured; the default is 20
 
 
 @app.command()
 def edits(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """List the edit directions with useful strengths and what they do."""
+    """List the edit directions with useful strengths and effects."""
     from flows.cli.known_edits import known_edits  # noqa: PLC0415
 
     known = known_edits()
     if as_json:
         print(json.dumps([vars(entry) for entry in known], indent=1))
         return
-    columns = ("edit", "minus", "plus", "useful", "strength 1 is", "besides, in deviations", "identity")
-    table = Table(*columns, title="stitchedit edit CLIP --edit NAME=STRENGTH")
+    columns = (
+        Column("edit", no_wrap=True),
+        Column("useful", no_wrap=True),
+        "minus",
+        "plus",
+        "strength 1, side effects",
+    )
+    table = Table(*columns, title="stitchedit edit CLIP --edit NAME=STRENGTH", show_lines=True)
     for entry in known:
-        besides, identity = f"at {entry.strength:+g}: {entry.besides}", f"{entry.identity:.2f}"
-        table.add_row(entry.name, entry.minus, entry.plus, entry.useful, entry.unit, besides, identity)
+        effects = f"1 = {entry.unit}\nat {entry.strength:+g}: {entry.besides}; identity {entry.identity:.2f}"
+        table.add_row(entry.name, entry.useful, entry.minus, entry.plus, effects)
     Console().print(table)
-    Console().print("identity: distance from the unedited face at that strength; from .6 on it is taken for another")
+    Console().print(
+        "Side effects are changes of other scores, in standard deviations. Identity is the distance to the unedited "
+        "face; .6 or more is another person."
+    )
 
 
 @app.command()
 def options(preset: Annotated[str, typer.Option(help="Show the values of this preset.")] = "default") -> None:
-    """List every STAGE.OPTION with its value."""
+    """List every STAGE.OPTION with its value in a preset."""
     from dataclasses import asdict  # noqa: PLC0415
 
     from configs.load import load_config  # noqa: PLC0415
@@ -164,13 +191,18 @@ def options(preset: Annotated[str, typer.Option(help="Show the values of this pr
 
 @app.command()
 def doctor(
-    store: Annotated[Path, typer.Option(help="Where results are kept.", envvar="STITCHEDIT_STORE")] = Path(
-        ".stitchedit"
-    ),
+    store: Annotated[Path, typer.Option(help="Folder of the store.", envvar="STITCHEDIT_STORE")] = Path(".stitchedit"),
+    install: Annotated[
+        bool, typer.Option("--install", help="First install the packages that contain the networks, with pip.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Check this machine: packages, network files with their SHA-256, codecs, device, disk."""
-    from flows.cli.doctor import diagnose  # noqa: PLC0415
+    from flows.cli.doctor import diagnose, install_networks  # noqa: PLC0415
+    from tasks.runtime.pretrained import pretrained  # noqa: PLC0415
+
+    if install:
+        install_networks(pretrained())
 
     findings = diagnose(store)
     if as_json:
@@ -197,13 +229,13 @@ app.command(epilog=STORE_EXAMPLES)(store)
 app.command(epilog=VERIFY_EXAMPLES)(verify)
 app.command(epilog=PRUNE_EXAMPLES)(prune)
 
-# All that these two are given, `--help` too, goes on to commands of their own.
+# These two commands pass all arguments, including `--help`, to apps of their own.
 group = app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 
 
 @group
 def train(context: typer.Context) -> None:
-    """Make the project's own weights again: encoder, occlusion network, heads and directions."""
+    """Retrain the project's own weights: encoder, occlusion network, heads and directions."""
     from flows.cli.train import app as commands  # noqa: PLC0415 - imports torch
 
     commands(context.args, prog_name="stitchedit train")
@@ -211,39 +243,37 @@ def train(context: typer.Context) -> None:
 
 @group
 def directions(context: typer.Context) -> None:
-    """Fit a direction to your own scores, and see what the packaged ones do."""
+    """Fit a direction to your own scores, and show the effects of the packaged ones."""
     from flows.cli.directions import app as commands  # noqa: PLC0415 - imports torch
 
     commands(context.args, prog_name="stitchedit directions")
 
 
 def main() -> None:
-    """Run the command line: exit code 0 = done, 1 = failed, 2 = asked for something that cannot be."""
+    """Run the command line. Exit codes: 0 = success, 1 = failure, 2 = invalid input."""
     prepare_process()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # names of files that are not UTF-8, or terminals that are not
+            stream.reconfigure(errors="backslashreplace")  # for file names and terminals that are not UTF-8
     try:
         app()
     except (StitchEditError, StorageError, PermissionError) as error:
-        _tell_error(str(error))
+        _print_error(str(error))
         sys.exit(2 if isinstance(error, InputError | VideoError | StoreAddressError) else 1)
     except OSError as error:
-        _tell_error(f"{error}. {_way_out(error)}")
-        sys.exit(2 if error.errno in NO_NAME else 1)
+        _print_error(f"{error}. {_remedy(error)}")
+        sys.exit(2 if error.errno in INVALID_NAME else 1)
     except Exception as error:
-        _tell_error(f"{type(error).__name__}: {error}. This is a fault of stitchedit. {_kept_traceback()}")
+        _print_error(f"{type(error).__name__}: {error}. This is a bug in stitchedit. {_save_traceback()}")
         sys.exit(1)
 
 
-def _tell_error(text: str) -> None:
+def _print_error(text: str) -> None:
     Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
-def _kept_traceback() -> str:
-    """Write the traceback of the error in hand to a file, and say which."""
+def _save_traceback() -> str:
+    """Write the traceback of the current error to a file and return a line that names it."""
     try:
         with NamedTemporaryFile("w", prefix="stitchedit-", suffix=".log", delete=False, encoding="utf-8") as file:
             file.write(traceback.format_exc())
@@ -252,15 +282,18 @@ def _kept_traceback() -> str:
     return f"Please report it with {file.name} and the command that you ran."
 
 
-def _way_out(error: OSError) -> str:
-    if error.errno in NO_NAME:
-        return "No file can be called so. Give another name."
+def _remedy(error: OSError) -> str:
+    if error.errno in INVALID_NAME:
+        return "This is not a valid file name. Give another name."
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return (
-            "What is finished stays. Make room (`stitchedit store` shows what uses it, `stitchedit prune` frees it), "
-            "then run the same command."
+            "Finished stages are kept. Free disk space (`stitchedit store` shows its use, `stitchedit prune` frees "
+            "it), then run the same command to resume."
         )
-    return "What is finished stays. See to it and run the same command; `stitchedit doctor` looks at disk and store."
+    return (
+        "Finished stages are kept. Correct the cause (`stitchedit doctor` checks disk and store), then run the same "
+        "command to resume."
+    )
 
 
 if __name__ == "__main__":

@@ -65,11 +65,11 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
     scratch: Scratch = None,
     device: DeviceName = "auto",
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash what is cached: without, changed bytes are found when they are read.")
+        bool, typer.Option("--verify", help="Hash cached files, to find changed bytes before they are read.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `edit` of a clip, or `run` of a catalog, would run, why, and what it would cost. Computes nothing."""
+    """Show which stages `edit` of a clip or `run` of a catalog would compute, why, and the cost. Computes nothing."""
     if clip.suffix.lower() in CATALOGS:
         from flows.cli.catalog import plan_catalog  # noqa: PLC0415
 
@@ -79,55 +79,57 @@ def plan(  # noqa: PLR0913, PLR0917 - the flags of a command
         edits, faces, video=clip, options=options or [], output=output, preset=preset, start=start, end=end,
         store=store, scratch=scratch, device=device, remember=False,
     )  # fmt: skip
-    from flows.planning.plan import as_json as to_json  # noqa: PLC0415 - imports Prefect: after all was checked
+    from flows.planning.plan import as_json as to_json  # noqa: PLC0415 - imports Prefect, so after all checks
     from flows.planning.plan import plan_edit  # noqa: PLC0415
 
-    made = plan_edit(job, verify=verify)
+    planned = plan_edit(job, verify=verify)
     if as_json:
-        print(to_json(made))
+        print(to_json(planned))
     else:
-        _show(made, Console())
+        _show(planned, Console())
 
 
 def why(
-    artifact: Annotated[str, typer.Argument(help="STAGE for its latest, STAGE/KEY, or the first digits of a key.")],
+    artifact: Annotated[
+        str, typer.Argument(help="STAGE for its latest artifact, STAGE/KEY, or the first digits of a key.")
+    ],
     store: StoreUrl = HERE,
     scratch: Scratch = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a result was made of: inputs, options, networks, versions, host and times, down to the clip."""
+    """Show the lineage of a result down to the clip: inputs, options, networks, versions, host and times."""
     from flows.planning.lineage import find_artifact, trace  # noqa: PLC0415
     from storage.store import open_store  # noqa: PLC0415
 
-    kept = open_store(store, scratch)
-    lineage = trace(kept, *find_artifact(kept, artifact))
+    opened = open_store(store, scratch)
+    lineage = trace(opened, *find_artifact(opened, artifact))
     if as_json:
         print(json.dumps(lineage.to_json(), indent=1))
     else:
         Console().print(_tree(lineage, set()))
 
 
-def _show(made: "Plan", console: Console) -> None:
+def _show(planned: "Plan", console: Console) -> None:
     table = Table("stage", "state", "why", "time", "size")
-    for stage in made.stages:
+    for stage in planned.stages:
         state = f"[{COLORS[stage.state]}]{stage.state}[/]{_progress(stage)}"
         reasons = [escape(reason) for reason in stage.reasons]
         if stage.condition:
-            reasons.append(f"if the result of {stage.condition} is the same as before")
+            reasons.append(f"if the result of {stage.condition} does not change")
         time = _duration(stage.seconds) if stage.state != "cached" else ""
         table.add_row(stage.stage, state, "\n".join(reasons), time, _size(stage.bytes))
     console.print(table)
-    console.print(f"to run: {_costs(made)}")
-    cached = any(stage.state == "cached" for stage in made.stages)
-    console.print(f"cached: saves about {_duration(made.seconds_saved)}" if cached else "cached: nothing")
+    console.print(f"to run: {_costs(planned)}")
+    cached = any(stage.state == "cached" for stage in planned.stages)
+    console.print(f"cached: saves about {_duration(planned.seconds_saved)}" if cached else "cached: nothing")
 
 
-def _costs(made: "Plan") -> str:
-    """Time and size of what would run, as far as earlier results in the store tell."""
-    if made.seconds is None:
-        return f"time and size unknown: no result of {', '.join(made.unknown)} is in this store yet"
-    more = f", and {', '.join(made.unknown)}, of which nothing is recorded yet" if made.unknown else ""
-    return f"about {_duration(made.seconds)} and {_size(made.bytes)}{more}"
+def _costs(planned: "Plan") -> str:
+    """Estimated time and size of the stages to run, from earlier results in the store."""
+    if planned.seconds is None:
+        return f"time and size unknown: no result of {', '.join(planned.unknown)} is in this store yet"
+    more = f", plus {', '.join(planned.unknown)}, without recorded results" if planned.unknown else ""
+    return f"about {_duration(planned.seconds)} and {_size(planned.bytes)}{more}"
 
 
 def _progress(stage: "StagePlan") -> str:
@@ -137,7 +139,7 @@ def _progress(stage: "StagePlan") -> str:
 
 
 def _tree(lineage: "Lineage", shown: set[tuple[str, str]], tree: Tree | None = None, name: str = "") -> Tree:
-    """The artifact with its facts, its inputs as branches; one that was shown before is only named."""
+    """A tree of an artifact, its facts and its inputs; an artifact shown before is only named."""
     manifest, facts = lineage.manifest, lineage.manifest["lineage"]
     shown.add((lineage.stage, lineage.key))
     title = f"{f'{name}: ' if name else ''}[bold]{lineage.stage}/{lineage.key}[/bold]"
@@ -145,7 +147,7 @@ def _tree(lineage: "Lineage", shown: set[tuple[str, str]], tree: Tree | None = N
     size = sum(listed["size"] for listed in manifest["files"].values())
     branch.add(f"{len(manifest['files'])} files, {_size(size)}, content {manifest['digest'][:12]}")
     for attempt in facts.get("attempts", []):
-        seconds = "cut off" if attempt["seconds"] is None else _duration(attempt["seconds"])
+        seconds = "interrupted" if attempt["seconds"] is None else _duration(attempt["seconds"])
         branch.add(escape(f"{attempt['started']} on {attempt['host']}: {seconds}"))
     branch.add(escape(", ".join(f"{package} {version}" for package, version in facts.get("software", {}).items())))
     _add_leaves(branch, "options", manifest["recipe"]["options"])
@@ -166,8 +168,8 @@ def _add_leaves(branch: Tree, title: str, values: Mapping[str, Any]) -> None:
     if values:
         inner = branch.add(title)
         for name, value in values.items():
-            words = ", ".join(f"{key}={part}" for key, part in value.items()) if isinstance(value, Mapping) else value
-            inner.add(escape(f"{name}: {words}"))
+            text = ", ".join(f"{key}={part}" for key, part in value.items()) if isinstance(value, Mapping) else value
+            inner.add(escape(f"{name}: {text}"))
 
 
 def _duration(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Text of users on a terminal: as it is, without markup, control characters and secrets."""
+"""Text for a terminal, without markup, control characters and secrets."""
 
 from rich.markup import escape as without_markup
 
@@ -6,10 +6,10 @@ from storage.safe_text import printable, redacted
 
 
 def escape(text: object) -> str:
-    """`text` as part of what rich prints; its line breaks stay."""
+    """Escape `text` for rich, keeping its line breaks."""
     return without_markup(plain(text))
 
 
 def plain(text: object) -> str:
-    """`text` for `print`; its line breaks stay."""
+    """Escape `text` for `print`, keeping its line breaks."""
     return "\n".join(map(printable, redacted(str(text)).split("\n")))

@@ -1,7 +1,7 @@
-"""`stitchedit train`: make the project's own weights again, from the packaged generator alone.
+"""`stitchedit train`: retrain the project's own weights from the packaged generator alone.
 
-Everything is kept in a work folder: samples, checkpoints, curves. A run that was interrupted goes on from there when it
-is started again with the same words.
+Samples, checkpoints and curves are kept in a work folder. An interrupted run resumes from there when it is started
+again with the same arguments.
 """
 
 import json
@@ -21,7 +21,9 @@ from torch import Tensor
 from configs.load import load_options
 from flows.cli.directions import train_directions
 from flows.requests.checks import check_device
+from flows.training.checkpoints import StateFile
 from flows.training.log import TrainingLog, bar
+from flows.training.sample_files import open_samples, write_samples
 from stitchedit.nets.encoder import Encoder, load_encoder
 from stitchedit.nets.mobile_stylegan import HALF, MobileStyleGAN, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
@@ -34,33 +36,33 @@ from stitchedit.train.occlusion import (
     start_occlusion_net,
     train_occlusion_net,
 )
-from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes
 from storage.weights.state_dict import load_tensors, save_tensors
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
 from tasks.runtime.pretrained import pretrained
 
 app = typer.Typer(
-    help="Make the project's own networks and directions again; hours on two cores, minutes on a GPU.",
+    help="Retrain the project's own networks and directions: hours on two cores, minutes on a GPU.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
 Work = Annotated[
-    Path, typer.Option(help="Folder for samples, checkpoints and curves; an interrupted run goes on from it.")
+    Path, typer.Option(help="Folder for samples, checkpoints and curves; an interrupted run resumes from it.")
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="Over configs/train/NAME.yaml.")
+    list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="Override configs/train/NAME.yaml.")
 ]
 TrainingDevice = Annotated[str, typer.Option(help="`auto` is a GPU when there is one.")]
-From = Annotated[Path | None, typer.Option("--from", help="Weights to begin with, instead of a least-squares fit.")]
+From = Annotated[Path | None, typer.Option("--from", help="Initial weights, instead of a least-squares fit.")]
 
 
 @dataclass(frozen=True)
 class EncoderTraining:
     samples: SampleOptions = field(default_factory=SampleOptions)
-    drawn_size: int = 1024  # px, at which the generator draws a sample; its area mean is what is learned from
-    processes: int = 2  # that draw, on a CPU
+    drawn_size: int = 1024  # px at which samples are generated, before area averaging to their final size
+    processes: int = 2  # that generate samples on a CPU
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
 
 
@@ -81,13 +83,13 @@ class HeadTraining:
 
 @app.command()
 def encoder(
-    output: Annotated[Path, typer.Argument(help="Where the encoder goes, as safetensors in float16.")],
+    output: Annotated[Path, typer.Argument(help="Output file: safetensors in float16.")],
     options: Overrides = None,
     work: Work = Path("out/train"),
     device: TrainingDevice = "auto",
     begin: From = None,
 ) -> None:
-    """Train the encoder: crops to codes, in one pass.
+    """Train the encoder, which maps crops to codes in one pass.
 
     **Examples**
 
@@ -103,9 +105,9 @@ def encoder(
     samples = load_samples(work / "encoder-samples", plan.samples, plan.drawn_size, plan.processes, device)
     teachers = Teachers(networks.generator(device), networks.perceptual(device), samples)
     log, checkpoint = TrainingLog(work / "encoder.csv"), work / "encoder.pt"
-    student = _student(teachers, plan.encoder, begin, go_on=checkpoint.exists())
+    student = _student(teachers, plan.encoder, begin, resume=checkpoint.exists())
     with log.shown("encoder", plan.encoder.steps) as on_step:
-        student = train_encoder(student, teachers, plan.encoder, checkpoint, on_step)
+        student = train_encoder(student, teachers, plan.encoder, StateFile(checkpoint), on_step)
     state = {name: value.half().cpu().numpy() for name, value in student.state_dict().items()}
     quality = measure_encoder(
         load_encoder({name: torch.from_numpy(value) for name, value in state.items()}).to(
@@ -120,7 +122,7 @@ def encoder(
 
 @app.command()
 def heads(
-    output: Annotated[Path, typer.Argument(help="Where the heads go, as safetensors.")],
+    output: Annotated[Path, typer.Argument(help="Output file: safetensors.")],
     options: Overrides = None,
     work: Work = Path("out/train"),
     device: TrainingDevice = "auto",
@@ -145,7 +147,7 @@ def heads(
         load_heads(generator, {name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
     log = TrainingLog(work / "heads.csv")
     with log.shown("heads", plan.heads.steps) as on_step:
-        fit_heads(generator, samples, plan.heads, work / "heads.pt", on_step)
+        fit_heads(generator, samples, plan.heads, StateFile(work / "heads.pt"), on_step)
     state = {
         f"{size}.{name}": value.cpu().numpy()
         for size in plan.heads.sizes
@@ -158,13 +160,13 @@ def heads(
 
 @app.command()
 def occlusion(
-    output: Annotated[Path, typer.Argument(help="Where the network goes, as safetensors in float16.")],
+    output: Annotated[Path, typer.Argument(help="Output file: safetensors in float16.")],
     options: Overrides = None,
     work: Work = Path("out/train"),
     device: TrainingDevice = "auto",
     begin: From = None,
 ) -> None:
-    """Train the network that sees what is in front of a face.
+    """Train the occlusion network, which segments objects in front of a face.
 
     **Examples**
 
@@ -183,7 +185,7 @@ def occlusion(
         network = load_occlusion_net({name: torch.from_numpy(value) for name, value in load_tensors(begin).items()})
     with log.shown("occlusion", plan.occlusion.steps) as on_step:
         network = train_occlusion_net(
-            network.to(networks.choose_device(device)), samples, plan.occlusion, checkpoint, on_step
+            network.to(networks.choose_device(device)), samples, plan.occlusion, StateFile(checkpoint), on_step
         )
     state = {name: value.half().cpu().numpy() for name, value in network.state_dict().items()}
     kept = load_occlusion_net({name: torch.from_numpy(value) for name, value in state.items()})
@@ -196,7 +198,7 @@ app.command(name="directions")(train_directions)
 
 
 def load_samples(folder: Path, options: SampleOptions, drawn_size: int, processes: int, device: str) -> Samples:
-    """The samples in `folder`, those that are not there yet drawn first."""
+    """Generate missing samples in `folder` and open them."""
     codes = sample_codes(networks.generator("cpu"), options)
     with bar() as progress:
         shown = progress.add_task("samples", total=len(codes))
@@ -204,10 +206,10 @@ def load_samples(folder: Path, options: SampleOptions, drawn_size: int, processe
             folder,
             codes,
             options.size,
-            lambda left: _draw(left, (drawn_size, options.size), processes, device),
+            lambda pending: _generate(pending, (drawn_size, options.size), processes, device),
             lambda done, total: progress.update(shown, completed=done, total=total),
         )
-    return Samples(folder)
+    return open_samples(folder)
 
 
 def published_generator(sizes: tuple[int, ...]) -> MobileStyleGAN:
@@ -217,33 +219,33 @@ def published_generator(sizes: tuple[int, ...]) -> MobileStyleGAN:
     return generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _student(teachers: Teachers, options: EncoderOptions, begin: Path | None, *, go_on: bool) -> Encoder:
+def _student(teachers: Teachers, options: EncoderOptions, begin: Path | None, *, resume: bool) -> Encoder:
     device = teachers.generator.w_mean.device
-    if go_on:  # its weights come from the checkpoint
+    if resume:  # the weights come from the checkpoint
         return Encoder(teachers.generator.layers, teachers.generator.channels).to(device)
     if begin is not None:
         return load_encoder({name: torch.from_numpy(value) for name, value in load_tensors(begin).items()}).to(device)
     return start_encoder(networks.face_parser(str(device)), teachers, options)
 
 
-def _draw(codes: Tensor, sizes: tuple[int, int], processes: int, device: str) -> Iterator[np.ndarray]:
-    """Pictures of `codes`: on a CPU by several processes, which is faster there than threads."""
+def _generate(codes: Tensor, sizes: tuple[int, int], processes: int, device: str) -> Iterator[np.ndarray]:
+    """Generate images of `codes`; on a CPU in several processes, which are faster there than threads."""
     if not len(codes):
         return
     if networks.choose_device(device).type != "cpu":
         for code in codes:
             yield generate_image(networks.generator(device), code.to(networks.choose_device(device)), *sizes)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_drawing) as pool:
-        yield from pool.map(_draw_one, list(codes.numpy()), [sizes] * len(codes), chunksize=4)
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker) as pool:
+        yield from pool.map(_generate_one, list(codes.numpy()), [sizes] * len(codes), chunksize=4)
 
 
-def _start_drawing() -> None:
+def _start_worker() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
 
 
-def _draw_one(code: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
+def _generate_one(code: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
     return generate_image(networks.generator("cpu"), torch.from_numpy(code), *sizes)
 
 

@@ -1,4 +1,4 @@
-"""What a result was made of: its recipe, where and when it was made, and the same of everything it was made from."""
+"""The lineage of a result: recipe, host and time of the artifact and of all its inputs."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from storage.store import Store
 
 @dataclass(frozen=True)
 class Lineage:
-    """One artifact with all that is known of it, and its inputs by name; a source file is its path."""
+    """An artifact with its manifest and its inputs by name; a source file is given as text."""
 
     stage: str
     key: str
@@ -32,15 +32,15 @@ class Lineage:
         }
 
 
-def find_artifact(store: Store, words: str) -> tuple[str, str]:
-    """Stage and key of `STAGE`, its latest artifact, of `STAGE/KEY`, or of the first digits of a key.
+def find_artifact(store: Store, name: str) -> tuple[str, str]:
+    """Find an artifact by `STAGE` (its latest), `STAGE/KEY` or the first digits of a key; return stage and key.
 
     Raises:
-        InputError: there is none, or several.
+        InputError: no artifact matches, or several do.
     """
-    stage, _, key = words.partition("/")
+    stage, _, key = name.partition("/")
     known = store.backend.finished()
-    if any(name == stage for name, _ in known):
+    if any(place[0] == stage for place in known):
         matching = [place for place in known if place[0] == stage and place[1].startswith(key)]
         latest = sorted(matching, key=lambda place: _finished(store, *place))[-1:] if not key else matching
     elif not key and re.fullmatch(r"[0-9a-f]{4,16}", stage):
@@ -50,18 +50,18 @@ def find_artifact(store: Store, words: str) -> tuple[str, str]:
     if len(latest) == 1:
         return latest[0]
     if matching:
-        raise InputError(f"{words!r} is more than one: {_listed(matching)}. Give more of the key.")
+        raise InputError(f"{name!r} matches several artifacts: {_listed(matching)}. Give more digits of the key.")
     shown = _listed(known) if known else "nothing yet"
     raise InputError(
-        f"There is no {words!r} in {store.backend.url}. Give STAGE, STAGE/KEY or digits of a key; there is {shown}."
+        f"There is no {name!r} in {store.backend.url}. Give STAGE, STAGE/KEY or digits of a key. Known: {shown}."
     )
 
 
 def trace(store: Store, stage: str, key: str, below: frozenset[tuple[str, str]] = frozenset()) -> Lineage:
-    """The lineage of a finished artifact, down to the files that users brought.
+    """The lineage of a finished artifact, down to the source files.
 
     Args:
-        below: artifacts that are made of it; one that says to be made of itself is not followed further.
+        below: artifacts computed from this one, to detect a cycle in damaged manifests.
 
     Raises:
         InputError: there is no such artifact.
@@ -74,7 +74,7 @@ def trace(store: Store, stage: str, key: str, below: frozenset[tuple[str, str]] 
         if "file" in origin:
             inputs[name] = f"{origin['file']} (SHA-256 {manifest['recipe']['inputs'][name]})"
         elif (origin["stage"], origin["key"]) in {*below, (stage, key)}:
-            inputs[name] = f"{origin['stage']}/{origin['key']}, which cannot be: it is made of this one"
+            inputs[name] = f"{origin['stage']}/{origin['key']}, an impossible cycle: it is computed from this artifact"
         elif store.read_manifest(origin["stage"], origin["key"]) is None:
             inputs[name] = f"{origin['stage']}/{origin['key']}, no longer in the store"
         else:

@@ -1,4 +1,4 @@
-"""What an edit would run, why, and what it would cost: found out without computing anything."""
+"""Plan an edit without computing it: stages to run, reasons and estimated cost."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,30 +24,30 @@ from storage.video.info import probe
 from storage.weights.state_dict import read_metadata
 from tasks.runtime.code_digest import code_digests
 
-RATES = 5  # earlier results of a stage that an estimate is the median of
-BYTES_STAY = {"code", "revision"}  # changes after which a stage may well make the same bytes
+RATES = 5  # latest results of a stage whose median is the estimate
+BYTES_STAY = {"code", "revision"}  # changes after which a stage may give the same bytes
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage would do."""
+    """The planned state of one stage and its estimated cost."""
 
     stage: str
     state: str  # cached, partial or to run
     reasons: list[str]
     key: str | None = None
-    done: int = 0  # of a partial one: units, in `unit`
+    done: int = 0  # of a partial stage, in `unit`
     total: int = 0
     unit: str = ""
-    condition: str | None = None  # stages before that have to make the same bytes as before for this to hold
-    seconds: float | None = None  # still to be spent; None where nothing was recorded
-    bytes: int | None = None  # still to be written
+    condition: str | None = None  # earlier stages that must give the same bytes as before for this state to hold
+    seconds: float | None = None  # estimated time left; None if no earlier result is recorded
+    bytes: int | None = None  # estimated size left to write
     seconds_saved: float | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one edit would do."""
+    """The planned stages of one edit."""
 
     clip: str
     output: str
@@ -55,17 +55,17 @@ class Plan:
 
     @property
     def unknown(self) -> list[str]:
-        """Stages that would run and of whose cost nothing is recorded."""
+        """Stages to run without a recorded cost."""
         return [stage.stage for stage in self.stages if stage.state != "cached" and stage.seconds is None]
 
     @property
     def seconds(self) -> float | None:
-        """Of all stages that would run; None where nothing is recorded of any of them."""
+        """Estimated time of all stages to run, s; None if no cost is recorded for any of them."""
         return self._total([stage.seconds for stage in self.stages if stage.state != "cached"])
 
     @property
     def bytes(self) -> float | None:
-        """Likewise."""
+        """Estimated size of all stages to run; None if no cost is recorded for any of them."""
         return self._total([stage.bytes for stage in self.stages if stage.state != "cached"])
 
     @staticmethod
@@ -82,7 +82,7 @@ def plan_edit(job: EditJob, *, verify: bool = False) -> Plan:
     """Plan the stages of a job.
 
     Args:
-        verify: hash what is cached; else a changed byte is only found by the stage that reads it.
+        verify: hash cached files. Otherwise changed bytes are found only by the stage that reads them.
     """
     planner = Planner(job.store, job.source, _frames(job.request), verify)
     edit_stages(planner, job)
@@ -91,16 +91,16 @@ def plan_edit(job: EditJob, *, verify: bool = False) -> Plan:
 
 @dataclass(frozen=True)
 class Expected:
-    """What stands for a stage's artifact as an argument of others."""
+    """The expected artifact of a stage, passed to later stages in its place."""
 
     stage: str
-    artifact: Artifact | None  # None: it cannot be told yet
-    conditions: tuple[str, ...] = ()  # stages that have to make the same bytes as before for this to hold
+    artifact: Artifact | None  # None if its digest cannot be known before the stage runs
+    conditions: tuple[str, ...] = ()  # earlier stages that must give the same bytes as before for this to hold
 
 
 @dataclass
 class Planner:
-    """Walks the graph of the method as the flow does, and calls nothing."""
+    """A `call` for `edit_stages` that plans each stage instead of running it."""
 
     store: Store
     source: Source
@@ -115,20 +115,23 @@ class Planner:
             if manifest:
                 self._manifests.setdefault(stage, []).append({**manifest, "key": key})
         self._digests = _recorded_digests([one for found in self._manifests.values() for one in found])
-        ours = [
+        own_runs = [
             run for run in runs(self.store) if self.source.digest == run.source or run.clip == str(self.source.path)
         ]
-        self._own = {name for run in ours for name in run.artifacts}
+        self._own = {name for run in own_runs for name in run.artifacts}
 
     def __call__(self, task: Any, *arguments: Any) -> Expected:
         stage = task.name
         expected = [one for value in arguments for one in (value if isinstance(value, tuple) else [value])]
         expected = [one for one in expected if isinstance(one, Expected)]
-        waits = [one for one in expected if one.artifact is None]
+        pending = [one for one in expected if one.artifact is None]
         conditions = dict.fromkeys(condition for one in expected for condition in one.conditions)
-        if waits:
-            names = " and ".join(dict.fromkeys(one.stage for one in waits))
-            plan, result = self._to_run(stage, None, [f"{names} is made anew"], None), Expected(stage, None)
+        if pending:
+            names = " and ".join(dict.fromkeys(one.stage for one in pending))
+            plan, result = (
+                self._to_run(stage, None, [f"waits for {names}, which will be recomputed"], None),
+                Expected(stage, None),
+            )
         else:
             recipe: Recipe = task.fn.describe([_artifact(value) for value in arguments], {})
             plan, result = self._known(recipe, dict(code_digests(unwrap(task.fn))), tuple(conditions))
@@ -151,28 +154,30 @@ class Planner:
                     stage, artifact, conditions
                 )
             return self._damaged(recipe, manifest, bad, condition), Expected(stage, artifact, (stage,))
-        partial = self._under_way(recipe, condition)
+        partial = self._partial(recipe, condition)
         before = nearest(recipe, self._candidates(stage))
-        told = changes(recipe, code, before) if before else []
-        plan = partial or self._to_run(stage, key, self._reasons(stage, key, before, told), before, condition)
-        digest = self._digests.get((stage, key))  # made before: the same bytes come out
-        if digest is None and before and {change.part for change in told} <= BYTES_STAY:
+        differences = changes(recipe, code, before) if before else []
+        plan = partial or self._to_run(stage, key, self._reasons(stage, key, before, differences), before, condition)
+        digest = self._digests.get((stage, key))  # computed before: it gives the same bytes
+        if digest is None and before and {change.part for change in differences} <= BYTES_STAY:
             digest = before["digest"]
         if digest is None:
             return plan, Expected(stage, None)
         return plan, Expected(stage, Artifact(self.store.folder, stage, key, digest), (stage,))
 
-    def _reasons(self, stage: str, key: str, before: Mapping[str, Any] | None, told: Sequence[Change]) -> list[str]:
+    def _reasons(
+        self, stage: str, key: str, before: Mapping[str, Any] | None, differences: Sequence[Change]
+    ) -> list[str]:
         if (stage, key) in self._digests or (stage, key) in self._own:
             return ["its result is no longer in the store"]
         if before is None:
-            return [f"nothing of {stage} is in the store"]
-        if (stage, before["key"]) not in self._own and any(change.part == "inputs" for change in told):
-            return ["first time for this clip"]
-        return [change.text for change in told]
+            return [f"the store has no result of {stage}"]
+        if (stage, before["key"]) not in self._own and any(change.part == "inputs" for change in differences):
+            return ["first run of this clip"]
+        return [change.text for change in differences]
 
     def _candidates(self, stage: str) -> list[dict[str, Any]]:
-        """Manifests of a stage: of this clip if there are any, else all."""
+        """Manifests of a stage for this clip if there are any, else for all clips."""
         found = self._manifests.get(stage, [])
         own = [manifest for manifest in found if (stage, manifest["key"]) in self._own]
         return own or found
@@ -190,20 +195,20 @@ class Planner:
         seconds = _seconds(manifest)
         return StagePlan(
             recipe.stage, "partial",
-            [f"{len(bad)} of {total} files gone or damaged ({listed}): what they held is made again"],
+            [f"{len(bad)} of {total} files missing or damaged ({listed}): their content will be recomputed"],
             recipe.key, total - len(bad), total, "files", condition,
             seconds=None if seconds is None else seconds * share, bytes=int(_bytes(manifest) * share),
         )  # fmt: skip
 
-    def _under_way(self, recipe: Recipe, condition: str | None) -> StagePlan | None:
+    def _partial(self, recipe: Recipe, condition: str | None) -> StagePlan | None:
         folder = self.store.backend.partial(recipe.stage, recipe.key)
         if folder is None:
             return None
         done, total, unit = progress_in(folder)
-        said = lease_owner(self.store.backend.objects, f"leases/{recipe.stage}-{recipe.key}.json")
-        reason = "a run was cut off; it goes on from there"
-        if said and not is_dead(said):
-            reason = f"process {said['process']} on {said['host']} is making it"
+        owner = lease_owner(self.store.backend.objects, f"leases/{recipe.stage}-{recipe.key}.json")
+        reason = "an earlier run was interrupted and will be resumed"
+        if owner and not is_dead(owner):
+            reason = f"process {owner['process']} on {owner['host']} is computing it"
         whole = self._to_run(recipe.stage, recipe.key, [reason], None, condition)
         left = 1 - done / total if total else 1.0
         return StagePlan(
@@ -233,14 +238,14 @@ class Planner:
 
 
 def _artifact(value: Any) -> Any:
-    """`value` with the artifacts that are expected in the places of their stand-ins."""
+    """Replace each `Expected` in `value` by its artifact."""
     if isinstance(value, tuple):
         return tuple(map(_artifact, value))
     return value.artifact if isinstance(value, Expected) else value
 
 
 def progress_in(folder: Path) -> tuple[int, int, str]:
-    """How far an unfinished workspace is: chunks done and in all of the arrays it has begun, or steps of tuning."""
+    """Progress of an unfinished workspace as (done, total, unit): chunks of its arrays, or steps of tuning."""
     done = total = 0
     for journal in folder.rglob(".*.done"):
         marks = journal.read_bytes()
@@ -262,7 +267,7 @@ def progress_in(folder: Path) -> tuple[int, int, str]:
 
 
 def _frames(request: EditRequest) -> int:
-    """Frames that the edit is about, before anything was decoded; 0 = the container does not say."""
+    """Number of frames in the edited range according to the container; 0 = unknown."""
     info = probe(request.video)
     rate = float(info.rate)
     declared = info.declared_frames or round((info.duration or 0) * rate)
@@ -273,7 +278,7 @@ def _frames(request: EditRequest) -> int:
 
 
 def _recorded_digests(manifests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Content of artifacts by stage and key, as those that were made of them tell it: also of such that are gone."""
+    """Digests by stage and key from the recipes of dependent artifacts, also of artifacts no longer in the store."""
     return {
         (origin["stage"], origin["key"]): manifest["recipe"]["inputs"][name]
         for manifest in manifests
@@ -283,7 +288,7 @@ def _recorded_digests(manifests: Sequence[Mapping[str, Any]]) -> dict[tuple[str,
 
 
 def _seconds(manifest: Mapping[str, Any]) -> float | None:
-    """What an artifact cost, all attempts that are known of; None when none is."""
+    """Total seconds of the recorded attempts at an artifact, or None if there are none."""
     known = [a["seconds"] for a in manifest["lineage"].get("attempts", []) if a["seconds"] is not None]
     return sum(known) if known else None
 
@@ -297,7 +302,7 @@ def _bytes(manifest: Mapping[str, Any]) -> int:
 
 
 def as_json(plan: Plan) -> str:
-    """What `--json` prints."""
+    """The plan as printed by `--json`."""
     totals = {"seconds": plan.seconds, "bytes": plan.bytes, "seconds_saved": plan.seconds_saved}
     facts = {"clip": plan.clip, "output": plan.output, **totals, "unknown": plan.unknown}
     return json.dumps({**facts, "stages": [vars(stage) for stage in plan.stages]}, indent=1)

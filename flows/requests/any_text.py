@@ -1,6 +1,6 @@
-"""Paths and text of requests as JSON, which knows UTF-8 only: file names may be any bytes.
+"""Encode paths and text of requests for JSON, which is UTF-8, while file names may be any bytes.
 
-`caf\\xe9.mp4` (Latin-1) is `percent:caf%E9.mp4` in Prefect's database and in records; what is UTF-8 stays as it is.
+`caf\\xe9.mp4` (Latin-1) is `percent:caf%E9.mp4` in Prefect's database and in records; valid UTF-8 is unchanged.
 """
 
 import os
@@ -10,12 +10,12 @@ from urllib.parse import quote, unquote_to_bytes
 
 from pydantic import BeforeValidator, PlainSerializer
 
-MARK = "percent:"  # begins what is encoded, and so also what begins with it by chance
+MARK = "percent:"  # prefix of encoded text; text that has this prefix itself is encoded too
 READABLE = " !#$&'()*+,-./:;<=>?@[\\]^_`{|}~\""
 
 
 def to_json(text: object) -> str:
-    """Text without lone surrogates; `from_json` gives it back."""
+    """Encode lone surrogates; `from_json` reverses it."""
     plain = str(text)
     try:
         plain.encode()
@@ -25,7 +25,7 @@ def to_json(text: object) -> str:
 
 
 def from_json(text: object) -> object:
-    """What `to_json` was given; whatever is not encoded stays as it is."""
+    """Decode the output of `to_json`; text without the prefix is unchanged."""
     if isinstance(text, str) and text.startswith(MARK):
         return os.fsdecode(unquote_to_bytes(text.removeprefix(MARK)))
     return text

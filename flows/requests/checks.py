@@ -1,4 +1,4 @@
-"""What can be known of a request before anything is decoded, one check each. None of them imports Prefect."""
+"""Checks of a request before anything is decoded. None of them imports Prefect."""
 
 import os
 import re
@@ -26,10 +26,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], **fields: object) -> Model:
-    """`model` of these fields.
+    """Construct `model` from these fields.
 
     Raises:
-        InputError: a field does not hold what it may.
+        InputError: a field is unknown or has an invalid value.
     """
     try:
         return model.model_validate(fields)
@@ -39,7 +39,7 @@ def validated(model: type[Model], **fields: object) -> Model:
 
 
 def format_problem(problem: Mapping[str, Any]) -> str:
-    """What pydantic finds wrong with a field, and the value if it is short."""
+    """The text of a pydantic error, with the value if it is a short one."""
     text, given = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
     if text.endswith(".") or not isinstance(given, str | int | float):
         return text
@@ -49,22 +49,22 @@ def format_problem(problem: Mapping[str, Any]) -> str:
 def _short(given: object) -> str:
     try:
         return f"{redacted(repr(given)):.60}"
-    except ValueError:  # Python writes no number of so many digits
-        return "a number of thousands of digits"
+    except ValueError:  # Python refuses to format integers of more than 4300 digits
+        return "a number with thousands of digits"
 
 
 def check_device_name(device: str) -> None:
-    """Refuse what names no device, on any machine.
+    """Refuse a name that is no device on any machine.
 
     Raises:
-        InputError: the name is none of auto, cpu, cuda and cuda:N.
+        InputError: the name is not auto, cpu, cuda or cuda:N.
     """
     if not DEVICE.fullmatch(device):
         raise InputError(f"There is no device {device!r}. --device is auto, cpu, cuda, or cuda:1 for the second GPU.")
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that this machine does not have. PyTorch is imported only if it could be here.
+    """Refuse a device that this machine does not have. PyTorch is imported for CUDA devices only.
 
     Raises:
         InputError: there is no such device.
@@ -76,14 +76,12 @@ def check_device(device: str) -> None:
     number = int(device.partition(":")[2] or 0)
     if number >= count:
         there = f"there {'is' if count == 1 else 'are'} {count}: cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}"
-        way_out = (
-            "Take --device auto, which is a GPU where there is one, or cpu; `stitchedit doctor` shows what is here."
-        )
+        way_out = "Use --device auto, which is a GPU if there is one, or cpu; `stitchedit doctor` lists the devices."
         raise InputError(f"--device {device} is not on this machine: {there if count else reason}. {way_out}")
 
 
 def _gpus() -> tuple[int, str]:
-    """How many GPUs PyTorch can use, and why there is none."""
+    """Number of GPUs that PyTorch can use, and the reason if there is none."""
     if version("torch").endswith("+cpu"):
         return 0, "the installed PyTorch is built for CPUs only"
     import torch  # noqa: PLC0415 - takes seconds
@@ -92,17 +90,17 @@ def _gpus() -> tuple[int, str]:
 
 
 def check_clip(path: Path) -> None:
-    """Refuse what is no file to read, before FFmpeg waits for it.
+    """Refuse anything but a readable, non-empty file, on which FFmpeg might block.
 
     Raises:
-        UnreadableVideoError: there is no such file, it is something else than a file, or it may not be read.
+        UnreadableVideoError: there is no such file, it is not a regular file, it is empty, or it may not be read.
     """
     if path.is_dir():
         raise UnreadableVideoError(f"{path} is a folder. Name one video file in it.")
     if not path.exists():
         raise UnreadableVideoError(f"There is no file {path.absolute()}. Check the name of the video.")
     if not path.is_file():
-        raise UnreadableVideoError(f"{path} is a pipe or a device. Write the video into a file first.")
+        raise UnreadableVideoError(f"{path} is a pipe or a device. Write the video to a file first.")
     if path.stat().st_size == 0:
         raise UnreadableVideoError(f"{path} is empty (0 bytes). Copy or download the video again.")
     if not os.access(path, os.R_OK):
@@ -110,10 +108,10 @@ def check_clip(path: Path) -> None:
 
 
 def check_photo(path: Path) -> None:
-    """Refuse a photo that is none.
+    """Refuse a photo that cannot be read.
 
     Raises:
-        InputError: there is no such file, or it cannot be read as an image.
+        InputError: there is no such file, or it is not an image.
     """
     facts = path.stat() if path.is_file() else None
     _decoded(path, (facts.st_size, facts.st_mtime_ns) if facts else None)
@@ -128,16 +126,16 @@ def known_directions(own: str | None) -> set[str]:
     """Names of the packaged directions and of those in the user's file.
 
     Raises:
-        InputError: that file is none of directions.
+        InputError: the file cannot be read as directions.
     """
     return {*packaged_directions(), *(read_own_directions(Path(own)) if own else ())}
 
 
 def check_store(url: str, scratch: Path | None) -> None:
-    """Refuse a place where nothing can be kept. Nothing is made there.
+    """Refuse a store that cannot be written to. Nothing is created.
 
     Raises:
-        InputError: the store or its scratch is a file, may not be written to, or is an address of another kind.
+        InputError: the store or its scratch is a file, is not writable, or is an unsupported address.
         StoreAddressError: the keys of a bucket are missing.
     """
     check_store_name(url)
@@ -150,10 +148,10 @@ def check_store(url: str, scratch: Path | None) -> None:
 
 
 def check_store_name(url: str) -> None:
-    """Refuse what names neither a folder nor a place in a bucket.
+    """Refuse a store that is neither a folder nor an s3:// address.
 
     Raises:
-        InputError: nothing, an address of another kind, or one without a bucket or with a password.
+        InputError: the name is empty, an unsupported address, or one without a bucket or with a password.
     """
     try:
         check_address(url)
@@ -162,24 +160,24 @@ def check_store_name(url: str) -> None:
 
 
 def check_folder(folder: Path, flag: str) -> None:
-    """Refuse what is no folder, and one that cannot be made or written to.
+    """Refuse a folder that cannot be created or written to.
 
     Raises:
-        InputError: which part of the path forbids it.
+        InputError: a part of the path, named in the message, is not a folder or not writable.
     """
-    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
-    if not there.is_dir():
-        raise InputError(f"{flag} {folder}: {there} is not a folder. Give another one.")
-    reason = why_not_writable(there)
+    existing = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
+    if not existing.is_dir():
+        raise InputError(f"{flag} {folder}: {existing} is not a folder. Give another one.")
+    reason = why_not_writable(existing)
     if reason:
-        raise InputError(f"{flag} {folder}: {there} cannot be written to ({reason}). Give another.")
+        raise InputError(f"{flag} {folder}: {existing} cannot be written to ({reason}). Give another one.")
 
 
 def check_landmarks(backend: str) -> None:
-    """Refuse landmarks whose network is not on this machine.
+    """Refuse a landmark backend whose network is not on this machine.
 
     Raises:
-        InputError: the way out is in it.
+        InputError: the network is missing; the message names the remedy.
     """
     if backend != "fan":
         return

@@ -1,4 +1,4 @@
-"""From the store to where the user wants it."""
+"""Export the results of a run from the store to the requested path."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from tasks.reporting.verdict import read_verdict
 
 
 def destination(store: Store, measures: Sequence[Artifact], output: Path, hold: Path | None) -> Path:
-    """`output`, or the same name in `hold` if some face's edit was judged `fail`."""
+    """`output`, or the same name in `hold` if the verdict of any face is `fail`."""
     for measured in measures:
         store.fetch(measured)
     verdict = worst_of(read_verdict(measured.path) for measured in measures)
@@ -24,13 +24,13 @@ def destination(store: Store, measures: Sequence[Artifact], output: Path, hold: 
 
 
 def export_result(store: Store, video: Artifact, report: Artifact, output: Path) -> list[OutputRecord]:
-    """Copy video, preview, contact sheet and report to where `output` says; what was written, the video first.
+    """Copy video, preview, contact sheet and report to `output` and beside it; return the records, video first.
 
-    A file is there as a whole or not at all, and only over what an earlier run wrote.
+    Each file is written atomically, and only replaces files that an earlier run wrote.
 
     Raises:
-        DamagedError: a file in the store is not what was put there.
-        UnwritableOutputError: somebody put another file there while the run lasted.
+        DamagedError: a file in the store differs from its recorded digest.
+        UnwritableOutputError: a file that no run wrote appeared there during the run.
     """
     try:
         for artifact in (video, report):

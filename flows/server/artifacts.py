@@ -1,4 +1,4 @@
-"""What Prefect's page of a run shows: numbers as a table, the contact sheet, how far a long stage is, links."""
+"""Prefect artifacts of a run: table of measures, contact sheet, progress bars, links."""
 
 import json
 import logging
@@ -26,15 +26,15 @@ from tasks.reporting.markdown import markdown
 from tasks.reporting.report_page import SUMMARY, data_uri
 from tasks.reporting.verdict import MEASURES
 
-SHEET_WIDTH = 640  # px; the server keeps the picture in its database
-SHORT_S = 5.0  # a stage that is done by then needs no bar
-PERIOD_S = 5.0  # between two updates of a bar
+SHEET_WIDTH = 640  # px; the server stores the image in its database
+SHORT_S = 5.0  # shorter stages get no progress bar
+PERIOD_S = 5.0  # between updates of a progress bar
 
 logger = logging.getLogger(__name__)
 
 
 def show_edit(title: str, report: Artifact, measures: list[Artifact], written: Path) -> None:
-    """Make `edit-summary`, `edit-numbers`, `edit-sheet` and `edit-report` for this run, if the server is there."""
+    """Create `edit-summary`, `edit-numbers`, `edit-sheet` and `edit-report`; a missing server is logged."""
     files, title = exported_files(written), markdown(title)
     try:
         create_markdown_artifact(
@@ -46,19 +46,19 @@ def show_edit(title: str, report: Artifact, measures: list[Artifact], written: P
             create_image_artifact(sheet, key="edit-sheet", description=title)
         link_page(files["report"], "edit-report")
     except httpx.HTTPError as error:
-        told = map(printable, (str(written), redacted(str(error))))
-        logger.warning("%s is done; Prefect's page does not show it: %s", *told)
+        path, reason = map(printable, (str(written), redacted(str(error))))
+        logger.warning("%s is finished; its artifacts could not be created in Prefect: %s", path, reason)
 
 
 def link_page(page: Path, key: str) -> None:
-    """Link a page that lies on this machine."""
+    """Create a link artifact to a page on this machine."""
     page = page.absolute()
     text = markdown(page.name)
-    create_link_artifact(page.as_uri(), key=key, link_text=text, description="Where this machine has it.")
+    create_link_artifact(page.as_uri(), key=key, link_text=text, description="File on the machine of the run.")
 
 
 def numbers_table(measures: list[Artifact]) -> list[dict[str, Any]]:
-    """A row for each track of each person."""
+    """One row for each track of each person."""
     rows: list[dict[str, Any]] = []
     for person, measured in enumerate(measures):
         for track in json.loads((measured.path / MEASURES).read_text(encoding="utf-8"))["tracks"]:
@@ -70,18 +70,18 @@ def numbers_table(measures: list[Artifact]) -> list[dict[str, Any]]:
 
 
 def image_uri(path: Path, width: int) -> str | None:
-    """A picture, made smaller, as a data URI; None where there is none that can be read."""
-    coded = np.frombuffer(path.read_bytes() if path.exists() else b"", np.uint8)  # OpenCV takes UTF-8 names only
-    picture = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None
-    if picture is None:
+    """An image scaled to `width` px as a data URI, or None if it is missing or unreadable."""
+    coded = np.frombuffer(path.read_bytes() if path.exists() else b"", np.uint8)  # cv2.imread takes UTF-8 names only
+    image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None
+    if image is None:
         return None
-    height = round(picture.shape[0] * width / picture.shape[1])
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    height = round(image.shape[0] * width / image.shape[1])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return data_uri(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
 
 
 class ProgressBars(logging.Handler):
-    """A progress artifact for every stage that lasts, from what `stitchedit.progress` hears."""
+    """A log handler of `stitchedit.progress` that keeps a progress artifact for every long stage."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,21 +94,21 @@ class ProgressBars(logging.Handler):
         facts = record.facts  # type: ignore[attr-defined]
         name, now = facts["label"], time.monotonic()
         wait = PERIOD_S if name in self._bars else SHORT_S
-        done = facts["done"] >= facts["total"] and name in self._bars
-        if now - self._last.setdefault(name, now) < wait and not done:
+        is_done = facts["done"] >= facts["total"] and name in self._bars
+        if now - self._last.setdefault(name, now) < wait and not is_done:
             return
         self._last[name] = now
         self._show(record.stage, name, facts)  # type: ignore[attr-defined]
 
     def _show(self, stage: str, name: str, facts: dict[str, Any]) -> None:
         percent = 100 * facts["done"] / max(facts["total"], 1)
-        told = f"{markdown(name)}: {facts['done']} of {facts['total']} {facts['unit']}"
+        text = f"{markdown(name)}: {facts['done']} of {facts['total']} {facts['unit']}"
         try:
             if name in self._bars:
-                update_progress_artifact(self._bars[name], percent, told)
+                update_progress_artifact(self._bars[name], percent, text)
             else:
-                made = create_progress_artifact(percent, f"progress-{stage}", told)
-                assert isinstance(made, UUID)  # outside of an event loop
-                self._bars[name] = made
+                bar = create_progress_artifact(percent, f"progress-{stage}", text)
+                assert isinstance(bar, UUID)  # outside an event loop
+                self._bars[name] = bar
         except Exception as error:
-            logger.warning("No bar for %s: %s", stage, printable(redacted(str(error))))
+            logger.warning("No progress artifact for %s: %s", stage, printable(redacted(str(error))))

@@ -1,4 +1,4 @@
-"""What stages tell of themselves, as lines of Prefect's log of the run: clip, face, stage, what happened, the facts."""
+"""Write progress events of stages to Prefect's run log as `name=value` lines."""
 
 import logging
 import re
@@ -16,19 +16,19 @@ from storage.artifact import Artifact
 from storage.errors import StorageError
 from storage.safe_text import printable, redacted
 
-TOLD = (StitchEditError, StorageError)  # errors whose message says it all
+EXPECTED_ERRORS = (StitchEditError, StorageError)  # logged without a traceback
 
 
 class RunLog(logging.Handler):
-    """Writes every record of `stitchedit.progress` but those of counters.
+    """A handler that logs every record of `stitchedit.progress` except counters.
 
-    As `clip=a.mp4 face=left stage=tune event=finished …`; stages of the whole clip have no face.
+    A line is `clip=a.mp4 face=left stage=tune event=finished …`; stages of the whole clip have no face.
     """
 
     def __init__(self, clip: str) -> None:
         super().__init__()
         self.clip = clip
-        self._faces: dict[str, str] = {}  # key of an artifact of `align` -> who that is
+        self._faces: dict[str, str] = {}  # key of an artifact of `align` -> name of the face
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", "advanced")
@@ -36,16 +36,16 @@ class RunLog(logging.Handler):
             return
         facts = record.facts  # type: ignore[attr-defined]
         face = self._face(facts.get("key"))
-        words = {"clip": self.clip, "stage": record.stage, "event": event, **facts}  # type: ignore[attr-defined]
+        fields = {"clip": self.clip, "stage": record.stage, "event": event, **facts}  # type: ignore[attr-defined]
         if face:
-            words = {"clip": self.clip, "face": face, **words}
+            fields = {"clip": self.clip, "face": face, **fields}
         try:
-            get_run_logger().info(" ".join(f"{name}={format_value(value)}" for name, value in words.items()))
-        except MissingContextError:  # a thread of its own, of no run
+            get_run_logger().info(" ".join(f"{name}={format_value(value)}" for name, value in fields.items()))
+        except MissingContextError:  # a thread outside any run
             return
 
     def _face(self, key: object) -> str | None:
-        """Whom the stage that speaks is about: `align` is told, all others are given what it made."""
+        """The face of the current stage: from the options of `align`, or from the artifact of it that others take."""
         context = TaskRunContext.get()
         given: Mapping[str, Any] = context.parameters if context else {}
         face = getattr(given.get("options"), "face", None)
@@ -53,24 +53,24 @@ class RunLog(logging.Handler):
             photo = given.get("photo")
             self._faces[str(key)] = photo.path.name if photo else face
             return self._faces[str(key)]
-        made = [value.key for value in given.values() if isinstance(value, Artifact) and value.stage == "align"]
-        return next((self._faces[key] for key in made if key in self._faces), None)
+        aligned = [value.key for value in given.values() if isinstance(value, Artifact) and value.stage == "align"]
+        return next((self._faces[key] for key in aligned if key in self._faces), None)
 
 
-def leave_out_traces() -> None:
-    """Have Prefect's log of a run tell errors of ours in a line, without a traceback."""
+def omit_tracebacks() -> None:
+    """Log expected errors of a run in one line, without a traceback."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_trace)  # the same one again is not added
+        logging.getLogger(name).addFilter(_without_traceback)  # has no effect a second time
 
 
-def _without_trace(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], TOLD):
+def _without_traceback(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], EXPECTED_ERRORS):
         record.exc_info = None
     return True
 
 
 def format_value(value: object) -> str:
-    """A value as part of a line: short numbers, and quotes where it would not be seen where it ends."""
+    """A value for a log line: numbers with 4 digits, text quoted if its end would be ambiguous."""
     if isinstance(value, float):
         return f"{value:.4g}"
     text = printable(redacted(str(value)))
@@ -81,16 +81,16 @@ def format_value(value: object) -> str:
 
 @contextmanager
 def log_stages(clip: str) -> Iterator[None]:
-    """Have the stages of this run logged, and shown as bars while they last."""
-    heard = logging.getLogger("stitchedit.progress")
-    heard.setLevel(logging.INFO)
-    before, heard.propagate = heard.propagate, False  # or the worker's log has every step of every counter
+    """Log the stages of this run and show their progress in Prefect while the context is open."""
+    progress = logging.getLogger("stitchedit.progress")
+    progress.setLevel(logging.INFO)
+    before, progress.propagate = progress.propagate, False  # keeps each step of a counter out of the worker's log
     handlers = (RunLog(clip), ProgressBars())
     for handler in handlers:
-        heard.addHandler(handler)
+        progress.addHandler(handler)
     try:
         yield
     finally:
-        heard.propagate = before
+        progress.propagate = before
         for handler in handlers:
-            heard.removeHandler(handler)
+            progress.removeHandler(handler)

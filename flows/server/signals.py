@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a command at once: nothing can interrupt the thread that computes; the store can take it."""
+"""End a command immediately on Ctrl-C and SIGTERM.
+
+The computing thread cannot be interrupted; ending the process leaves the store consistent.
+"""
 
 import os
 import signal
@@ -11,7 +14,7 @@ from rich.console import Console
 
 
 def end_now(number: int) -> NoReturn:
-    """End this process and the runs that it has under way in processes of their own."""
+    """End this process and its child processes."""
     for child in active_children():
         child.kill()
     sys.stdout.flush()
@@ -19,10 +22,10 @@ def end_now(number: int) -> NoReturn:
 
 
 def stop_on_signal(console: Console, first: Callable[[], object] = lambda: None) -> None:
-    """Have Ctrl-C and SIGTERM stop the temporary Prefect server too, and say how to go on.
+    """On Ctrl-C and SIGTERM, stop the temporary Prefect server, print how to resume, and exit.
 
     Args:
-        first: called before that, once; a second Ctrl-C does not wait for it.
+        first: called once before that; a second signal does not wait for it.
     """
     from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415 - takes seconds
 
@@ -30,9 +33,9 @@ def stop_on_signal(console: Console, first: Callable[[], object] = lambda: None)
         for other in (signal.SIGINT, signal.SIGTERM):
             signal.signal(other, lambda number, frame: end_now(number))
         first()
-        for server in list(SubprocessASGIServer._instances.values()):  # Prefect has no public way
+        for server in list(SubprocessASGIServer._instances.values()):  # Prefect has no public API for it
             server.stop()
-        console.print(f"[yellow]stopped by {signal.Signals(number).name}; run the same command to go on[/yellow]")
+        console.print(f"[yellow]stopped by {signal.Signals(number).name}; run the same command to resume[/yellow]")
         end_now(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

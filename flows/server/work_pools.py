@@ -1,4 +1,4 @@
-"""The work pools `cpu` and `gpu`: of processes, of Docker containers or of Kubernetes jobs."""
+"""Work pools `cpu` and `gpu` of processes, Docker containers or Kubernetes jobs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,14 +15,14 @@ PoolType = Literal["process", "docker", "kubernetes"]
 def make_pools(
     client: "SyncPrefectClient", limits: dict[str, int], kind: PoolType = "process", image: str | None = None
 ) -> list[str]:
-    """Make or update a pool for each name of `limits`, with as many runs under way at once.
+    """Create or update a work pool for each name in `limits`, with that many concurrent runs.
 
-    A pool that is of another type stays as it is; Prefect refuses to change that.
+    An existing pool of another type keeps its type and template: Prefect cannot change the type.
     """
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate  # noqa: PLC0415
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
 
-    told = []
+    lines = []
     for name, limit in limits.items():
         template = job_template(client, kind, name, image)
         try:
@@ -31,29 +31,29 @@ def make_pools(
             client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit, base_job_template=kept))
             kind_of = found.type
         except ObjectNotFound:
-            made = WorkPoolCreate(name=name, type=kind, concurrency_limit=limit, base_job_template=template)
-            client.create_work_pool(made)
+            pool = WorkPoolCreate(name=name, type=kind, concurrency_limit=limit, base_job_template=template)
+            client.create_work_pool(pool)
             kind_of = kind
-        told.append(f"work pool {name} ({kind_of}): {limit} runs at once")
-    return told
+        lines.append(f"work pool {name} ({kind_of}): {limit} runs at once")
+    return lines
 
 
 def job_template(client: "SyncPrefectClient", kind: PoolType, pool: str, image: str | None) -> dict[str, Any]:
-    """Prefect's own template of a pool of that type, with what deploy/pools says over it."""
+    """Prefect's job template for a type of pool, with the settings of deploy/pools merged in."""
     known = client.request("GET", "/collections/views/{view}", path_params={"view": "aggregate-worker-metadata"}).json()
     workers: dict[str, Any] = {name: worker for package in known.values() for name, worker in package.items()}
     template: dict[str, Any] = workers[kind]["default_base_job_configuration"]
     path = POOLS / f"{kind}.yaml"
-    words = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    defaults = {**words.get("every", {}), **words.get(pool, {}), **({"image": image} if image else {})}
+    settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    defaults = {**settings.get("every", {}), **settings.get(pool, {}), **({"image": image} if image else {})}
     for name, value in defaults.items():
         template["variables"]["properties"][name]["default"] = value
-    template["job_configuration"] = merged(template["job_configuration"], words.get("fixed", {}).get(pool, {}))
+    template["job_configuration"] = merged(template["job_configuration"], settings.get("fixed", {}).get(pool, {}))
     return template
 
 
 def merged(base: Any, over: Any) -> Any:
-    """`over` laid upon `base`: mappings key by key, lists item by item."""
+    """Merge `over` into `base`: mappings by key, lists by index."""
     if isinstance(base, dict) and isinstance(over, dict):
         return {**base, **{name: merged(base.get(name), value) for name, value in over.items()}}
     if isinstance(base, list) and isinstance(over, list):

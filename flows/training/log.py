@@ -1,4 +1,4 @@
-"""What a training says while it runs: rows of a CSV, curves in a PNG, a bar in the terminal."""
+"""Progress of a training: rows of a CSV, curves in a PNG, a bar in the terminal."""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class TrainingLog:
-    """Means of what is told, a row every `every` steps, in `path`; the curves beside it, as `.png`.
+    """Means of the reported numbers, a row every `every` steps, in `path`; the curves beside it, as `.png`.
 
     Rows of a run that is continued follow those that are there; what an interrupted run wrote after its last
     checkpoint is written again and taken instead.
@@ -46,7 +46,7 @@ class TrainingLog:
             csv.writer(file).writerows([step, name, f"{value:.6g}"] for name, value in values.items())
 
     def curves(self) -> dict[str, dict[int, float]]:
-        """What was written: name to step to value."""
+        """Written numbers: name to step to value."""
         found: dict[str, dict[int, float]] = {}
         if self.path.exists():
             with self.path.open(newline="") as file:
@@ -66,9 +66,9 @@ class TrainingLog:
             axes.plot(steps, [points[step] for step in steps], linewidth=1)
             axes.set_ylabel(name)
             axes.grid(alpha=0.3)
-        picture = self.path.with_suffix(".png")
-        figure.savefig(picture, dpi=100)
-        return picture
+        image = self.path.with_suffix(".png")
+        figure.savefig(image, dpi=100)
+        return image
 
 
 def bar() -> Progress:

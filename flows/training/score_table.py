@@ -1,4 +1,4 @@
-"""A table of scores on disk: one row per sample, written as it is made, so that an interrupted run goes on."""
+"""A table of scores on disk: one row per sample, written as it is made, so that an interrupted run resumes."""
 
 import csv
 from collections.abc import Callable, Iterable

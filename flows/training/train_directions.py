@@ -10,6 +10,7 @@ import torch
 
 from flows.training.score_table import complete_scores
 from stitchedit.errors import InputError
+from stitchedit.images.conversion import to_uint8
 from stitchedit.measure.appearance import Appearance, score_names
 from stitchedit.train.directions import (
     DirectionOptions,
@@ -24,12 +25,11 @@ from stitchedit.train.directions import (
 from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes
 from storage.files import write_json
 from storage.weights.state_dict import save_tensors
-from tasks.inputs.faces import to_uint8
 from tasks.inputs.scorer import scorer
 from tasks.runtime import networks
 from tasks.runtime.memory import keep_freed_memory
 
-SCORED = 256  # px of the pictures that are scored
+SCORED = 256  # px of the images that are scored
 DESCRIPTOR = [f"descriptor_{index}" for index in range(128)]
 OnProgress = Callable[[str, int, int], None]  # what, done, total
 
@@ -44,7 +44,7 @@ def make_directions(  # noqa: PLR0913, PLR0917 - three places, and what to do
 ) -> dict[str, object]:
     """Write directions to `output`, what they do beside it as JSON, and the regressions as score_gradients.safetensors.
 
-    An interrupted run goes on from the tables in `work`.
+    An interrupted run resumes from the tables in `work`.
 
     Args:
         samples: of them, those with one w in all rows are used.
@@ -83,13 +83,13 @@ def make_directions(  # noqa: PLR0913, PLR0917 - three places, and what to do
 def measure_directions(
     directions: dict[str, np.ndarray], work: Path, options: DirectionOptions, on_step: OnProgress
 ) -> dict[str, Effects]:
-    """What each direction, `layer channel`, does at its stated strength to faces that it was not fitted to."""
+    """Measure each direction, `layer channel`, at its stated strength on faces that it was not fitted to."""
     work.mkdir(parents=True, exist_ok=True)
-    drawn = SampleOptions(
+    sampled = SampleOptions(
         count=options.measured, mixed=0, seed=options.measured_seed, truncation=(options.measured_truncation,)
     )
     generator, names, faces = networks.generator("cpu"), score_names(), range(options.measured)
-    codes = sample_codes(generator, drawn)
+    codes = sample_codes(generator, sampled)
     score = scorer(describe=True, parsing_size=options.parsed_measured)
 
     def appearance(code: torch.Tensor) -> Appearance | None:
@@ -131,8 +131,8 @@ def _scored_samples(
     score = scorer(describe=False, parsing_size=parsed)
 
     def scores_of(sample: int) -> dict[str, float]:
-        picture = to_uint8(samples.pictures(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
-        seen = score(np.ascontiguousarray(picture))
+        image = to_uint8(samples.images(torch.tensor([sample]), SCORED))[0].transpose(1, 2, 0)
+        seen = score(np.ascontiguousarray(image))
         return seen.scores if seen else {}
 
     table = complete_scores(path, chosen.tolist(), score_names(), scores_of, _labelled(on_step, "score"))

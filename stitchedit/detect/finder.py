@@ -1,4 +1,4 @@
-"""Where are the faces of one frame? Boxes, confidences, 68 landmarks and descriptors, all of them, not only the first.
+"""Faces of one frame: boxes, confidences, 68 landmarks and descriptors.
 
 Detection goes from cheap to thorough and stops as soon as every expected face is there: dlib's HOG detector over the
 whole frame; HOG, then dlib's CNN detector, around each face of the frames before that is missing now; and where no face
@@ -19,13 +19,13 @@ import torch
 from stitchedit.arrays import Boxes, Frame
 from stitchedit.errors import WeightsError
 from stitchedit.nets.recognition import FaceRecognizer
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 
 FAN_FILE = "2DFAN4-11f355bf06.pth.tar"
 
 SAME_FACE_IOU = 0.35  # boxes of one frame that overlap more are one face
 HOG_WINDOW = 80  # px, side of the smallest face that dlib's HOG detector sees
-CNN_SIDE = 480  # px, longest side of the picture when the CNN searches a frame without any other face, .3 s
+CNN_SIDE = 480  # px, longest side of the image when the CNN searches a frame without any other face, .3 s
 CNN_FIRST_SIDE = 960  # px, the same for the first frame with faces of a shot, 1 to 2 s
 CNN_CONFIDENCE = 0.6  # the CNN says about 1.0 for a plain face
 CNN_SCORE = 0.5  # this much less of it is about HOG's score
@@ -61,15 +61,15 @@ class LandmarkNetworks:
 
 
 class Landmarker(Protocol):
-    """68 points `point xy` of the face in a square picture that shows it in the middle, at half the picture's side."""
+    """68 points `point xy` of the face in a square image that shows it in the middle, at half the image's side."""
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray: ...
+    def __call__(self, image: np.ndarray) -> np.ndarray: ...
 
 
 class FaceFinder:
-    """Finds the faces of a frame. Holds networks only: the same frame and expectations give the same faces."""
+    """Face detector without state: the same frame and expectations give the same faces."""
 
-    def __init__(self, networks: LandmarkNetworks, options: LandmarkOptions) -> None:
+    def __init__(self, networks: LandmarkNetworks, options: DetectOptions) -> None:
         self.options = options
         self.backend = resolve_backend(options.backend)
         self._hog = dlib.get_frontal_face_detector()
@@ -87,7 +87,7 @@ class FaceFinder:
     def find(self, frame: Frame, near: Sequence[Detection] = ()) -> list[Detection]:
         """All faces of an upright frame, largest first.
 
-        `near` are faces of the frames before, in the same shot (`recent_faces`). Around them it is looked closer.
+        `near` are faces of the frames before, in the same shot (`recent_faces`). The search is finer around them.
         """
         gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         candidates = self._search_frame(gray, near)
@@ -118,7 +118,7 @@ class FaceFinder:
         ]
 
     def _search_around(self, frame: Frame, gray: np.ndarray, box: np.ndarray) -> list[tuple[np.ndarray, float]]:
-        """The face that was at `box`, if it still is there or near by."""
+        """Search for the face that was at `box`, there and near by."""
         side = box[2] - box[0]
         left, top = np.maximum(box[:2] - 0.75 * side, 0).astype(int)
         right, bottom = np.minimum(box[2:] + 0.75 * side, frame.shape[1::-1]).astype(int)
@@ -144,9 +144,9 @@ class FaceFinder:
         rectangles, scores, _ = self._hog.run(_resize(gray, scale), 0, threshold)
         return [(_to_box(found) / scale, score) for found, score in zip(rectangles, scores, strict=True)]
 
-    def _run_cnn(self, picture: np.ndarray, scale: float) -> list[tuple[np.ndarray, float]]:
+    def _run_cnn(self, image: np.ndarray, scale: float) -> list[tuple[np.ndarray, float]]:
         candidates = []
-        for found in self._cnn(_resize(picture, scale), 0):
+        for found in self._cnn(_resize(image, scale), 0):
             if found.confidence >= CNN_CONFIDENCE:
                 box = _to_box(found.rect) / scale
                 box[[1, 3]] += CNN_LOWER * (box[3] - box[1])
@@ -154,12 +154,12 @@ class FaceFinder:
         return candidates
 
     def _look_twice(self, frame: Frame, box: np.ndarray) -> np.ndarray:
-        """68 points in the frame's pixels. The second look starts where the first one puts the face, not from `box`."""
+        """Landmarks in two passes, `68 xy` in the frame's pixels; the second starts from the result of the first."""
         points = _look(self._first_landmarker, frame, box)
         return _look(self._landmarker, frame, square_around(points))
 
     def _describe(self, frame: Frame, found: Detection, near: Sequence[Detection]) -> Detection:
-        """`found` with its descriptor: measured, or that of its predecessor if it plainly continues that one."""
+        """Add the descriptor to `found`: measured, or its predecessor's if it plainly continues that one."""
         before = [expected for expected in near if _iou(expected.box, found.box) > 0.1]
         if len(before) == 1 and _iou(before[0].box, found.box) > 0.7 and found.change_of_look(before[0]) < CHANGED_LOOK:
             age = before[0].descriptor_age + 1
@@ -169,7 +169,7 @@ class FaceFinder:
 
 
 def recent_faces(frames: Sequence[Sequence[Detection]]) -> list[Detection]:
-    """Where faces are to be expected, from the faces of the last few frames of the shot, oldest first."""
+    """Expected faces, from the faces of the last few frames of the shot, oldest first."""
     recent: list[Detection] = []
     for face in chain.from_iterable(reversed(frames)):
         if not _overlaps(face.box, (known.box for known in recent)):
@@ -214,8 +214,8 @@ def resolve_backend(backend: str) -> str:
         return "fan" if weights else "dlib"
     if backend == "fan" and not weights:
         raise WeightsError(
-            f"landmarks.backend is fan, but {FAN_FILE} is not in {Path(torch.hub.get_dir()) / 'checkpoints'}. "
-            "Put it there, or set landmarks.backend to dlib."
+            f"detect.backend is fan, but {FAN_FILE} is not in {Path(torch.hub.get_dir()) / 'checkpoints'}. "
+            "Put it there, or set detect.backend to dlib."
         )
     return backend
 
@@ -230,14 +230,14 @@ class _DlibLandmarker:
         shake[0] = 0
         self._shake = shake - shake.mean(axis=0)
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        middle = (len(picture) - 1) / 2
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        middle = (len(image) - 1) / 2
         total = np.zeros((68, 2))
         for x, y, grow in self._shake:
-            half = len(picture) / 4 * (1 + grow)
+            half = len(image) / 4 * (1 + grow)
             center_x, center_y = middle + x * 2 * half, middle + y * 2 * half
             corners = [center_x - half, center_y - half, center_x + half, center_y + half]
-            shape = self._predictor(picture, dlib.rectangle(*np.rint(corners).astype(int).tolist()))
+            shape = self._predictor(image, dlib.rectangle(*np.rint(corners).astype(int).tolist()))
             total += [(point.x, point.y) for point in shape.parts()]
         return total / len(self._shake)
 
@@ -255,10 +255,10 @@ class _FanLandmarker:
             compile=False,
         )
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        quarter = len(picture) / 4
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        quarter = len(image) / 4
         (points,) = self._network.get_landmarks_from_image(
-            picture, detected_faces=[[quarter, quarter, 3 * quarter, 3 * quarter]]
+            image, detected_faces=[[quarter, quarter, 3 * quarter, 3 * quarter]]
         )
         return np.asarray(points, dtype=np.float64)
 
@@ -270,7 +270,7 @@ def _look_of(frame: Frame, box: np.ndarray) -> np.ndarray:
 
 
 def _look(landmarker: Landmarker, frame: Frame, box: np.ndarray) -> np.ndarray:
-    """What `landmarker` sees at `box`, in the frame's pixels."""
+    """Landmarks at `box`, in the frame's pixels."""
     side = box[2] - box[0]
     scale = LANDMARKER_FACE / side
     left, top = np.floor((box[:2] + box[2:]) / 2 - side).astype(int)
@@ -278,10 +278,10 @@ def _look(landmarker: Landmarker, frame: Frame, box: np.ndarray) -> np.ndarray:
     return (points + 0.5) / scale - 0.5 + [left, top]  # type: ignore[no-any-return]
 
 
-def _resize(picture: np.ndarray, scale: float) -> np.ndarray:
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+def _resize(image: np.ndarray, scale: float) -> np.ndarray:
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=method)
+    return cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
 
 
 def _cut(frame: np.ndarray, left: int, top: int, side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whose face? Choice of one person of a clip: by number, size, place, or by a photo."""
+"""Choice of one person of a clip: by number, size, place, or by a photo."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SHOWN = 40  # characters of a choice that is refused
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Everything of one person that a choice may go by."""
+    """Properties of one person that a choice may refer to."""
 
     number: int  # by area over the clip, 0 = the largest
     boxes: Boxes  # left, top, right, bottom in px of the view
@@ -48,7 +48,7 @@ PLACES: dict[str, Callable[[Person], float]] = {  # the person with the smallest
 
 
 def check_choice(choice: str) -> None:
-    """Refuse what can be no choice of a person.
+    """Refuse an invalid choice of a person.
 
     Raises:
         UnknownNameError: neither a number nor one of the words.
@@ -61,7 +61,7 @@ def choose_person(persons: list[Person], choice: str, photo: Descriptor | None =
     """Number of the person that `choice` means.
 
     Args:
-        choice: a number, a word of `PLACES`, or `PHOTO` for whom `photo` shows.
+        choice: a number, a word of `PLACES`, or `PHOTO` for the person on `photo`.
 
     Raises:
         UnknownNameError: there are not so many persons.

@@ -1,4 +1,4 @@
-"""Which face is whose? Links detections over time into tracks, and tracks into persons.
+"""Linking of detections into tracks, and of tracks into persons.
 
 A track never crosses a cut and never spans a gap that is not filled; one person may have many tracks.
 """
@@ -14,7 +14,7 @@ from stitchedit.arrays import Boxes, Flags, Landmarks
 from stitchedit.detect.finder import Detection, overlaps
 from stitchedit.errors import NoFaceError
 from stitchedit.nets.recognition import SAME_PERSON
-from stitchedit.options.tracks import TrackOptions
+from stitchedit.options.detect import DetectOptions
 
 OTHER_PERSON = 0.8  # distance of descriptors that one person does not reach, even with a hand before the face
 OTHER_LOOK = 25.0  # change of look from one frame to the next that a hand before the face does not reach
@@ -23,7 +23,7 @@ IMPOSSIBLE = 1e6  # cost of a pair that must not be
 
 @dataclass(frozen=True)
 class DroppedTrack:
-    """A track that was taken for a false detection, and why."""
+    """A track dropped as a false detection, with the reason."""
 
     first_frame: int
     last_frame: int
@@ -54,7 +54,7 @@ class Tracks:
         return np.unique(self.person).tolist()  # type: ignore[no-any-return]
 
     def frames_without_face(self) -> np.ndarray:
-        """How many frames no track covers; they pass through untouched."""
+        """Frames that no track covers; they pass through untouched."""
         return np.setdiff1d(np.arange(self.frames), self.frame)
 
 
@@ -66,14 +66,14 @@ class _Track:
 
     @property
     def descriptor(self) -> np.ndarray:
-        """Mean over the track. In dlib's scale a mean of one person's descriptors is that person's."""
+        """Mean descriptor of the track. In dlib's scale it is a descriptor of that person."""
         return np.mean([face.descriptor for face in self.faces], axis=0)  # type: ignore[no-any-return]
 
 
 class Tracker:
-    """Fed frame by frame, with every frame of the clip in order, also those without a face."""
+    """Link detections of every frame of a clip, in order, also of those without a face."""
 
-    def __init__(self, options: TrackOptions) -> None:
+    def __init__(self, options: DetectOptions) -> None:
         self.options = options
         self._first_frame: int | None = None
         self._times_s: list[float] = []
@@ -82,7 +82,7 @@ class Tracker:
         self._closed: list[_Track] = []
 
     def add(self, frame: int, time_s: float, shot: int, detections: Sequence[Detection]) -> None:
-        """Take the faces of one more frame. `time_s` is its presentation time, `shot` the number of its shot."""
+        """Add the faces of the next frame. `time_s` is its presentation time, `shot` the number of its shot."""
         if self._first_frame is None:
             self._first_frame = frame
         if frame != self._first_frame + len(self._times_s):
@@ -120,12 +120,14 @@ class Tracker:
         if not kept:
             raise NoFaceError(
                 f"No face in {len(self._times_s)} frames ({len(dropped)} short or doubtful tracks were dropped). Lower "
-                "landmarks.min_confidence, landmarks.min_face_px, tracks.sure_confidence or tracks.min_length_s."
+                "detect.min_confidence, detect.min_face_px, detect.sure_confidence or detect.min_length_s."
             )
         return self._to_rows(kept, _persons(kept, self.options.same_person), dropped)
 
     def _is_over(self, track: _Track, frame: int) -> bool:
-        """Whether the face was missing for too long. Two neighboring frames have no gap, however long the first one."""
+        """Compare the gap since the last detection with the longest allowed one.
+
+        Two neighboring frames have no gap, however long the first one lasts."""
         last = track.frames[-1]
         return frame > last + 1 and self._time(frame) - self._time(last) > self.options.max_gap_s + 1e-6
 
@@ -134,14 +136,14 @@ class Tracker:
         return self._times_s[frame - self._first_frame]
 
     def _length_s(self, first: int, last: int) -> float:
-        """How long frames first to last are shown; the clip's last one as long as the one before it."""
+        """Duration of frames first to last, s; the clip's last one counts as long as the one before it."""
         assert self._first_frame is not None
         times_s, end = self._times_s, last - self._first_frame + 1
         following = times_s[end] if end < len(times_s) else 2 * times_s[-1] - times_s[max(0, len(times_s) - 2)]
         return following - self._time(first)
 
     def _assign(self, detections: Sequence[Detection]) -> list[tuple[int, int]]:
-        """Pairs (open track, detection), the cheapest way to pair as many as possible."""
+        """Pair open tracks with detections: as many as possible, at the lowest cost."""
         if not (self._open and detections):
             return []
         iou = overlaps(
@@ -162,10 +164,10 @@ class Tracker:
     def _why_false(self, track: _Track) -> str:
         length_s, shot_s = self._length_s(track.frames[0], track.frames[-1]), self._length_s(*self._shots[track.shot])
         if length_s < min(self.options.min_length_s, shot_s) - 1e-6:
-            return f"{length_s:.2f} s is shorter than tracks.min_length_s"
+            return f"{length_s:.2f} s is shorter than detect.min_length_s"
         best = max(face.confidence for face in track.faces)
         if best < self.options.sure_confidence:
-            return f"confidence {best:.2f} never reaches tracks.sure_confidence"
+            return f"confidence {best:.2f} never reaches detect.sure_confidence"
         return ""
 
     def _to_rows(self, kept: list[_Track], persons: list[int], dropped: tuple[DroppedTrack, ...]) -> Tracks:
@@ -191,7 +193,7 @@ class Tracker:
         return values
 
     def _fill(self, track: _Track, values: Sequence[np.ndarray]) -> np.ndarray:
-        """`values` of the frames that have one, and linearly in time between them, for every frame of the track."""
+        """Interpolate `values` linearly in time, for every frame of the track."""
         known = np.stack(values)
         known_s = np.array([self._time(frame) for frame in track.frames])
         wanted_s = np.array([self._time(frame) for frame in range(track.frames[0], track.frames[-1] + 1)])
@@ -201,7 +203,7 @@ class Tracker:
 
 
 def _persons(tracks: Sequence[_Track], same_person: float) -> list[int]:
-    """Number of the person of each track: the nearest groups join as long as they are near and never in one frame."""
+    """Person of each track, by agglomerative clustering of tracks that are never in one frame."""
     groups = [[index] for index in range(len(tracks))]
     frames = [set(track.frames) for track in tracks]
     descriptors = np.stack([track.descriptor for track in tracks])

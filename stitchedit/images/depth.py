@@ -1,4 +1,4 @@
-"""Images on disk: whole 8-bit levels, or hundredths of a level where the source has more than 8 bits.
+"""Stored images: integer 8-bit levels, or hundredths of a level for sources of more than 8 bits.
 
 Hundredths are finer than the codes of 14 bits, and leave room on either side of [0, 255] for what codecs and the gamut
 of HDR footage put there.

@@ -1,4 +1,4 @@
-"""Which pixels of a crop are stitched, matched and pasted. Made of face parsing labels at 512 px."""
+"""Masks of the pixels of a crop that are stitched, matched and pasted, from face parsing labels at 512 px."""
 
 from dataclasses import dataclass
 
@@ -45,13 +45,13 @@ def seam_masks(labels: Labels, options: MaskOptions) -> SeamMasks:
 
 
 def resize_masks(masks: MaskMaps, size: int) -> Mask:
-    """`masks` at the size of the generator's picture, bilinear from corner pixel to corner pixel."""
+    """`masks` at the size of the generator's image, bilinear from corner pixel to corner pixel."""
     tensor = torch.from_numpy(masks).float()[:, None]
     return F.interpolate(tensor, (size, size), mode="bilinear", align_corners=True)
 
 
 def paste_alpha(full: MaskMap, size: int, seam: Seam) -> Alpha:
-    """How much of a crop of `size` px to paste: from 1 over the face smoothly to 0 before `full` ends.
+    """Alpha of a crop of `size` px: 1 over the face, falling smoothly to 0 before `full` ends.
 
     The slope ends `inset` px before `full` does and takes `2 * feather` px inward, so `full` has to exceed the face by
     both. The crop's straight outline stays out of the frame.
@@ -67,7 +67,7 @@ def paste_alpha(full: MaskMap, size: int, seam: Seam) -> Alpha:
 
 
 def from_sides(edge: int, width: int) -> Float32[np.ndarray, "512 512"]:
-    """0 within `edge` px of the crop's sides, rising smoothly to 1 over the next `width`."""
+    """Fade in from the crop's sides: 0 within `edge` px, rising smoothly to 1 over the next `width`."""
     if not width:
         return np.ones((512, 512), np.float32)
     place = np.arange(512)
@@ -77,29 +77,29 @@ def from_sides(edge: int, width: int) -> Float32[np.ndarray, "512 512"]:
 
 
 def soft_face(labels: LabelMap, size: int) -> Alpha:
-    """1 = the face, 0 = what is around it, of `size` px, with an edge of a few of 512 px."""
+    """Soft mask of the face at `size` px: 1 = face, 0 = around it."""
     return _softened(~np.isin(labels, (BACKGROUND, CLOTH, HAT)), SOFT_EDGE, size)
 
 
 def feathered(mask: np.ndarray, radius: int) -> np.ndarray:
-    """`mask` eroded by `radius` px, then blurred as far; beyond its edges is outside. STIT, `paste_image_mask`."""
+    """Erode by `radius` px, then blur as far; outside the image counts as 0. STIT, `paste_image_mask`."""
     side = 2 * radius + 1
     return cv2.GaussianBlur(eroded(mask, radius), (side, side), 0)
 
 
 def eroded(mask: np.ndarray, radius: int) -> np.ndarray:
-    """`mask` without what is within `radius` px of its end; beyond its edges is outside."""
+    """Erode by `radius` px; outside the image counts as 0."""
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return np.asarray(cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=[0]), mask.dtype)
 
 
 def moving_features(labels: LabelMap, size: int) -> Alpha:
-    """1 = eyes and mouth and as far round them as they open, of `size` px, with a soft edge."""
+    """Soft mask of eyes and mouth, as far as they open, at `size` px."""
     return _softened(round_about(labels, MOVING, MOVING_REACH), MOVING_EDGE, size)
 
 
 def round_about(labels: LabelMap, classes: tuple[int, ...], radius: int) -> np.ndarray:
-    """True where any of `classes` is, and within `radius` px of it."""
+    """Mask of `classes`, dilated by `radius` px."""
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     return np.asarray(cv2.dilate(np.isin(labels, classes).astype(np.uint8), disk) > 0)
 

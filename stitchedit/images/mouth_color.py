@@ -1,4 +1,4 @@
-"""Lips and teeth in the colors of the footage, where an edit shows more of them than there was to see.
+"""Limit the colors of lips and teeth to those of the footage.
 
 A generator is tuned on what there is to see. Gums and teeth behind closed lips keep the generator's own colors, which
 stand out in footage that is graded, dim or pale.
@@ -26,7 +26,7 @@ BRIGHTER, LESS_RED, CHANGED = (2.0, 8.0), (-1.0, 4.0), (8.0, 20.0)  # Lab; than 
 
 @dataclass(frozen=True)
 class MouthColor:
-    """What there is to see of one mouth, as Lab chroma."""
+    """Lab chroma of one mouth in the footage."""
 
     lips: float
     skin: float  # about it
@@ -36,7 +36,7 @@ UNLIMITED = MouthColor(1e6, 1e6)
 
 
 def mouth_color(source: Pixels, labels: np.ndarray, hidden: Alpha) -> MouthColor | None:
-    """None if too little is seen of it.
+    """Measure the mouth of one crop; None if too little of it is visible.
 
     Args:
         source: `size size rgb`.
@@ -52,21 +52,21 @@ def mouth_color(source: Pixels, labels: np.ndarray, hidden: Alpha) -> MouthColor
 
 
 def median_color(seen: Iterable[MouthColor | None]) -> MouthColor | None:
-    """Of those that were seen; None if none was."""
+    """Median over the measured mouths; None without any."""
     known = [color for color in seen if color]
     if not known:
         return None
     return MouthColor(float(median(color.lips for color in known)), float(median(color.skin for color in known)))
 
 
-def within(color: MouthColor, drawings: tuple[Pixels, Pixels], labels: np.ndarray) -> tuple[Pixels, Pixels]:
-    """`drawings`, without the edit and with it, with no lips and no new teeth more saturated than the footage has them.
+def within(color: MouthColor, crops: tuple[Pixels, Pixels], labels: np.ndarray) -> tuple[Pixels, Pixels]:
+    """Limit the saturation of lips and new teeth, in `crops` without the edit and with it, to that of the footage.
 
     Hue and lightness stay, and so does all that is not near the mouth.
     """
-    size = len(drawings[0])
+    size = len(crops[0])
     near = _sized(cv2.GaussianBlur(_near(labels).astype(np.float32), (0, 0), REACH / 4), size)
-    before, after = (to_lab(drawing.clip(0, 255)) for drawing in drawings)
+    before, after = (to_lab(crop.clip(0, 255)) for crop in crops)
     skin = _sized((np.isin(labels, SKIN) & _near(labels)).astype(np.float32), size) > 0.5
     lightness, redness, _ = np.median(after[skin], axis=0) if skin.any() else (100.0, 0.0, 0.0)
     teeth = _risen(after[..., 0] - lightness, BRIGHTER) * _risen(redness - after[..., 1], LESS_RED)
@@ -75,13 +75,13 @@ def within(color: MouthColor, drawings: tuple[Pixels, Pixels], labels: np.ndarra
     return _limited(before, color.lips, near), _limited(after, limit, near)
 
 
-def within_finely(color: MouthColor, drawings: tuple[Pixels, Pixels], labels: np.ndarray) -> tuple[Pixels, Pixels]:
-    """As `within`, and what is not limited keeps its exact value.
+def within_finely(color: MouthColor, crops: tuple[Pixels, Pixels], labels: np.ndarray) -> tuple[Pixels, Pixels]:
+    """Limit as `within` does, with exact values where nothing is limited.
 
     OpenCV's Lab and back is off by a fifth of a level on average: nothing at 8 bits, a code at 10.
     """
-    limited, free = within(color, drawings, labels), within(UNLIMITED, drawings, labels)
-    before, after = (drawing + (less - same) for drawing, less, same in zip(drawings, limited, free, strict=True))
+    limited, free = within(color, crops, labels), within(UNLIMITED, crops, labels)
+    before, after = (crop + (less - same) for crop, less, same in zip(crops, limited, free, strict=True))
     return before, after
 
 
@@ -97,7 +97,7 @@ def _near(labels: np.ndarray) -> np.ndarray:
 
 
 def _risen(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
-    """From 0 at the lower bound smoothly to 1 at the upper."""
+    """Rise smoothly from 0 at the lower bound to 1 at the upper."""
     way = np.clip((values - bounds[0]) / (bounds[1] - bounds[0]), 0, 1)
     return way * way * (3 - 2 * way)
 

@@ -1,4 +1,4 @@
-"""How an RGB edit reaches the native samples of a frame, at any depth and subsampling, and touches nothing else.
+"""Transfer of an RGB edit to the native samples of a frame, at any depth and subsampling.
 
 The edit is a difference, so it goes through the linear part of ITU-T H.273 (section 8.3) only: offsets cancel, and
 where nothing was edited the samples stay bit-equal.
@@ -52,7 +52,7 @@ def paste_patch(
 
 
 def apply_edit(planes: Planes, source: np.ndarray, edited: np.ndarray, corner: tuple[int, int]) -> None:
-    """Add what changed between two RGB regions to the planes, in place, rounded once, inside the legal codes.
+    """Add the difference of two RGB regions to the planes, in place, rounded once, inside the legal codes.
 
     Args:
         source: RGB in [0, 255] of the region, `height width rgb`.
@@ -148,14 +148,14 @@ def _legal(planes: Planes, low: int, high: int) -> tuple[int, int]:
 def _seen_part(
     weight: np.ndarray, frame_shape: tuple[int, ...], corner: tuple[int, int]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """The part of the patch that shows, as slices of the patch and of the frame; None if nothing does."""
+    """Visible part of the patch, as slices of patch and frame; None if there is none."""
     inner, outer = [], []
     for axis, offset in enumerate(corner[::-1]):
-        shown = np.flatnonzero(weight.any(axis=1 - axis))
-        shown = shown[(shown + offset >= 0) & (shown + offset < frame_shape[axis])]
-        if not shown.size:
+        visible = np.flatnonzero(weight.any(axis=1 - axis))
+        visible = visible[(visible + offset >= 0) & (visible + offset < frame_shape[axis])]
+        if not visible.size:
             return None
-        first, last = int(shown[0]), int(shown[-1])
+        first, last = int(visible[0]), int(visible[-1])
         inner.append(slice(first, last + 1))
         outer.append(slice(first + offset, last + offset + 1))
     return (inner[0], inner[1]), (outer[0], outer[1])

@@ -1,4 +1,4 @@
-"""Between a frame and the square crop of a face: one perspective map, its inverse, and the pixels moved by them.
+"""Warps between a frame and the square crop of a face.
 
 Points are (x, y) with whole numbers at pixel centers, in the frame and in the crop alike. A quad is a square where the
 frame's pixels are square, a parallelogram where they are not, and runs the other way round where the frame is mirrored.
@@ -27,7 +27,7 @@ NO_BLUR = 1e-18  # px², a variance: OpenCV takes 0 for "as along the other axis
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """What a network sees of a face."""
+    """Crop of a face for a network."""
 
     image: Pixels
     valid: Inside  # False = outside the frame, where `image` repeats the frame's edge
@@ -66,7 +66,7 @@ def frame_to_crop(quad: Quad, size: int) -> Homography:
 
 
 def crop_face(frame: Pixels, quad: Quad, size: int) -> FaceCrop:
-    """The square `quad` of `frame` as `size` by `size` pixels, without aliasing when it shrinks."""
+    """Crop the square `quad` of `frame` to `size` by `size` pixels, without aliasing when it shrinks."""
     height, width = frame.shape[:2]
     to_frame = crop_to_frame(quad, size)
     shrink = shrinks(quad, size)
@@ -82,7 +82,7 @@ def crop_face(frame: Pixels, quad: Quad, size: int) -> FaceCrop:
 
 
 def warp_back(image: Pixels, quad: Quad, box: Box) -> Warped:
-    """What `image`, a square crop taken at `quad`, shows inside `box` of the frame, without aliasing when it shrinks.
+    """Warp `image`, a square crop taken at `quad`, into `box` of the frame, without aliasing when it shrinks.
 
     Outside the square `image`'s edge is repeated: `covered` tells where that is.
     """
@@ -93,19 +93,19 @@ def warp_back(image: Pixels, quad: Quad, box: Box) -> Warped:
 
 
 def covered(quad: Quad, size: int, box: Box) -> Inside:
-    """Where in `box` the square `quad` lies."""
+    """Mask of the square `quad` in `box`."""
     to_crop = frame_to_crop(quad, size) @ translation(box.left, box.top)
     return inside(to_crop, (box.height, box.width), (size, size))
 
 
 def resample(image: Pixels, to_image: Homography, shape: tuple[int, int]) -> Warped:
-    """A picture of `shape` (height, width): `image`, bilinear, edges repeated, at `to_image` of each of its pixels."""
+    """Resample `image` to `shape` (height, width), bilinear, edges repeated; `to_image` maps pixels to `image`."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpPerspective(image, to_image, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def inside(to_image: Homography, shape: tuple[int, int], image_shape: tuple[int, int]) -> Inside:
-    """Which pixels of a picture of `shape` (height, width) `to_image` takes into an image of `image_shape`."""
+    """Mask of `shape` (height, width): the pixels that `to_image` maps into an image of `image_shape`."""
     x, y = np.arange(shape[1])[None, :], np.arange(shape[0])[:, None]
     across, down, depth = (row[0] * x + (row[1] * y + row[2]) for row in to_image)
     height, width = image_shape
@@ -141,7 +141,7 @@ def _lengths(jacobian: Float[np.ndarray, "xy axis"]) -> Shrinks:
 
 
 def low_pass(image: Pixels, shrink: Shrinks) -> Pixels:
-    """`image` without the detail that `shrink` pixels becoming one cannot hold.
+    """Remove the detail that is lost when `shrink` pixels become one.
 
     A Gaussian as wide as a box of `shrink` pixels, less the box that a pixel is already: of the widths tried, the
     closest to Pillow's filters. It does nothing up to a shrink of 1 and sets in smoothly, so that a face that comes
@@ -158,7 +158,7 @@ def translation(x: int | float, y: int | float) -> Homography:
 
 
 def patch_size(quads: Quads, frame_shape: tuple[int, int]) -> tuple[int, int]:
-    """Height and width that hold each square of a track, as far as the frame shows it. Even, as 4:2:0 chroma needs."""
+    """Even height and width that hold the visible part of each square of a track."""
     starts, ends = _even_bounds(quads)
     extents = np.minimum(ends, _even_shape(frame_shape)) - np.maximum(starts, 0)
     width, height = np.clip(extents.max(axis=0), 2, _even_shape(frame_shape))
@@ -166,7 +166,7 @@ def patch_size(quads: Quads, frame_shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def patch_box(quad: Quad, size: tuple[int, int], frame_shape: tuple[int, int]) -> Box:
-    """Where a patch of `size` (height, width) goes so that it holds `quad`. Starts at even pixels.
+    """Box of a patch of `size` (height, width) that holds `quad`; starts at even pixels.
 
     It lies in the frame, but for one row or column beyond the end of a frame of odd height or width.
     """

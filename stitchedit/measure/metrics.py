@@ -17,7 +17,7 @@ ImagePixels = UInt8[np.ndarray, "height width rgb"]
 
 
 class IdentityConsistency(NamedTuple):
-    """How alike the edited faces of a shot are, relative to the source's: 1 is best, NaN where there is no pair."""
+    """Similarity of the edited faces of a shot relative to the source's: 1 is best, NaN without a pair."""
 
     tl_id: float  # neighboring frames
     tg_id: float  # all pairs of frames
@@ -51,7 +51,7 @@ def identity_consistency(
 
 
 def tl_ratios(source: EmbeddingRows, edited: EmbeddingRows, min_similarity: float = 0.2) -> np.ndarray:
-    """What TL-ID is the mean of: the ratio of each face and the one before it, `frame`; NaN where there is none."""
+    """Ratio of each face to the one before it, whose mean is TL-ID, `frame`; NaN where there is none."""
     similarity = (source[1:] * source[:-1]).sum(axis=1)
     ratios = np.full(len(source), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -75,34 +75,34 @@ def _sum_of_ratios(source: EmbeddingRows, edited: EmbeddingRows, min_similarity:
     return total, pairs
 
 
-def psnr(picture: ImagePixels, reference: ImagePixels) -> float:
-    """Peak signal-to-noise ratio, in dB; infinite for equal pictures."""
-    error = np.mean(np.square(picture.astype(np.float64) - reference))
+def psnr(image: ImagePixels, reference: ImagePixels) -> float:
+    """Peak signal-to-noise ratio, in dB; infinite for equal images."""
+    error = np.mean(np.square(image.astype(np.float64) - reference))
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
-def mse(picture: ImagePixels, reference: ImagePixels) -> float:
-    """Mean squared error of pictures taken as [0, 1]."""
-    return float(np.mean(np.square((picture.astype(np.float64) - reference) / 255)))
+def mse(image: ImagePixels, reference: ImagePixels) -> float:
+    """Mean squared error of images taken as [0, 1]."""
+    return float(np.mean(np.square((image.astype(np.float64) - reference) / 255)))
 
 
-def ssim(picture: ImagePixels, reference: ImagePixels) -> float:
+def ssim(image: ImagePixels, reference: ImagePixels) -> float:
     """Structural similarity, mean over the color channels: Wang et al. 2004, Gaussian window of 11 px."""
-    luminance, structure = _similarities(picture.astype(np.float64), reference.astype(np.float64))
+    luminance, structure = _similarities(image.astype(np.float64), reference.astype(np.float64))
     return float((luminance * structure).mean())
 
 
-def ms_ssim(picture: ImagePixels, reference: ImagePixels) -> float:
+def ms_ssim(image: ImagePixels, reference: ImagePixels) -> float:
     """Structural similarity over five scales, mean over the color channels: Wang et al. 2003.
 
     Raises:
         ValueError: a side is shorter than 176 px, so that the smallest scale holds no window.
     """
     smallest = WINDOW * 2 ** (len(SCALES) - 1)
-    if min(picture.shape[:2]) < smallest:
-        raise ValueError(f"MS-SSIM needs {smallest} px or more a side, got {picture.shape[1]}x{picture.shape[0]}")
-    x, y = picture.astype(np.float64), reference.astype(np.float64)
-    total = np.ones(picture.shape[2])
+    if min(image.shape[:2]) < smallest:
+        raise ValueError(f"MS-SSIM needs {smallest} px or more a side, got {image.shape[1]}x{image.shape[0]}")
+    x, y = image.astype(np.float64), reference.astype(np.float64)
+    total = np.ones(image.shape[2])
     for scale, weight in enumerate(SCALES):
         luminance, structure = _similarities(x, y)
         last = scale == len(SCALES) - 1
@@ -113,7 +113,7 @@ def ms_ssim(picture: ImagePixels, reference: ImagePixels) -> float:
 
 
 def _similarities(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of luminance, and of contrast and structure, for every window and channel."""
+    """Similarity of luminance, and of contrast and structure, per window and channel."""
     mean_x, mean_y = _window_mean(x), _window_mean(y)
     variance_x, variance_y = _window_mean(x * x) - mean_x**2, _window_mean(y * y) - mean_y**2
     covariance = _window_mean(x * y) - mean_x * mean_y
@@ -122,14 +122,14 @@ def _similarities(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return luminance, (2 * covariance + c2) / (variance_x + variance_y + c2)
 
 
-def _halved(picture: np.ndarray) -> np.ndarray:
+def _halved(image: np.ndarray) -> np.ndarray:
     """Means of 2 by 2 pixels; an odd last row or column is left out."""
-    height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
-    return np.asarray(picture[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean(axis=(1, 3)))
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    return np.asarray(image[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean(axis=(1, 3)))
 
 
 def _window_mean(values: np.ndarray) -> np.ndarray:
-    """Weighted means of the windows that lie in the picture as a whole."""
+    """Weighted means of the windows that lie in the image as a whole."""
     reach = WINDOW // 2
     return cv2.GaussianBlur(values, (WINDOW, WINDOW), WINDOW_SIGMA)[reach:-reach, reach:-reach]
 

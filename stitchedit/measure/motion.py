@@ -1,4 +1,4 @@
-"""How the source moves, and whether an edit flickers along that motion."""
+"""Motion of the source, and flicker of an edit along it."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ REACH = 1.0  # px by which the flow there and back may miss where it began; beyo
 
 
 def source_flow(before: Pixels, now: Pixels) -> tuple[Flow, Region]:
-    """Motion from `now` back to `before`, and where it can be trusted: DIS optical flow, Kroeger et al. 2016."""
+    """Motion from `now` back to `before`, with a mask of trusted pixels: DIS optical flow, Kroeger et al. 2016."""
     gray = [cv2.cvtColor(to_stored(frame, SHALLOW), cv2.COLOR_RGB2GRAY) for frame in (before, now)]
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     begin = np.zeros((*gray[0].shape, 2), np.float32)
@@ -28,7 +28,7 @@ def source_flow(before: Pixels, now: Pixels) -> tuple[Flow, Region]:
 
 
 def warp_error(before: Pixels, now: Pixels, flow: Flow, where: Region) -> float:
-    """Mean absolute difference of `now` and `before` moved along `flow`, 8-bit levels; NaN where `where` is nowhere."""
+    """Mean absolute difference of `now` and `before` moved along `flow`, 8-bit levels; NaN if `where` is empty."""
     if not where.any():
         return float("nan")
     moved = along(before.astype(np.float32), flow)
@@ -36,6 +36,6 @@ def warp_error(before: Pixels, now: Pixels, flow: Flow, where: Region) -> float:
 
 
 def along(values: np.ndarray, flow: Flow) -> np.ndarray:
-    """`values` of the other frame, at where `flow` leads from each pixel of this one."""
+    """Sample `values` of the other frame along `flow`."""
     y, x = np.indices(flow.shape[:2], dtype=np.float32)
     return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

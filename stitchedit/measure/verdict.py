@@ -1,8 +1,10 @@
-"""Is an edit good enough? Numbers of a track against bounds: pass, review or fail."""
+"""Verdict on an edit: numbers of a track against bounds."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from stitchedit.options.measure import MeasureOptions
 
@@ -11,7 +13,7 @@ VERDICTS = ("pass", "review", "fail")  # from the best to the worst
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to happen with an edit, and why it is not `pass`."""
+    """A verdict with its reasons."""
 
     verdict: str
     reasons: tuple[str, ...] = ()
@@ -29,7 +31,7 @@ BOUNDED: dict[str, tuple[Callable[[float], float], str]] = {
 
 
 def judge(numbers: Mapping[str, float], moved: Mapping[str, float], options: MeasureOptions) -> Verdict:
-    """The verdict on one track. A number that could not be measured has to be looked at by somebody.
+    """Verdict on one track. A number that could not be measured needs a review.
 
     Args:
         numbers: by the names of BOUNDED.
@@ -45,6 +47,20 @@ def judge(numbers: Mapping[str, float], moved: Mapping[str, float], options: Mea
     return worst_of(found)
 
 
+def judge_footage(damaged: np.ndarray, intact: bool) -> Verdict:
+    """Verdict on the source: damaged or missing frames need a review, however well the others are edited.
+
+    Args:
+        damaged: bool `frame`; damaged, or predicted from a damaged frame.
+        intact: no frame is damaged or missing.
+    """
+    if intact:
+        return Verdict("pass")
+    count = int(damaged.sum())
+    text = f"{count} of {len(damaged)} source frames are damaged" if count else "frames of the source are missing"
+    return Verdict("review", (text,))
+
+
 def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
     """The worst of some verdicts, with the reasons of all."""
     found = list(verdicts)
@@ -57,9 +73,9 @@ def _bounded(name: str, value: float, options: MeasureOptions) -> Verdict:
     if math.isnan(value):
         return Verdict("review", (f"{name} could not be measured",))
     distance = distance_of(value)
-    told = text.format(value=value, distance=distance)
+    finding = text.format(value=value, distance=distance)
     for verdict in ("fail", "review"):
         bound = getattr(options, f"{name}_{verdict}")
         if distance > bound:
-            return Verdict(verdict, (f"{told}, {verdict} from {bound:g}",))
+            return Verdict(verdict, (f"{finding}, {verdict} from {bound:g}",))
     return Verdict("pass")

@@ -1,4 +1,4 @@
-"""What does a face look like? Age and gender by network, expression and pose from its 68 landmarks.
+"""Scores of a face: age and gender by network, expression and pose from 68 landmarks.
 
 The scores fit edit directions and report how strong an edit became: what counts is that they rise with the attribute
 and hold still otherwise, not that their zero is right for everybody.
@@ -20,7 +20,7 @@ CHANNEL_MEAN = np.array([122.782, 117.001, 104.298], dtype=np.float32)  # 8-bit 
 YEARS = np.array([0.25, *range(1, 81)])  # of the age network's 81 classes
 SMALLEST = 1e-30  # probability whose logarithm is taken
 
-RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's: the right one is left in the picture
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's: the right one is left in the image
 MOUTH_CORNERS = [48, 54]
 INNER_LIPS = ([61, 62, 63], [67, 66, 65])  # upper, lower
 CHIN, BROWS = 8, slice(17, 27)
@@ -28,7 +28,7 @@ JAW_BESIDE_MOUTH = [4, 12]
 EYE_DISTANCE = 62.0  # mm, between the eyes' middles, of RIGID
 BROW_DEPTH, JAW_DEPTH, CHIN_DEPTH = -6.0, 45.0, -5.0  # mm, where these points are on that head, about
 
-# Points of the skull and nose that expression hardly moves, in mm from between the eyes: x to the right of the picture,
+# Points of the skull and nose that expression hardly moves, in mm from between the eyes: x to the right of the image,
 # y down, z away from the camera. Rounded adult means of facial anthropometry.
 RIGID = {
     36: (-45, 0, 12),
@@ -47,21 +47,21 @@ RIGID = {
 
 @dataclass(frozen=True)
 class ExpressionScores:
-    """From landmarks alone. Lengths are relative to the face, so that they do not depend on size, place or roll."""
+    """Scores from landmarks. Lengths are relative to the face, independent of size, place and roll."""
 
     smile: float  # mouth wider and its corners higher, in eye distances: 0 = neutral, about .3 = broad
     mouth_open: float  # gap of the inner lips over the height from brows to chin: 0 = shut, .2 = wide
     eyes_open: float  # eye aspect ratio, height over width, mean of both: .1 = shut, .3 = open
-    yaw: float  # degrees, positive where the nose points to the right of the picture
+    yaw: float  # degrees, positive where the nose points to the right of the image
     pitch: float  # degrees, positive where it points up
-    roll: float  # degrees, positive where the head is turned clockwise in the picture
+    roll: float  # degrees, positive where the head is turned clockwise in the image
     brow_raise: float  # brows above the line of the eyes, in eye distances and on a level head: about .3 = relaxed
     face_width: float  # jaw's width beside the mouth over the height from brows to chin, on a level head: about 1
 
 
 @dataclass(frozen=True)
 class FaceScores(ExpressionScores):
-    """Expression and pose, and what the networks say."""
+    """Expression, pose, age and gender."""
 
     age: float  # years, the mean of the network's distribution over 0 to 80
     male: float  # log-odds: a probability would stick at 0 or 1, where the network is for most faces
@@ -75,7 +75,7 @@ class AgeAndGender:
         self._gender = _open(gender, threads)
 
     def score(self, frame: Frame, landmarks: np.ndarray) -> tuple[float, float]:
-        """Age in years and log-odds of being male. Of the face and its mirror image, which halves the unsteadiness."""
+        """Age in years and log-odds of being male, averaged over the face and its mirror image."""
         years = _run(self._age, face_chip(frame, landmarks, AGE_CHIP, CHIP_PADDING)) @ YEARS
         female, male = _run(self._gender, face_chip(frame, landmarks, GENDER_CHIP, CHIP_PADDING)).T
         log_odds = np.log(np.maximum(male, SMALLEST)) - np.log(np.maximum(female, SMALLEST))
@@ -109,12 +109,12 @@ def score_expression(landmarks: np.ndarray) -> ExpressionScores:
 
 
 def head_angles(landmarks: np.ndarray) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees: the head turns about its own axis, then nods, then is tilted in the picture.
+    """Yaw, pitch and roll in degrees, applied in this order.
 
     Scaled orthography fitted by least squares (DeMenthon and Davis 1995, first step): unlike full perspective it needs
     no focal length, which nobody knows of a crop or a stock video.
     """
-    affine, _ = _head_to_picture(landmarks)
+    affine, _ = _head_to_image(landmarks)
     left, _, right = np.linalg.svd(affine.T, full_matrices=False)
     across, down = left @ right  # the nearest pair of orthogonal unit vectors
     away = np.cross(across, down)
@@ -124,8 +124,8 @@ def head_angles(landmarks: np.ndarray) -> tuple[float, float, float]:
     return float(yaw), float(pitch), float(roll)
 
 
-def _head_to_picture(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best affine map from RIGID's mm to the picture: `xyz xy` and what is added, `xy`."""
+def _head_to_image(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares affine map from RIGID's mm to the image: `xyz xy`, and the offset, `xy`."""
     model = np.array(list(RIGID.values()), dtype=float)
     seen = landmarks[list(RIGID)]
     affine, *_ = np.linalg.lstsq(model - model.mean(axis=0), seen - seen.mean(axis=0), rcond=None)
@@ -133,16 +133,16 @@ def _head_to_picture(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _on_head(points: np.ndarray, depth: float, affine: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Points of the picture in mm on the head, `point xy`, if they lie `depth` mm deep: the head's turn is undone."""
+    """Points of the image in mm on the head, `point xy`, if they lie `depth` mm deep: the head's turn is undone."""
     return np.linalg.solve(affine[:2].T, (points - offset - depth * affine[2]).T).T
 
 
 def _brow_height(landmarks: np.ndarray) -> float:
-    return float(-_on_head(landmarks[BROWS], BROW_DEPTH, *_head_to_picture(landmarks))[:, 1].mean() / EYE_DISTANCE)
+    return float(-_on_head(landmarks[BROWS], BROW_DEPTH, *_head_to_image(landmarks))[:, 1].mean() / EYE_DISTANCE)
 
 
 def _face_width(landmarks: np.ndarray) -> float:
-    head = _head_to_picture(landmarks)
+    head = _head_to_image(landmarks)
     jaw = _on_head(landmarks[JAW_BESIDE_MOUTH], JAW_DEPTH, *head)
     chin = _on_head(landmarks[[CHIN]], CHIN_DEPTH, *head)
     brows = _on_head(landmarks[BROWS], BROW_DEPTH, *head)

@@ -16,8 +16,8 @@ from stitchedit.errors import WeightsError
 from stitchedit.nets.face_parsing import DEVIATION, MEAN, ResidualBlock, ResNet18
 from stitchedit.tensors import Latent
 
-SQUEEZED = {128: 4, 256: 24, 512: 96}  # channels kept of the features at 1/8, 1/16 and 1/32 of the picture
-PIXELS = 16  # px; the picture itself at this size is read too: a parsing network's features know little of color
+SQUEEZED = {128: 4, 256: 24, 512: 96}  # channels kept of the features at 1/8, 1/16 and 1/32 of the image
+PIXELS = 16  # px; the image itself at this size is read too: a parsing network's features know little of color
 
 
 class Encoder(nn.Module):
@@ -49,14 +49,14 @@ class Encoder(nn.Module):
         return base[:, None] + offsets
 
     def parts(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """The base code, `face channel`, and what each row adds to it, `face layer channel`."""
+        """Base code, `face channel`, and offsets of its rows, `face layer channel`."""
         features = self.describe(crops)
         hidden = F.leaky_relu(self.hidden(features), 0.2)
         rows: Tensor = torch.unflatten(self.offsets(hidden), 1, (self.layers, -1)) @ self.basis
         return self.w_mean + self.base(features), rows
 
     def describe(self, crops: Tensor) -> Tensor:
-        """What the trunk sees, squeezed, and the picture in small, laid flat: `face feature`."""
+        """Squeezed features of the trunk and a small copy of the image, flattened: `face feature`."""
         scales = zip(self.squeeze, self.see(crops), strict=True)
         pixels = F.avg_pool2d(crops, crops.shape[-1] // PIXELS)
         return torch.cat([pixels.flatten(1), *(squeeze(features).flatten(1) for squeeze, features in scales)], dim=1)
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
 
 
 def fold_norms(trunk: ResNet18) -> ResNet18:
-    """`trunk` with every batch norm, as it stands, made part of the convolution before it. Changes it in place."""
+    """Fold every batch norm of `trunk` into the convolution before it, in place."""
     trunk.eval()
     _fold(trunk, "conv1", "bn1")
     for block in trunk.modules():

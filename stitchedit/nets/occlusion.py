@@ -1,4 +1,4 @@
-"""What of a crop is in front of the face? A small U-Net, trained on painted hands, microphones and things.
+"""Occlusion network: a small U-Net, trained on synthetic hands, microphones and objects.
 
 The trunk is the ResNet-18 of the face-parsing network up to 1/16, its batch norms folded into the convolutions, so
 that training starts from features that know faces.
@@ -21,7 +21,7 @@ WIDTH = 48  # channels of what is read from it
 
 
 class OcclusionNet(nn.Module):
-    """`face rgb size size` in [-1, 1] to logits, `face 1 64 64`: how likely it is that something is in front there.
+    """`face rgb size size` in [-1, 1] to logits of occlusion, `face 1 64 64`.
 
     Crops may have any size that is a multiple of `seen`: they are averaged down to it.
     """
@@ -71,6 +71,6 @@ def load_occlusion_net(weights: Mapping[str, Tensor]) -> OcclusionNet:
 
 
 def visible_logits(network: OcclusionNet, crops: Image) -> Tensor:
-    """Mean of what the network says of crops and of their mirror images."""
+    """Mean logits over crops and their mirror images."""
     mirrored = network(crops.flip(3)).flip(3)
     return torch.stack([network(crops), mirrored]).mean(dim=0)

@@ -1,4 +1,4 @@
-"""Who is it? dlib's face recognition network, 128 numbers a face.
+"""dlib's face recognition network, 128 numbers a face.
 
 King 2017 (blog.dlib.net, "High Quality Face Recognition with Deep Metric Learning"), the file
 `dlib_face_recognition_resnet_model_v1.dat`.

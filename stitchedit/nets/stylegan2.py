@@ -22,20 +22,20 @@ FILTER_TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 class Noise(Enum):
-    """What is added to the features of every layer."""
+    """Noise added to the features of every layer."""
 
-    CONSTANT = "constant"  # the picture stored with the layer, so that a code always gives the same face
+    CONSTANT = "constant"  # the image stored with the layer, so that a code always gives the same face
     NONE = "none"
 
 
 @dataclass(frozen=True)
 class StyleGAN2Shape:
-    """What sets the sizes of the weights, and the one number that the weights do not show."""
+    """Sizes of the weights, and the one number that does not follow from them."""
 
     z_channels: int
     w_channels: int
     mapping_layers: int
-    channels: tuple[int, ...]  # of the 4 px features, the 8 px features, and so on up to the picture's size
+    channels: tuple[int, ...]  # of the 4 px features, the 8 px features, and so on up to the image's size
     clamp: float | None = None  # largest magnitude a layer gives; None = no limit
 
 
@@ -73,7 +73,7 @@ class MappingNetwork(nn.Module):
 class StyledConv(nn.Module):
     """Modulate, convolve 3x3, demodulate, add noise and bias, leaky ReLU. `convolve` keeps the size or doubles it."""
 
-    noise_picture: Tensor
+    noise_image: Tensor
 
     def __init__(self, channels_in: int, channels_out: int, size: int, shape: StyleGAN2Shape) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class StyledConv(nn.Module):
         self.weight = nn.Parameter(torch.randn(channels_out, channels_in, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.noise_strength = nn.Parameter(torch.zeros(()))
-        self.register_buffer("noise_picture", torch.randn(size, size))
+        self.register_buffer("noise_image", torch.randn(size, size))
         self.noise = Noise.CONSTANT
         self.clamp = shape.clamp
 
@@ -91,7 +91,7 @@ class StyledConv(nn.Module):
         features = self.convolve(features * style[:, :, None, None], self.weight)
         features = features * demodulation(self.weight, style)[:, :, None, None]
         if self.noise is Noise.CONSTANT:
-            features = features + self.noise_picture * self.noise_strength
+            features = features + self.noise_image * self.noise_strength
         features = F.leaky_relu(features + self.bias[:, None, None], 0.2) * 2**0.5
         return _limited(features, self.clamp)
 
@@ -114,7 +114,7 @@ class ImageLayer(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """Double the size of features and picture: two styled convolutions, and what they add to the picture."""
+    """Double the size of features and image: two styled convolutions, and what they add to the image."""
 
     def __init__(self, channels_in: int, channels_out: int, size: int, shape: StyleGAN2Shape) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class SynthesisBlock(nn.Module):
 class StyleGAN2(nn.Module):
     """The generator: W+ codes to faces.
 
-    `forward(w_plus, size)` takes `frame layer channel` codes and gives `frame rgb size size` pictures, about [-1, 1].
+    `forward(w_plus, size)` takes `frame layer channel` codes and gives `frame rgb size size` images, about [-1, 1].
     `size` is there because other generators have several; this one has the one in `sizes`.
     """
 
@@ -171,7 +171,7 @@ class StyleGAN2(nn.Module):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The picture size, in pixels."""
+        """The image size, in pixels."""
         return (2 << len(self.shape.channels),)
 
     def forward(self, w_plus: Tensor, size: int) -> Tensor:
@@ -181,7 +181,7 @@ class StyleGAN2(nn.Module):
         return image.to(w_plus.dtype)
 
     def codes(self, z: Tensor, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """W+ codes of `z`, `frame layer channel`, their first `cutoff` rows (None: all) drawn towards the mean.
+        """W+ codes of `z`, `frame layer channel`, with the first `cutoff` rows (None: all) truncated towards the mean.
 
         `truncation` is what is left of the distance to the mean: 1 = all, 0 = the mean face.
         """
@@ -190,17 +190,17 @@ class StyleGAN2(nn.Module):
         return torch.lerp(self.w_mean, self.mapping(z)[:, None], kept)
 
     def styles(self, w_plus: Tensor) -> list[Tensor]:
-        """Style codes, one `frame channel` per layer: the stem's, its picture's, then three per block.
+        """Style codes, one `frame channel` per layer: the stem's, its image's, then three per block.
 
         Style space: Wu et al. 2021 (arXiv 2011.12799).
         """
         styles = [self.stem.affine(w_plus[:, 0]), self.stem_image.affine(w_plus[:, 1])]
-        for index, block in enumerate(self.blocks):  # a picture layer shares its row with the next convolution
+        for index, block in enumerate(self.blocks):  # an image layer shares its row with the next convolution
             styles += block.styles(w_plus[:, 2 * index + 1 : 2 * index + 4])
         return styles
 
     def paint(self, styles: Sequence[Tensor]) -> Tensor:
-        """The picture of the style codes that `styles` gives."""
+        """Generate images from style codes."""
         features = self.input.expand(len(styles[0]), -1, -1, -1)
         features = self.stem(features, styles[0])
         image: Tensor = self.stem_image(features, styles[1])
@@ -209,12 +209,12 @@ class StyleGAN2(nn.Module):
         return image
 
     def coarse_layers(self, size: int) -> int:
-        """How many first rows of a code a picture of `size` depends on: all of them, it has one size."""
+        """Number of first rows of a code that an image of `size` depends on: all of them."""
         self._check(size)
         return self.layers
 
     def synthesis_parameters(self, size: int) -> Iterator[tuple[str, nn.Parameter]]:
-        """Name and value of the weights that a picture of `size` depends on; the mapping network is not among them."""
+        """Name and value of the weights that an image of `size` depends on; the mapping network is not among them."""
         self._check(size)
         for name, parameter in self.named_parameters():
             if not name.startswith("mapping."):
@@ -222,7 +222,7 @@ class StyleGAN2(nn.Module):
 
     def _check(self, size: int) -> None:
         if size not in self.sizes:
-            raise UnknownNameError("picture size", str(size), map(str, self.sizes))
+            raise UnknownNameError("image size", str(size), map(str, self.sizes))
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:

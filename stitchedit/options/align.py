@@ -1,7 +1,6 @@
-"""How the crop of a face is laid."""
+"""Alignment of the crops."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from stitchedit.detect.persons import check_choice
 
@@ -11,8 +10,6 @@ LONGEST_SIGMA = 60.0  # s; a Gaussian of hours is a mistake, and its kernel woul
 
 @dataclass(frozen=True)
 class AlignOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different pixels
-
     center_sigma: float = 0.04  # seconds, 1 frame at the method's 25 fps; 0 = no smoothing
     axes_sigma: float = 0.12  # seconds, 3 frames at 25 fps; 0 = no smoothing
     side: float = 1.0  # of the square; 1 = FFHQ, more shows more around the face

@@ -1,10 +1,10 @@
-"""Which edits, how strong, when and where: as options, and as people write them."""
+"""Edits: directions, strengths, times and layers, and their text forms."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Self
 
 from stitchedit.errors import InputError
 
@@ -14,8 +14,6 @@ NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")  #
 
 @dataclass(frozen=True)
 class EditOptions:
-    revision: ClassVar[int] = 2
-
     strengths: dict[str, float] = field(default_factory=dict)  # direction -> strength; see `stitchedit edits`
     max_strength: float = 12.0  # refuse more: far outside the space the generator knows, nothing but artefacts comes
     layers: dict[str, str] = field(default_factory=dict)  # direction -> rows, such as 4-9; no others of it are applied
@@ -57,7 +55,7 @@ class EditOptions:
 
     @property
     def colors_lips(self) -> bool:
-        """Whether the color of lips is what is edited."""
+        """True if the color of lips is edited."""
         return bool(self.strengths.get("lipstick"))
 
     def only(self, strengths: Mapping[str, float]) -> Self:

@@ -1,4 +1,4 @@
-"""How codes are searched."""
+"""Inversion: search for codes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,14 +9,13 @@ LARGEST_SEED = 2**63 - 1  # that PyTorch takes
 
 @dataclass(frozen=True)
 class InvertOptions:
-    revision: ClassVar[int] = 2
     decide_nothing: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})  # options that are in no key
 
     start: str = (
         "encoder"  # `encoder`: one pass per frame; `mean`: the mean code, which takes about four times the steps
     )
     refine_steps: int = 30  # on what all frames share; 0 = as it starts
-    color_steps: int = 36  # at the working size, on what is shared, for the layers that only fine pictures depend on
+    color_steps: int = 36  # at the working size, on what is shared, for the layers that only fine images depend on
     refine_passes: int = 3  # over every frame, on what is its own; 0 = as it starts
     batch: int = 4  # faces of `work_size`, fewer where they are larger
     work_size: int = 128  # px; the generator's size at which the first two are done

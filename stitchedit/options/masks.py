@@ -1,15 +1,12 @@
-"""Which part of a crop is stitched."""
+"""Regions of a crop for stitching."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 SIDE = 512  # px, of the masks
 
 
 @dataclass(frozen=True)
 class MaskOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different pixels
-
     inner: int = 0  # px at 512, by which the face grows before its border is taken
     outer: int = 25  # px at 512, width of the border around it
     whole_border: bool = False  # match everything around the face, not only `outer` px of it

@@ -1,13 +1,10 @@
-"""From where on an edit is looked at, or fails."""
+"""Bounds from which an edit is reviewed, or fails."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different numbers
-
     tl_id_review: float = 0.005  # |1 - TL-ID|
     tl_id_fail: float = 0.02
     tg_id_review: float = 0.02  # |1 - TG-ID|

@@ -1,15 +1,12 @@
-"""What counts as being in front of a face."""
+"""Detection of occlusions."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class OcclusionOptions:
-    revision: ClassVar[int] = 1  # bump when the same options give different pixels
-
     look: bool = True  # false: whatever is in front is painted over, as published
-    certain: float = 0.85  # likelihood that something must reach somewhere to be in front
+    certain: float = 0.85  # probability that something must reach somewhere to be in front
     likely: float = 0.45  # what is joined to it and so likely belongs to it
     smallest: float = 0.002  # of the crop; smaller things are left to be painted over
     grow: float = 1.0  # px of 64, by which what was found is widened before it fades out over as many

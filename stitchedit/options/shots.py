@@ -1,13 +1,10 @@
-"""What counts as a cut."""
+"""Detection of cuts."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class ShotOptions:
-    revision: ClassVar[int] = 2
-
     cut: float = 27.0  # mean change of hue, saturation and value, of 255, that is always a cut
     similar_cut: float = 15.0  # the same, enough when it stands out from the frames around
     stands_out: float = 3.0  # times the mean change of the two frames before and after

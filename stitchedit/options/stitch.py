@@ -1,16 +1,14 @@
-"""How an edited face is made to meet its frame."""
+"""Stitching of edited faces to their frames."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 TOWARD = ("reconstruction", "source")
 
 
 @dataclass(frozen=True)
 class StitchOptions:
-    revision: ClassVar[int] = 2
-
-    toward: str = "reconstruction"  # what the border is to match; "source" as published, or the unedited drawing of it
+    toward: str = "reconstruction"  # target of the border: the unedited reconstruction, or "source" as published
     steps: int = 12  # at most, per frame; 0 = paste the edited face as it is
     learning_rate: float = 5e-5  # MobileStyleGAN's folded weights: from 1e-4 on it overshoots (docs/decisions/0008)
     content_weight: float = 0.3  # with less, stitching takes back some of the edit
@@ -40,9 +38,9 @@ class StitchOptions:
 
     @property
     def settles(self) -> bool:
-        """Whether a run is stitched as a whole before its frames are."""
+        """True if the generator is settled on an entire run before its frames are stitched."""
         return self.warm_start and self.settle_steps > 0 and self.steps > 0
 
     def of_frames(self) -> Self:
-        """What each frame is stitched with after that."""
+        """Options for the frames of a settled run."""
         return replace(self, learning_rate=self.follow_rate) if self.settles else self

@@ -1,4 +1,4 @@
-"""How the generator is tuned."""
+"""Tuning of the generator."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,6 @@ from stitchedit.options.invert import LARGEST_SEED
 
 @dataclass(frozen=True)
 class TuneOptions:
-    revision: ClassVar[int] = 1
     decide_nothing: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})  # options that are in no key
 
     passes: int = 12  # over every keyframe
@@ -18,7 +17,7 @@ class TuneOptions:
     warm_up: int = 10  # steps until the full rate; Adam's first steps are as large as the rate, whatever the gradient
     mse_weight: float = 10.0
     lpips_weight: float = 1.0
-    locality_weight: float = 1.0  # keep the generator as it was near random codes; 0 = off, and teeth and wrinkles fade
+    locality_weight: float = 1.0  # keep images of other codes; 0 = off, and teeth and wrinkles fade
     locality_distance: float = 30.0  # from the code, in W+
     locality_every: int = 2  # steps
     patience: int = 4  # passes without 1 % less loss before it stops; 0 = never

@@ -1,4 +1,4 @@
-"""Fit edit directions in W: along which way does a score change, and the others stay? And measure what they do."""
+"""Fit edit directions in W that change one score and keep the others, and measure their effects."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ FEWEST_SCORES = 20  # samples with a score, of which a direction is fitted
 
 @dataclass(frozen=True)
 class DirectionPlan:
-    """What one direction is fitted to, what may change along with it, and where in a code it is applied."""
+    """Score and layers of one direction, and the scores that may change with it."""
 
     score: str = ""  # that should rise; see `score_names` in stitchedit/measure/appearance.py
     layers: str = "0-15"  # first and last row of a W+ code that it moves
@@ -55,7 +55,7 @@ class DirectionOptions:
 
 @dataclass(frozen=True)
 class Regression:
-    """How a score depends on w, in standard deviations of the score."""
+    """Linear dependence of a score on w, in standard deviations of the score."""
 
     gradient: np.ndarray  # `channel`
     r_squared: float  # held out
@@ -146,7 +146,7 @@ def correct_directions(
 
 
 def regress(codes: np.ndarray, values: np.ndarray, ridges: Sequence[float]) -> Regression:
-    """Ridge regression of the standardised score on w, with the ridge that predicts best what it was not shown.
+    """Ridge regression of the standardized score on w; the ridge is cross-validated.
 
     Raises:
         InputError: too few scores, or all the same.
@@ -195,7 +195,7 @@ def in_layers(direction: np.ndarray, chosen: str, layers: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Effects:
-    """What a direction does at one strength, on average over faces."""
+    """Mean effects of a direction at one strength."""
 
     changes: dict[str, float]  # of every score, towards plus; half of the faces were moved the other way
     identity: float  # distance of dlib's descriptors before and after; below .6 is the same person
@@ -216,12 +216,12 @@ def summarize_effects(before: np.ndarray, after: np.ndarray, identity: np.ndarra
 
 
 def signed_strength(face: int, strength: float) -> float:
-    """Every other face is moved the other way, so that the mean covers both."""
+    """Alternate the sign over faces, so that the mean covers both."""
     return strength if face % 2 == 0 else -strength
 
 
 def identity_distance(before: Appearance, after: Appearance) -> float:
-    """In dlib's scale."""
+    """Distance of descriptors, in dlib's scale."""
     return float(np.linalg.norm(before.descriptor - after.descriptor))
 
 

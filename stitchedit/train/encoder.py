@@ -1,10 +1,10 @@
-"""Train the encoder on faces that the generator drew itself, whose codes are known."""
+"""Train the encoder on generated faces with known codes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from stitchedit.nets.face_parsing import FaceParser
 from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
 from stitchedit.train.augment import AugmentOptions, film
-from stitchedit.train.checkpoints import save_checkpoint
+from stitchedit.train.checkpoint import TrainingState
 from stitchedit.train.samples import Samples
 
 # Roots of the LPIPS at 256 px that the same step in one row of MobileStyleGAN's codes makes, mean of four faces. The
@@ -29,9 +29,9 @@ ROW_WEIGHTS = (0.32, 0.29, 0.25, 0.19, 0.15, 0.12, 0.11, 0.1, 0.07, 0.06, 0.08, 
 class EncoderOptions:
     steps: int = 4000
     batch: int = 8  # faces
-    drawn: int = 8  # of them are drawn again from their codes and compared as pictures
-    picture_size: int = 128  # px, at which they are drawn
-    crop_size: int = 256  # px, of the pictures it learns from
+    generated: int = 8  # of them are reconstructed from their codes and compared as images
+    image_size: int = 128  # px, at which they are generated
+    crop_size: int = 256  # px, of the images it learns from
     start_samples: int = 4000  # for the least-squares start of the base code
     ridge: float = 1.0  # of that start, a feature
     learning_rate: float = 5e-5  # after a warm-up; cosine to 0
@@ -51,16 +51,16 @@ class EncoderOptions:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drawn <= self.batch or self.batch < 1 or self.steps < 1:
+        if not 0 <= self.generated <= self.batch or self.batch < 1 or self.steps < 1:
             raise ValueError(
-                f"encoder.steps and encoder.batch must be >= 1 and encoder.drawn at most encoder.batch, "
-                f"got {self.steps}, {self.batch}, {self.drawn}"
+                f"encoder.steps and encoder.batch must be >= 1 and encoder.generated at most encoder.batch, "
+                f"got {self.steps}, {self.batch}, {self.generated}"
             )
 
 
 @dataclass(frozen=True)
 class Teachers:
-    """What the encoder learns from and is compared by. None of them changes."""
+    """Fixed networks and samples for training and evaluation."""
 
     generator: MobileStyleGAN
     perceptual: LPIPS
@@ -95,25 +95,25 @@ def train_encoder(
     encoder: Encoder,
     teachers: Teachers,
     options: EncoderOptions,
-    checkpoint: Path,
+    saved: TrainingState,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
 ) -> Encoder:
-    """Train `encoder` in place; give the average of its weights. Continues from `checkpoint` when it exists.
+    """Train `encoder` in place; give the average of its weights. Resumes from the `saved` state.
 
-    Each step draws its faces and what happens to them from its own number, so that a resumed run goes on as the first
+    Each step samples faces and augmentations from its own number, so that a resumed run continues as the first
     one would have.
 
     Raises:
         OptimizationError: the loss stopped being finite.
     """
     trainer = EncoderTrainer(encoder, teachers, options)
-    if checkpoint.exists():
-        trainer.restore(torch.load(checkpoint, weights_only=True))
+    if state := saved.load():
+        trainer.restore(state)
     while trainer.step < options.steps:
         losses = trainer()
         on_step(trainer.step, losses)
         if trainer.step % options.checkpoint_every == 0 or trainer.step == options.steps:
-            save_checkpoint(checkpoint, trainer.state())
+            saved.save(trainer.state())
     return trainer.average
 
 
@@ -146,8 +146,8 @@ class EncoderTrainer:
         found = base.float()[:, None] + offsets
         losses = {"code": options.code_weight * self._code_distance(found, codes)}
         losses["offset"] = options.offset_weight * offsets.square().mean()
-        if options.drawn:
-            losses |= self._picture_losses(found[: options.drawn], chosen[: options.drawn])
+        if options.generated:
+            losses |= self._image_losses(found[: options.generated], chosen[: options.generated])
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise OptimizationError(
@@ -163,24 +163,24 @@ class EncoderTrainer:
         return {name: value.item() for name, value in losses.items()}
 
     def state(self) -> dict[str, object]:
-        """Everything needed to go on."""
+        """Everything needed to resume."""
         networks = {"encoder": self.encoder.state_dict(), "average": self.average.state_dict()}
         return networks | {"optimizer": self.optimizer.state_dict(), "step": self.step}
 
-    def restore(self, state: dict[str, object]) -> None:
-        """Go on from `state`."""
-        self.encoder.load_state_dict(state["encoder"])  # type: ignore[arg-type]
-        self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
-        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-        self.step = int(state["step"])  # type: ignore[call-overload]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Resume from `state`."""
+        self.encoder.load_state_dict(state["encoder"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """Numbers of the samples, and their pictures as a camera would have seen them."""
+        """Numbers of the samples, and their images as a camera would have seen them."""
         options, samples = self.options, self.teachers.samples
         noise = np.random.default_rng((options.seed, self.step))
         chosen = noise.integers(options.held_out, len(samples), options.batch)
-        pictures = [film(samples.picture(int(index), options.crop_size), options.augment, noise) for index in chosen]
-        return torch.from_numpy(chosen), normalize_images(pictures)
+        filmed = [film(samples.image(int(index), options.crop_size), options.augment, noise) for index in chosen]
+        return torch.from_numpy(chosen), normalize_images(filmed)
 
     def _opened(self, done: float) -> Tensor:
         """0 to 1 for each row: how much of its offset is used; coarse rows first."""
@@ -191,13 +191,13 @@ class EncoderTrainer:
     def _code_distance(self, found: Tensor, codes: Tensor) -> Tensor:
         return ((found - codes).square().mean(dim=2) * self.row_weights).mean()
 
-    def _picture_losses(self, found: Tensor, chosen: Tensor) -> dict[str, Tensor]:
-        options, size = self.options, self.options.picture_size
-        drawn = self.teachers.generator(found, size)
-        target = self.teachers.samples.pictures(chosen, size).to(drawn)
-        perceived: Tensor = self.teachers.perceptual(drawn, target).mean()
+    def _image_losses(self, found: Tensor, chosen: Tensor) -> dict[str, Tensor]:
+        options, size = self.options, self.options.image_size
+        generated = self.teachers.generator(found, size)
+        target = self.teachers.samples.images(chosen, size).to(generated)
+        perceived: Tensor = self.teachers.perceptual(generated, target).mean()
         return {
-            "mse": options.mse_weight * F.mse_loss(drawn, target),
+            "mse": options.mse_weight * F.mse_loss(generated, target),
             "lpips": options.lpips_weight * perceived,
         }
 
@@ -210,20 +210,20 @@ class EncoderTrainer:
 
 @torch.no_grad()
 def measure_encoder(encoder: Encoder, teachers: Teachers, options: EncoderOptions, size: int = 256) -> dict[str, float]:
-    """How well held-out, undisturbed pictures are found: `unexplained` share of the codes' variance, `lpips`, …"""
+    """Quality on held-out, undisturbed images: `unexplained` share of the codes' variance, `lpips`, …"""
     samples = teachers.samples
     rows = torch.arange(options.held_out)
     total = {"unexplained": 0.0, "offset": 0.0, "lpips": 0.0, "mse": 0.0}
     spread = (samples.codes[: len(samples)] - teachers.generator.w_mean.cpu()).square().mean()
     for row in rows:
-        target = samples.pictures(row[None], options.crop_size).to(encoder.w_mean)
+        target = samples.images(row[None], options.crop_size).to(encoder.w_mean)
         found = encoder(target)
-        drawn = teachers.generator(found, size).clamp(-1, 1)
+        generated = teachers.generator(found, size).clamp(-1, 1)
         target = F.avg_pool2d(target, options.crop_size // size)
         total["unexplained"] += ((found.cpu() - samples.codes[row]).square().mean() / spread).item()
         total["offset"] += (found - found.mean(dim=1, keepdim=True)).square().mean().sqrt().item()
-        total["lpips"] += teachers.perceptual(drawn, target).item()
-        total["mse"] += F.mse_loss(drawn, target).item()
+        total["lpips"] += teachers.perceptual(generated, target).item()
+        total["mse"] += F.mse_loss(generated, target).item()
     return {name: value / len(rows) for name, value in total.items()}
 
 
@@ -236,7 +236,7 @@ def _fit_squeeze(encoder: Encoder, images: Tensor) -> None:
         mean = points.mean(dim=0)
         _, spread, axes = torch.linalg.svd((points - mean) / len(points) ** 0.5, full_matrices=False)
         kept = squeeze.out_channels
-        weight = axes[:kept] / spread[:kept, None].clamp(min=1e-3 * float(spread[0]))  # few pictures have few axes
+        weight = axes[:kept] / spread[:kept, None].clamp(min=1e-3 * float(spread[0]))  # few images have few axes
         squeeze.weight.copy_(weight[:, :, None, None])
         assert squeeze.bias is not None
         squeeze.bias.copy_(-weight @ mean)
@@ -250,8 +250,8 @@ def _fit_base(encoder: Encoder, samples: Samples, options: EncoderOptions) -> No
     described: list[Tensor] = []
     for first in range(first_row, end, 64):
         rows = range(first, min(first + 64, end))
-        pictures = [film(samples.picture(row, options.crop_size), options.augment, noise) for row in rows]
-        images = normalize_images(pictures).to(encoder.w_mean)
+        filmed = [film(samples.image(row, options.crop_size), options.augment, noise) for row in rows]
+        images = normalize_images(filmed).to(encoder.w_mean)
         if not described:
             _fit_squeeze(encoder, images)
         described.append(encoder.describe(images))
@@ -266,6 +266,6 @@ def _fit_base(encoder: Encoder, samples: Samples, options: EncoderOptions) -> No
     encoder.base.bias.copy_(level - weight @ center)
 
 
-def normalize_images(pictures: Sequence[np.ndarray]) -> Tensor:
-    """uint8 `size size rgb` as `picture rgb size size` in [-1, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def normalize_images(images: Sequence[np.ndarray]) -> Tensor:
+    """uint8 `size size rgb` as `image rgb size size` in [-1, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

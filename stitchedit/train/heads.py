@@ -1,13 +1,12 @@
-"""Fit the generator's heads for 128 and 256 px, sizes that the published network does not draw.
+"""Fit the generator's heads for 128 and 256 px, sizes that the published network lacks.
 
 A head reads the features of an earlier block and has to draw what the full network would, seen from farther away:
-the area mean of its 1024 px picture.
+the area mean of its 1024 px image.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stitchedit.nets.mobile_stylegan import HEAD_BLOCK, MobileStyleGAN, haar, head_layer
-from stitchedit.train.checkpoints import save_checkpoint
+from stitchedit.train.checkpoint import TrainingState
 from stitchedit.train.samples import Samples
 
 
@@ -40,16 +39,15 @@ def fit_heads(
     generator: MobileStyleGAN,
     samples: Samples,
     options: HeadOptions,
-    checkpoint: Path,
+    saved: TrainingState,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, loss: None,
 ) -> None:
-    """Train `generator.heads` of `options.sizes` in place. Continues from `checkpoint` when it exists."""
+    """Train `generator.heads` of `options.sizes` in place. Resumes from the `saved` state."""
     heads = nn.ModuleDict({str(size): generator.heads[str(size)] for size in options.sizes}).requires_grad_(True)
     optimizer = torch.optim.Adam(_parameter_groups(heads), betas=(0.9, 0.99))
     noise = torch.Generator().manual_seed(options.seed)
     first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+    if state := saved.load():
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
         noise.set_state(state["noise"])
@@ -67,18 +65,17 @@ def fit_heads(
         for size in options.sizes:
             window, top, left = _window(features[size].shape[-1], options.window, noise)
             rows, columns = slice(top, top + window), slice(left, left + window)
-            drawn = heads[str(size)](features[size][..., rows, columns], samples.codes[chosen][:, head_layer(size)])
-            target = samples.pictures(chosen, size)
+            generated = heads[str(size)](features[size][..., rows, columns], samples.codes[chosen][:, head_layer(size)])
+            target = samples.images(chosen, size)
             target = target[..., 2 * top : 2 * (top + window), 2 * left : 2 * (left + window)]
-            loss = F.mse_loss(drawn, target)
+            loss = F.mse_loss(generated, target)
             loss.backward()  # type: ignore[no-untyped-call]
             losses[f"mse {size}"] = loss.item()
         optimizer.step()
         on_step(step + 1, losses)
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
-            state = {"heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
-            state |= {"noise": noise.get_state(), "step": step + 1}
-            save_checkpoint(checkpoint, state)
+            weights = {"heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
+            saved.save(weights | {"noise": noise.get_state(), "step": step + 1})
     heads.requires_grad_(False)
 
 
@@ -92,7 +89,7 @@ def least_squares_start(generator: MobileStyleGAN, samples: Samples, options: He
             style = samples.codes[index][None, head_layer(size)]
             modulated = generator.head(size).modulation(features[size], style)
             inputs = F.pad(modulated.flatten(2)[0], (0, 0, 0, 1), value=1.0)  # a row of ones for the bias
-            bands = haar(samples.pictures(torch.tensor([index]), size)).flatten(2)[0]
+            bands = haar(samples.images(torch.tensor([index]), size)).flatten(2)[0]
             gram[size] = gram[size] + (inputs @ inputs.T).double()
             moment[size] = moment[size] + (inputs @ bands.T).double()
     for size in options.sizes:
@@ -113,8 +110,8 @@ def measure_heads(generator: MobileStyleGAN, samples: Samples, options: HeadOpti
         features = block_features(generator, samples.codes[index][None], options.sizes)
         for size in options.sizes:
             code = samples.codes[index][None, head_layer(size)]
-            drawn = generator.heads[str(size)](features[size], code).clamp(-1, 1)
-            error = F.mse_loss(drawn, samples.pictures(index[None], size)).item()
+            generated = generator.heads[str(size)](features[size], code).clamp(-1, 1)
+            error = F.mse_loss(generated, samples.images(index[None], size)).item()
             total[size] += 10 * math.log10(4 / error) / len(held_out)
     return total
 
@@ -133,7 +130,7 @@ def block_features(generator: MobileStyleGAN, codes: Tensor, sizes: tuple[int, .
 
 
 def _parameter_groups(heads: nn.Module) -> list[dict[str, Any]]:
-    """Styles sum over 512 channels of w, so their weights move twenty times more slowly."""
+    """Parameter groups: style weights, which sum over 512 channels of w, at a twentieth of the rate."""
     styles = [parameter for name, parameter in heads.named_parameters() if name.endswith("affine.weight")]
     others = [parameter for name, parameter in heads.named_parameters() if not name.endswith("affine.weight")]
     return [{"params": others, "share": 1.0}, {"params": styles, "share": 0.05}]

@@ -1,4 +1,4 @@
-"""Things in front of a face, painted: hands, microphones, objects, with the mask of what they cover.
+"""Synthetic occlusions: hands, microphones and objects, with their masks.
 
 No photograph of a hand is among the packages, so hands are modelled: a forearm, a palm and five bent fingers as round
 bodies, lit from one side, in the skin color of the face that they are in front of. That faces are covered well enough
@@ -35,17 +35,17 @@ class Body:
     start: np.ndarray
     end: np.ndarray
     radius: tuple[float, float]  # at both ends
-    height: float  # above the picture, in radii; the higher one hides the lower one
+    height: float  # above the image, in radii; the higher one hides the lower one
 
 
 def cover_face(face: Crop, other: Crop, noise: np.random.Generator) -> tuple[Crop, Cover]:
-    """`face` with something in front of it or, one time in five, nothing; and what that covers.
+    """Put something in front of `face` (nothing, one time in five), and return its mask.
 
     Args:
         other: another face of that size, for other skin and for patterns.
     """
     kind = noise.choice([*KINDS, "nothing"], p=[*KINDS.values(), 1 - sum(KINDS.values())])
-    picture, cover = face.astype(np.float32), np.zeros(face.shape[:2], np.float32)
+    image, cover = face.astype(np.float32), np.zeros(face.shape[:2], np.float32)
     painters: dict[str, Callable[[Crop, Crop, np.random.Generator], Painted]] = {
         "hand": _hand,
         "microphone": _microphone,
@@ -54,12 +54,12 @@ def cover_face(face: Crop, other: Crop, noise: np.random.Generator) -> tuple[Cro
     if kind in painters:
         for _ in range(2 if noise.random() < 0.15 else 1):
             painted = _filmed(painters[kind](face, other, noise), noise)
-            picture = _shadow(picture, painted.cover, noise)
-            picture += painted.cover[..., None] * (painted.color - picture)
+            image = _shadow(image, painted.cover, noise)
+            image += painted.cover[..., None] * (painted.color - image)
             cover = np.maximum(cover, painted.cover)
     if noise.random() < 0.25:
-        picture, cover = _beyond_frame(picture, cover, noise)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), cover
+        image, cover = _beyond_frame(image, cover, noise)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), cover
 
 
 def _hand(face: Crop, other: Crop, noise: np.random.Generator) -> Painted:
@@ -163,12 +163,12 @@ def _thing(face: Crop, other: Crop, noise: np.random.Generator) -> Painted:
 
 def _pattern(face: Crop, other: Crop, noise: np.random.Generator) -> Rgb:
     side = len(face)
-    kind = noise.choice(["plain", "picture", "clouds", "stripes", "skin"])
+    kind = noise.choice(["plain", "image", "clouds", "stripes", "skin"])
     ramp = np.linspace(-1, 1, side, dtype=np.float32) * noise.uniform(-50, 50)
     slope = ramp[:, None] if noise.random() < 0.5 else ramp[None]
     base = _skin(face, noise) if kind == "skin" else noise.uniform(0, 255, 3).astype(np.float32)
     flat: np.ndarray = np.broadcast_to(base, (side, side, 3)).astype(np.float32)
-    if kind == "picture":
+    if kind == "image":
         zoom = int(noise.uniform(0.2, 0.9) * side)
         left, top = noise.integers(0, side - zoom, 2)
         return cv2.resize(other[top : top + zoom, left : left + zoom], (side, side)).astype(np.float32)
@@ -209,7 +209,7 @@ def _lit(bodies: Sequence[Body], color: np.ndarray, side: int, noise: np.random.
 
 
 def _filmed(painted: Painted, noise: np.random.Generator) -> Painted:
-    """With soft outlines and, sometimes, motion blur, as what is in front moves by itself."""
+    """Soften outlines and, sometimes, add motion blur."""
     if noise.random() < 0.3:
         length = int(noise.integers(3, 12))
         kernel = np.zeros((length, length), np.float32)
@@ -227,23 +227,23 @@ def _filmed(painted: Painted, noise: np.random.Generator) -> Painted:
     return Painted(layers[..., :3] / np.maximum(cover, 1e-4)[..., None], cover)
 
 
-def _shadow(picture: Rgb, cover: Cover, noise: np.random.Generator) -> Rgb:
+def _shadow(image: Rgb, cover: Cover, noise: np.random.Generator) -> Rgb:
     if noise.random() < 0.35:
-        return picture
+        return image
     shift = np.array([[1, 0, noise.normal(0, 3)], [0, 1, noise.normal(2, 3)]])
     dark = cv2.GaussianBlur(cv2.warpAffine(cover, shift, cover.shape[::-1]), (0, 0), noise.uniform(1, 7))
-    return np.asarray(picture * (1 - noise.uniform(0.05, 0.5) * dark[..., None]), np.float32)
+    return np.asarray(image * (1 - noise.uniform(0.05, 0.5) * dark[..., None]), np.float32)
 
 
-def _beyond_frame(picture: Rgb, cover: Cover, noise: np.random.Generator) -> tuple[Rgb, Cover]:
+def _beyond_frame(image: Rgb, cover: Cover, noise: np.random.Generator) -> tuple[Rgb, Cover]:
     """Rows or columns at one side that repeat the outermost one, as crops have that reach beyond the frame."""
     rows = int(noise.uniform(0.02, 0.25) * len(cover))
     turns = int(noise.choice([0, 1, 2, 3], p=[0.4, 0.15, 0.3, 0.15]))
-    made = [np.rot90(one, turns).copy() for one in (picture, cover)]
+    made = [np.rot90(one, turns).copy() for one in (image, cover)]
     for one in made:
         one[:rows] = one[rows]
-    picture, cover = (np.ascontiguousarray(np.rot90(one, -turns)) for one in made)
-    return picture, cover
+    image, cover = (np.ascontiguousarray(np.rot90(one, -turns)) for one in made)
+    return image, cover
 
 
 def _over(below: Painted, above: Painted) -> Painted:
@@ -252,7 +252,7 @@ def _over(below: Painted, above: Painted) -> Painted:
 
 
 def _skin(face: Crop, noise: np.random.Generator) -> np.ndarray:
-    """About the color of that face's cheeks and nose."""
+    """Random color near that of the cheeks and nose."""
     rows, columns = (slice(int(part.start * len(face)), int(part.stop * len(face))) for part in CHEEK)
     median = np.median(face[rows, columns].reshape(-1, 3), axis=0)
     return np.asarray(median * np.exp(noise.normal(0, 0.15) + noise.normal(0, 0.03, 3)), np.float32)

@@ -1,10 +1,9 @@
-"""Train the occlusion network on faces that the generator drew, with things painted in front of them."""
+"""Train the occlusion network on generated faces with synthetic occlusions."""
 
 import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +15,7 @@ from stitchedit.errors import OptimizationError
 from stitchedit.nets.face_parsing import FaceParser
 from stitchedit.nets.occlusion import OcclusionNet, visible_logits
 from stitchedit.train.augment import AugmentOptions, camera
-from stitchedit.train.checkpoints import save_checkpoint
+from stitchedit.train.checkpoint import TrainingState
 from stitchedit.train.encoder import folded_trunk, normalize_images
 from stitchedit.train.occluders import cover_face
 from stitchedit.train.samples import Samples
@@ -60,27 +59,19 @@ def train_occlusion_net(
     network: OcclusionNet,
     samples: Samples,
     options: OcclusionTraining,
-    checkpoint: Path,
+    saved: TrainingState,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
 ) -> OcclusionNet:
-    """Train `network` in place; give the average of its weights. Continues from `checkpoint` when it exists.
+    """Train `network` in place; give the average of its weights. Resumes from the `saved` state.
 
     Raises:
         OptimizationError: the loss stopped being finite.
     """
     network = network.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
     average, device = deepcopy(network).requires_grad_(False), network.conv1.weight.device
-    head = ("lateral", "context", "merge", "last")
-    groups: list[dict[str, object]] = [
-        {"params": [value for name, value in network.named_parameters() if name.startswith(head)], "share": 1.0},
-        {
-            "params": [value for name, value in network.named_parameters() if not name.startswith(head)],
-            "share": options.trunk_rate,
-        },
-    ]
+    groups = _parameter_groups(network, options)
     optimizer, step = torch.optim.Adam(groups, lr=options.learning_rate, betas=(0.9, 0.99), fused=True), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+    if state := saved.load():
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -89,8 +80,8 @@ def train_occlusion_net(
         rate = options.learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / options.steps))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        pictures, covers = (batch.to(device) for batch in covered_batch(samples, options, step))
-        losses = _losses(network(pictures.contiguous(memory_format=torch.channels_last)), covers, options)
+        images, covers = (batch.to(device) for batch in covered_batch(samples, options, step))
+        losses = _losses(network(images.contiguous(memory_format=torch.channels_last)), covers, options)
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise OptimizationError(
@@ -102,15 +93,28 @@ def train_occlusion_net(
         torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip)
         optimizer.step()
         step += 1
-        with torch.no_grad():
-            share = 1 - min(options.average, (1 + step) / (10 + step))
-            for kept, value in zip(average.parameters(), network.parameters(), strict=True):
-                kept.lerp_(value, share)
+        _update_average(average, network, 1 - min(options.average, (1 + step) / (10 + step)))
         on_step(step, {name: value.item() for name, value in losses.items()})
         if step % options.checkpoint_every == 0 or step == options.steps:
-            state = {"network": network.state_dict(), "average": average.state_dict()}
-            save_checkpoint(checkpoint, state | {"optimizer": optimizer.state_dict(), "step": step})
+            weights = {"network": network.state_dict(), "average": average.state_dict()}
+            saved.save(weights | {"optimizer": optimizer.state_dict(), "step": step})
     return average.eval()
+
+
+def _parameter_groups(network: OcclusionNet, options: OcclusionTraining) -> list[dict[str, object]]:
+    """The head's parameters at the full learning rate, the trunk's at a share of it."""
+    head = ("lateral", "context", "merge", "last")
+    named = list(network.named_parameters())
+    return [
+        {"params": [value for name, value in named if name.startswith(head)], "share": 1.0},
+        {"params": [value for name, value in named if not name.startswith(head)], "share": options.trunk_rate},
+    ]
+
+
+@torch.no_grad()
+def _update_average(average: OcclusionNet, network: OcclusionNet, share: float) -> None:
+    for kept, value in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(value, share)
 
 
 def covered_batch(
@@ -124,20 +128,20 @@ def covered_batch(
     first, last = (0, options.held_out) if held_out else (options.held_out, len(samples))
     made = []
     for _ in range(options.batch):
-        face, other = (samples.picture(int(index), OcclusionNet.seen) for index in noise.integers(first, last, 2))
-        picture, cover = cover_face(_moved(face, options, noise), other, noise)
-        made.append((camera(picture, options.augment, noise), cover))
-    pictures, covers = zip(*made, strict=True)
-    return normalize_images(pictures), F.avg_pool2d(torch.from_numpy(np.stack(covers))[:, None], 2)
+        face, other = (samples.image(int(index), OcclusionNet.seen) for index in noise.integers(first, last, 2))
+        image, cover = cover_face(_moved(face, options, noise), other, noise)
+        made.append((camera(image, options.augment, noise), cover))
+    images, covers = zip(*made, strict=True)
+    return normalize_images(images), F.avg_pool2d(torch.from_numpy(np.stack(covers))[:, None], 2)
 
 
 @torch.no_grad()
 def measure_occlusion_net(network: OcclusionNet, samples: Samples, options: OcclusionTraining) -> dict[str, float]:
-    """On held-out faces: intersection over union of what is covered, and what is wrongly taken for covered."""
+    """Intersection over union and false positives of the covered part, on held-out faces."""
     both = either = wrong = clear = 0.0
     for step in range(max(1, 300 // options.batch)):
-        pictures, covers = covered_batch(samples, options, step, held_out=True)
-        found, true = visible_logits(network, pictures) > 0, covers > 0.5
+        images, covers = covered_batch(samples, options, step, held_out=True)
+        found, true = visible_logits(network, images) > 0, covers > 0.5
         both += float((found & true).sum())
         either += float((found | true).sum())
         wrong += float((found & ~true).sum())
@@ -156,7 +160,7 @@ def _losses(logits: Tensor, covers: Tensor, options: OcclusionTraining) -> dict[
 
 
 def _moved(face: np.ndarray, options: OcclusionTraining, noise: np.random.Generator) -> np.ndarray:
-    """Mirrored, turned and zoomed: crops are cut more or less closely."""
+    """Mirror, rotate and zoom."""
     side = len(face)
     if noise.random() < 0.5:
         face = face[:, ::-1].copy()

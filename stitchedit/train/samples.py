@@ -1,18 +1,15 @@
-"""Faces that the generator makes itself: what encoder, heads and directions are trained on."""
+"""Generated faces for training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.nn import functional as F
 
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN
-from stitchedit.train.checkpoints import replacing
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class SampleOptions:
     mixed: float = 0.5  # share of codes that go over to another face's w at a random layer, by a random part
     layer_noise: float = 0.05  # standard deviation added to every row of a mixed code; w's own is .44
     truncation: tuple[float, ...] = (1.0, 0.85, 0.7)  # taken in turn
-    size: int = 512  # px of the stored picture
+    size: int = 512  # px of the stored image
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -47,57 +44,30 @@ def sample_codes(generator: MobileStyleGAN, options: SampleOptions) -> Tensor:
 
 
 @torch.no_grad()
-def generate_image(generator: MobileStyleGAN, code: Tensor, drawn: int, stored: int) -> np.ndarray:
-    """uint8 `size size rgb`, the area mean at `stored` px of what the generator draws of `layer channel` at `drawn`."""
-    picture = F.avg_pool2d(generator(code[None], drawn), drawn // stored)[0].permute(1, 2, 0)
-    return ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+def generate_image(generator: MobileStyleGAN, code: Tensor, generated: int, stored: int) -> np.ndarray:
+    """Area mean at `stored` px of an image generated at `generated` px from `layer channel`; uint8 `size size rgb`."""
+    image = F.avg_pool2d(generator(code[None], generated), generated // stored)[0].permute(1, 2, 0)
+    return ((image.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
 
 
-def write_samples(
-    folder: Path,
-    codes: Tensor,
-    size: int,
-    draw: Callable[[Tensor], Iterator[np.ndarray]],
-    on_sample: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Write `codes.npy` and `pictures.npy` (uint8, `sample size size rgb`) to `folder`.
-
-    Picks up where an earlier call stopped: `done` counts finished pictures.
-
-    Args:
-        draw: codes that are left to their pictures, one after the other.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "codes.npy", codes.numpy())
-    counter = folder / "done"
-    done = int(counter.read_text()) if counter.exists() else 0
-    path, shape = folder / "pictures.npy", (len(codes), size, size, 3)
-    pictures = open_memmap(path, "r+" if done else "w+", np.uint8, None if done else shape)
-    for index, picture in enumerate(draw(codes[done:]), done):
-        pictures[index] = picture
-        with replacing(counter) as file:
-            file.write(str(index + 1).encode())
-        on_sample(index + 1, len(codes))
-
-
+@dataclass(frozen=True)
 class Samples:
-    """Codes and pictures written by `write_samples`; grows while they are still being written."""
+    """Codes and their images; more images may become available while these are in use."""
 
-    def __init__(self, folder: Path) -> None:
-        self.codes = torch.from_numpy(np.load(folder / "codes.npy"))
-        self._pictures = np.load(folder / "pictures.npy", mmap_mode="r")
-        self._counter = folder / "done"
+    codes: Tensor  # `sample layer channel`
+    stored: np.ndarray  # uint8 `sample size size rgb`
+    available: Callable[[], int]  # number of finished images
 
     def __len__(self) -> int:
-        return int(self._counter.read_text())
+        return self.available()
 
-    def picture(self, index: int, size: int) -> np.ndarray:
-        """One at `size`, uint8 `size size rgb`."""
-        stored = np.asarray(self._pictures[index])
+    def image(self, index: int, size: int) -> np.ndarray:
+        """One image at `size`, uint8 `size size rgb`."""
+        stored = np.asarray(self.stored[index])
         return stored if size == len(stored) else cv2.resize(stored, (size, size), interpolation=cv2.INTER_AREA)
 
-    def pictures(self, indices: Tensor, size: int) -> Tensor:
+    def images(self, indices: Tensor, size: int) -> Tensor:
         """Area means at `size`, `sample rgb size size` in [-1, 1]."""
-        stored = torch.from_numpy(np.stack([self._pictures[int(index)] for index in indices]))
+        stored = torch.from_numpy(np.stack([self.stored[int(index)] for index in indices]))
         images = stored.permute(0, 3, 1, 2).float() / 127.5 - 1
         return F.avg_pool2d(images, images.shape[-1] // size)

@@ -1,8 +1,8 @@
-"""Arrays with a row per frame, on disk, that know which of their units are finished.
+"""Arrays on disk with one row per frame, which record which of their units are finished.
 
-Zarr alone does not: a chunk whose file is missing reads back as zeros, and a new chunk is not on the disk yet when the
-call that wrote it returns. Where a unit is, and when it counts as finished, is in storage/arrays/units.py; this file
-turns values into units and back. A finished array is a plain Zarr array in shards.
+Zarr alone does not record it: a chunk whose file is missing reads as zeros, and a new chunk is not yet on disk when the
+call that wrote it returns. storage/arrays/units.py stores units and tracks which are finished; this file encodes values
+as units and decodes them. A finished array is a plain sharded Zarr array.
 """
 
 import logging
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class FrameArray:
-    """A `row ...` array that knows which of its units are finished. Its units are called chunks: what a caller writes.
+    """A `row ...` array that records which of its units are finished.
 
-    Writers own whole units, so parallel writers never touch the same file. A unit is finished only after its data is
-    on disk: a killed run loses at most the unit in flight.
+    The public interface calls units chunks. Writers own whole units, so parallel writers never touch the same file. A
+    unit is finished only after its data is on disk: a killed run loses at most the unit in flight.
     """
 
     def __init__(self, path: Path, values: zarr.Array[Any]) -> None:
@@ -40,18 +40,18 @@ class FrameArray:
 
     @classmethod
     def open(cls, path: Path) -> "FrameArray":
-        """The array at `path`, to read or to go on writing.
+        """Open the array at `path`, to read it or to resume writing.
 
         Raises:
-            IncompleteError: there is none.
-            DamagedError: it cannot be opened.
+            IncompleteError: there is no array.
+            DamagedError: its metadata is damaged.
         """
         metadata = path / METADATA
         if not metadata.exists():
-            raise IncompleteError(f"There is no array at {path}. Run the stage that makes it.")
+            raise IncompleteError(f"There is no array at {path}. Run the stage that computes it.")
         if not is_metadata_intact(metadata):
             raise DamagedError(
-                f"{metadata} is damaged: its checksum is wrong. Delete {path} and run again: the array is made anew.",
+                f"{metadata} is damaged: its checksum is wrong. Delete {path} and run again: the array is recomputed.",
                 metadata,
             )
         with quiet():
@@ -59,9 +59,9 @@ class FrameArray:
 
     @classmethod
     def create(cls, path: Path, like: np.ndarray, rows: int, chunk: int, kind: ArrayKind) -> "FrameArray":
-        """Open the array at `path`, first making it if it is not there, and make good what a kill left half done.
+        """Open the array at `path`, creating it if it does not exist, and recover from a kill.
 
-        Call it once, before anything is written; parallel writers `open` the same path.
+        Call it once, before any unit is written; parallel writers `open` the same path.
 
         Args:
             like: one row's value; sets shape and dtype.
@@ -70,8 +70,8 @@ class FrameArray:
             kind: see `ArrayKind`.
 
         Raises:
-            MismatchError: there is an array, of another shape, dtype or chunk length.
-            ValueError: no rows, no chunk length, or an image that is not planar uint8.
+            MismatchError: an array exists with another shape, dtype or chunk length.
+            ValueError: no rows, no chunk length, or an image that is not planar uint8 or uint16.
         """
         if rows < 1 or chunk < 1:
             raise ValueError(f"An array needs at least one row, and one row per chunk; got {rows} and {chunk}.")
@@ -86,7 +86,7 @@ class FrameArray:
         if found != wanted:
             raise MismatchError(
                 f"{path} holds {_describe(*found)}, but now {_describe(*wanted)} is made there. "
-                f"Delete {path} and bump the stage's revision."
+                f"Delete {path}; it is recomputed."
             )
         array._units.recover()
         return array
@@ -106,28 +106,28 @@ class FrameArray:
 
     @property
     def chunks(self) -> int:
-        """How many units there are."""
+        """Number of units."""
         return self._units.count
 
     @property
     def finished(self) -> int:
-        """How many units are finished."""
+        """Number of finished units."""
         return int(self._units.done().sum())
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def pending(self) -> Iterator[slice]:
-        """Row ranges still to be written, one per unit."""
+        """Row ranges to be written, one per unit."""
         return (self._units.rows_of(int(unit)) for unit in np.flatnonzero(~self._units.done()))
 
     def write(self, rows: slice, values: np.ndarray) -> None:
-        """Write one whole range given by `pending`; when this returns, it is on the disk.
+        """Write one whole range from `pending`; it is on disk when this returns.
 
         Raises:
-            ValueError: `rows` is no such range.
+            ValueError: `rows` is not a pending range.
             MismatchError: `values` do not have the array's shape and dtype; nothing is cast.
-            DamagedError: another unit of the same shard changed on the disk meanwhile; that one is pending again.
+            DamagedError: another unit of the same shard changed on disk meanwhile; that unit is pending again.
         """
         if rows not in self.pending():
             raise ValueError(f"Rows {rows.start}:{rows.stop} of {self.path} are not one chunk that is pending.")
@@ -140,20 +140,22 @@ class FrameArray:
         self._units.add(rows.start // self.chunk, encode_unit(self.path / METADATA, values))
 
     def read(self, rows: slice | int = slice(None)) -> np.ndarray:
-        """Values of `rows`, all by default; one row without the row axis if `rows` is a number.
+        """Read the values of `rows`, all by default.
+
+        A number gives one row without the row axis.
 
         Raises:
             IncompleteError: some of these rows are not written yet.
-            DamagedError: a file of theirs is missing or its checksum is wrong.
+            DamagedError: a file of these rows is missing or its checksum is wrong.
             IndexError: there is no such row.
         """
-        picked = range(len(self))[rows]
-        numbers = range(picked, picked + 1) if isinstance(picked, int) else picked
+        selected = range(len(self))[rows]
+        numbers = range(selected, selected + 1) if isinstance(selected, int) else selected
         needed = list(dict.fromkeys(row // self.chunk for row in numbers))
         if not self._units.done()[needed].all():
             raise IncompleteError(
                 f"{self.path} has {self.chunks - self.finished} of {self.chunks} chunks left to write. "
-                f"Run the stage that makes {self.path.name} again; it resumes where it stopped."
+                f"Run the stage that computes {self.path.name} again; it resumes where it stopped."
             )
         try:
             if self._units.partial() and needed:
@@ -161,17 +163,17 @@ class FrameArray:
                 return np.asarray(np.concatenate(parts) if isinstance(rows, slice) else parts[0][0])
             self._expect_shards(needed)
             return np.asarray(self._values[rows])
-        except (RuntimeError, ValueError, FileNotFoundError) as error:  # the first two: bytes that no codec can take
+        except (RuntimeError, ValueError, FileNotFoundError) as error:  # the first two: bytes that cannot be decoded
             raise self._units.damage(needed) from error
 
     def _read_unit(self, unit: int, numbers: np.ndarray) -> np.ndarray:
-        """Those rows of `numbers` that are in `unit`, while the array is under way."""
+        """Read the rows of `numbers` that are in `unit`, while the array is partial."""
         whole = self._units.rows_of(unit)
         numbers = numbers[(numbers >= whole.start) & (numbers < whole.stop)]
         first, stop = numbers.min(), numbers.max() + 1
         try:
             content = (self._units.loose / str(unit)).read_bytes()
-        except FileNotFoundError:  # in its shard by now
+        except FileNotFoundError:  # already moved into its shard
             self._expect_shards([unit])
             values = self._values[first:stop]
         else:
@@ -180,7 +182,7 @@ class FrameArray:
         return np.asarray(np.asarray(values)[numbers - first])
 
     def _expect_shards(self, units: list[int]) -> None:
-        """Zarr reads zeros where there is no file, or nothing in it."""
+        """Check that shard files exist and are not empty: Zarr would read zeros."""
         for file in {self._units.shard_of(unit) for unit in units}:
             if file.stat().st_size == 0:
                 raise ValueError(f"{file} is empty")
@@ -192,7 +194,10 @@ def unfinished_arrays(folder: Path) -> list[Path]:
 
 
 def damaged_files(path: Path) -> list[Path]:
-    """Files of the array at `path` that are missing or changed. Reads all that is finished."""
+    """Files of the array at `path` that are missing or changed.
+
+    Reads all finished units.
+    """
     try:
         array = FrameArray.open(path)
     except (DamagedError, IncompleteError):
@@ -201,16 +206,16 @@ def damaged_files(path: Path) -> list[Path]:
 
 
 def reopen_damaged(path: Path) -> int | None:
-    """How many units of a finished array are pending from now on because their bytes are missing or changed.
+    """Make the damaged units of a finished array pending again and return their number.
 
-    Nothing is moved: `create` and `write` go on as after a kill, and the shards made then have the bytes they had
-    before the damage. 0 = the array is whole. None = its metadata is lost: the array is removed and has to be made from
-    its first row.
+    Nothing is moved: `create` and `write` resume as after a kill, and the new shards have the same bytes as before the
+    damage. 0 = the array is intact. None = its metadata is lost: the array is removed and has to be recomputed from its
+    first row.
     """
     try:
         array = FrameArray.open(path)
     except (DamagedError, IncompleteError) as error:
-        logger.warning("%s is removed, because there is no telling what is in it: %s", path, error)
+        logger.warning("%s is removed, because its content is unknown: %s", path, error)
         _remove(path)
         return None
     faults = array._units.faults()
@@ -220,13 +225,13 @@ def reopen_damaged(path: Path) -> int | None:
 
 
 def _begin(path: Path, like: np.ndarray, rows: int, chunk: int, kind: ArrayKind) -> None:
-    """Make an array with nothing in it: journal first, so that an array never looks finished before it is."""
+    """Create an empty array: journal first, so that a partial array never looks finished."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(journal_of(path), b"0" * -(-rows // chunk))
     draft = path.with_name(f".{path.name}.new")
     for left in (path, draft, loose_of(path)):
         remove_tree(left)
-    draft.mkdir()  # not followed if it is a link, which is an error
+    draft.mkdir()  # fails if it is a link, which must not be followed
     lay_out(draft, like, rows, chunk, kind)
     sync(draft / METADATA)
     sync(draft)
@@ -235,7 +240,7 @@ def _begin(path: Path, like: np.ndarray, rows: int, chunk: int, kind: ArrayKind)
 
 
 def _remove(path: Path) -> None:
-    (path / METADATA).unlink(missing_ok=True)  # first, so that a kill half way leaves nothing that looks finished
+    (path / METADATA).unlink(missing_ok=True)  # first, so that after a kill nothing looks finished
     for left in (path, loose_of(path)):
         shutil.rmtree(left, ignore_errors=True)
     journal_of(path).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""How the values of one kind are packed, and in what pieces.
+"""Chunking, sharding and compression of arrays, by kind of values.
 
-chunk (of Zarr)   what is decoded at once: a row of images or labels, a unit of numbers
-unit              rows written at once
+chunk (of Zarr)   smallest decodable part: a row of images or labels, a unit of numbers
+unit              rows that are written together
 shard             rows of one file: whole units
 """
 
@@ -26,14 +26,14 @@ from storage.arrays.shards import checksum
 
 METADATA = "zarr.json"
 UNIT = "unit"  # attribute: rows per unit
-CHECKSUM = "metadata_crc32c"  # attribute: of the file itself, taken with zeros in this place
+CHECKSUM = "metadata_crc32c"  # attribute: checksum of the file, computed with zeros in place of the checksum
 SHARD_ROWS = 256  # of images and labels
 NUMBER_SHARD_ROWS = 2048  # a damaged index costs this many rows
-NUMBER_SHARD_BYTES = 64 << 20  # before packing
-SEPARATOR = "."  # between the parts of a file's name: one folder, so one fsync for a new name
+NUMBER_SHARD_BYTES = 64 << 20  # before compression
+SEPARATOR = "."  # of the parts of a file name: all files are in one folder, so a new name needs one fsync
 
 ArrayKind = Literal["image", "label", "number"]
-"""What the values are, which decides how they are packed (docs/decisions/0011):
+"""Kind of values, which selects the layout and the codecs (docs/decisions/0011):
 
 image   uint8 or uint16 (row, channel, height, width): planes compress better than interleaved pixels
 label   classes and masks
@@ -42,7 +42,7 @@ number  landmarks, latents, losses
 
 
 def lay_out(folder: Path, like: np.ndarray, rows: int, unit: int, kind: ArrayKind) -> None:
-    """Make an array without values: its metadata in `folder`."""
+    """Create an array without values: write its metadata to `folder`."""
     inner = unit if kind == "number" else 1
     with quiet():
         zarr.create_array(
@@ -60,13 +60,13 @@ def lay_out(folder: Path, like: np.ndarray, rows: int, unit: int, kind: ArrayKin
 
 
 def is_metadata_intact(metadata: Path) -> bool:
-    """Whether not a bit of an array's metadata changed: most changes still open as an array, of other values."""
+    """Check the checksum of an array's metadata: most damaged files would still open, with other values."""
     content = metadata.read_bytes()
     return content == _with_checksum(content)
 
 
 def units_per_shard(like: np.ndarray, rows: int, unit: int, kind: ArrayKind) -> int:
-    """How many units go into one file."""
+    """Number of units in one shard file."""
     wanted = SHARD_ROWS
     if kind == "number":
         wanted = min(NUMBER_SHARD_ROWS, NUMBER_SHARD_BYTES // max(1, like.nbytes))
@@ -74,14 +74,14 @@ def units_per_shard(like: np.ndarray, rows: int, unit: int, kind: ArrayKind) -> 
 
 
 def encode_unit(metadata: Path, values: np.ndarray) -> bytes:
-    """Values of one unit of the array of `metadata`, as a shard file of their own."""
+    """Encode the values of one unit of the array of `metadata` as a separate shard file."""
     files = _unit_files(metadata, len(values))
     _open_files(files)[:] = values
     return files[file_name(0, values.ndim)].to_bytes()
 
 
 def open_unit(metadata: Path, rows: int, content: bytes) -> zarr.Array[Any]:
-    """The array that `encode_unit` made `content` of."""
+    """Open `content`, which `encode_unit` returned, as an array."""
     files = _unit_files(metadata, rows)
     unit = _open_files(files)
     files[file_name(0, unit.ndim)] = cpu.Buffer.from_bytes(content)
@@ -93,7 +93,7 @@ def file_name(shard: int, dimensions: int) -> str:
 
 
 def quiet() -> AbstractContextManager[Any]:
-    """Silence Zarr about Delta being its own extension of the format: only Zarr-Python has to read these arrays."""
+    """Silence Zarr's warning that Delta is not in the specification: only Zarr-Python reads these arrays."""
     return warnings.catch_warnings(action="ignore", category=ZarrUserWarning)
 
 
@@ -106,7 +106,7 @@ def _with_checksum(metadata: bytes) -> bytes:
 
 
 def _unit_files(metadata: Path, rows: int) -> dict[str, Buffer]:
-    """Metadata of one unit as an array of its own. Made of the array's, so that what was begun is gone on with."""
+    """Metadata of one unit as a separate array, derived from the array's, so that a partial array can be resumed."""
     facts = json.loads(metadata.read_bytes())
     facts["shape"][0] = rows
     facts["chunk_grid"]["configuration"]["chunk_shape"][0] = facts["attributes"][UNIT]
@@ -116,11 +116,14 @@ def _unit_files(metadata: Path, rows: int) -> dict[str, Buffer]:
 def _open_files(files: dict[str, Buffer]) -> zarr.Array[Any]:
     with quiet():
         unit = zarr.open_array(MemoryStore(files), mode="r+")
-    return unit.with_config({"write_empty_chunks": True})  # or zeros could not be told from what is missing
+    return unit.with_config({"write_empty_chunks": True})  # else zeros would look like missing chunks
 
 
 def _packing(kind: ArrayKind, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Codecs of one kind, the last of them a checksum: of zstd's own, one bit of each header goes unnoticed."""
+    """Codecs of one kind.
+
+    The last is a checksum, because zstd's own misses one bit of each header.
+    """
     if kind == "image":
         return {"filters": [Delta(dtype=dtype.str)], "compressors": [ZstdCodec(level=1), Crc32cCodec()]}
     if kind == "label":

@@ -1,11 +1,11 @@
-"""Zarr's shard files as bytes, so that they can be checked, taken apart and put together without decoding a value.
+"""Zarr's shard files as bytes: check, split and join them without decoding values.
 
 chunk 0, chunk 1, ...    each ends with the CRC-32C of its own bytes (its last codec)
 index                    offset and size of each chunk, uint64 little-endian; all bits set where there is no chunk
 CRC-32C of the index
 
-The format is Zarr 3's `sharding_indexed`. Chunks lie in the order of the index with nothing between them, so that equal
-chunks make equal files.
+The format is Zarr 3's `sharding_indexed`. Chunks are stored in the order of the index without gaps, so that equal
+chunks give equal files.
 """
 
 import os
@@ -25,14 +25,14 @@ ABSENT = np.uint64(2**64 - 1)
 
 @dataclass(frozen=True)
 class ShardSlots:
-    """Where some encoded chunks are: the `slots` of a shard file with room for `capacity`."""
+    """Location of encoded chunks: the `slots` of a shard file with `capacity` slots."""
 
     file: Path
     slots: range
     capacity: int
 
     def chunks(self) -> Iterator[bytes | None]:
-        """The encoded chunks, None where there is none.
+        """Read the encoded chunks; None for an empty slot.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -52,7 +52,7 @@ class ShardSlots:
                 yield content
 
     def fault(self) -> str | None:
-        """What is wrong with the bytes, or None."""
+        """Description of the damage, or None if all chunks are intact."""
         try:
             for _ in self.chunks():
                 pass
@@ -64,7 +64,7 @@ class ShardSlots:
 
 
 def write_shard(path: Path, chunks: Iterable[bytes | None]) -> None:
-    """Write encoded chunks as one shard file, safely on disk; it is there as a whole or not at all."""
+    """Write encoded chunks as one shard file, atomically and synced."""
     index, end = [], 0
     with replacing(path) as file:
         for chunk in chunks:
@@ -75,7 +75,7 @@ def write_shard(path: Path, chunks: Iterable[bytes | None]) -> None:
 
 
 def checksum(content: bytes) -> bytes:
-    """CRC-32C, as it is stored."""
+    """CRC-32C as stored, 4 bytes little-endian."""
     return int(google_crc32c.value(content)).to_bytes(CHECKSUM_BYTES, "little")
 
 

@@ -1,12 +1,12 @@
-"""The life of an array's units on the disk, as bytes: loose, marked, sealed into shards, pending again when damaged.
+"""States of an array's units on disk: loose, marked, sealed into shards, pending again when damaged.
 
-NAME/zarr.json, NAME/c.*    a plain Zarr array in shards (storage/arrays/shards.py), one file for some hundred rows
-.NAME.loose/N               under way: unit N, until all units of its shard are there
-.NAME.done                  under way, the journal: "0" or "1" for every unit
+NAME/zarr.json, NAME/c.*    a plain Zarr array in shards (storage/arrays/shards.py), a few hundred rows per file
+.NAME.loose/N               of a partial array: unit N, until all units of its shard are written
+.NAME.done                  of a partial array: the journal, "0" or "1" for every unit
 
-A unit is loose before it is marked, and stays loose until its shard is on the disk; the journal goes when the last
-shard is. No journal: a finished array. A finished array that turns out to be damaged gets a journal again, and a shard
-made anew takes what is whole from the old one, byte for byte.
+A unit is written loose, then marked in the journal, and stays loose until its shard is on disk. The journal is removed
+after the last shard is written: an array without a journal is finished. A finished array that is damaged gets a journal
+again, and its rewritten shards copy the intact chunks of the old ones, byte for byte.
 """
 
 import fcntl
@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Units:
-    """The units of the array at `path`. None of them shares a file with another until it is finished."""
+    """The units of the array at `path`.
+
+    Each has its own file until it is finished.
+    """
 
     path: Path
     rows: int
@@ -55,7 +58,7 @@ class Units:
         return self.journal.exists()
 
     def done(self) -> np.ndarray:
-        """Which units are finished."""
+        """Mask of the finished units, `unit`."""
         try:
             marks = np.frombuffer(self.journal.read_bytes(), np.uint8)
         except FileNotFoundError:
@@ -69,7 +72,7 @@ class Units:
         return self.path / file_name(unit // self.per_shard, self.dimensions)
 
     def place(self, unit: int) -> ShardSlots:
-        """Where the bytes of a finished unit are."""
+        """Location of the bytes of a finished unit."""
         loose = self.loose / str(unit)
         if self.partial() and loose.exists():
             return ShardSlots(loose, range(self.slots), self.slots)
@@ -78,12 +81,14 @@ class Units:
         return ShardSlots(self.shard_of(unit), slots, self.per_shard * self.slots)
 
     def add(self, unit: int, content: bytes) -> None:
-        """Put one unit on the disk, then mark it. Its shard follows when all of it is there.
+        """Write one unit to disk, then mark it.
+
+        Write its shard when all units of it are finished.
 
         Raises:
-            DamagedError: another unit of the same shard changed on the disk meanwhile; that one is pending again.
+            DamagedError: another unit of the same shard changed on disk meanwhile; that unit is pending again.
         """
-        # A shard that holds one unit only is the same file as the unit.
+        # A shard of a single unit is the same file as the unit.
         file = self.shard_of(unit) if self.per_shard == 1 else self.loose / str(unit)
         file.parent.mkdir(exist_ok=True)
         write_atomic(file, content)
@@ -93,7 +98,7 @@ class Units:
                 self._seal(journal)
 
     def recover(self) -> None:
-        """Make good what a kill, or the disk, left half done."""
+        """Restore a consistent state after a kill or a disk error."""
         if not self.partial():
             self._sweep()
             return
@@ -107,47 +112,47 @@ class Units:
             self._seal(journal)
 
     def faults(self) -> dict[int, Path]:
-        """Finished units whose bytes are missing or changed, with the file that is to blame."""
+        """Finished units whose bytes are missing or changed, with the damaged file."""
         places = {int(unit): self.place(int(unit)) for unit in np.flatnonzero(self.done())}
         return {unit: place.file for unit, place in places.items() if place.fault()}
 
     def reopen(self, units: Iterable[int]) -> None:
-        """Make finished units pending again. Nothing else is touched, so a kill leaves them as they were or pending."""
+        """Make finished units pending again. Only the journal changes, atomically."""
         done = self.done()
         done[list(units)] = False
         if not self.partial():
-            shutil.rmtree(self.loose, ignore_errors=True)  # from a kill after the journal went
+            shutil.rmtree(self.loose, ignore_errors=True)  # left by a kill after the journal was removed
         write_atomic(self.journal, b"".join(b"1" if whole else b"0" for whole in done))
 
     def damage(self, units: Iterable[int]) -> DamagedError:
-        """What is wrong with the first of `units` with which anything is."""
+        """Error that describes the first damaged one of `units`."""
         for unit in units:
             place, rows = self.place(unit), self.rows_of(unit)
             fault = place.fault()
             if fault:
                 return DamagedError(
                     f"Rows {rows.start}:{rows.stop} of {self.path} are lost: {place.file.name} {fault}. "
-                    "Verify the store and run again: only what is lost is made anew.",
+                    "Verify the store and run again: only the lost rows are recomputed.",
                     place.file,
                 )
         metadata = self.path / METADATA
         return DamagedError(
-            f"{metadata} is damaged: it does not fit the files beside it, which are whole. "
-            f"Delete {self.path} and run again: the array is made anew.",
+            f"{metadata} is damaged: it does not match the other files, which are intact. "
+            f"Delete {self.path} and run again: the array is recomputed.",
             metadata,
         )
 
     def _beside(self, unit: int) -> range:
-        """The units in the shard of `unit`."""
+        """All units in the shard of `unit`."""
         first = unit - unit % self.per_shard
         return range(first, min(first + self.per_shard, self.count))
 
     def _seal(self, journal: BinaryIO) -> None:
-        """Put loose units into their shards where all are done; end the journal when all of all are.
+        """Join loose units into shards that are complete; remove the journal when all shards are.
 
-        A kill at any point leaves what the next call does again with the same outcome.
+        Idempotent: after a kill at any point, the next call gives the same result.
         """
-        fcntl.flock(journal, fcntl.LOCK_EX)  # two writers may both have finished what was left; closing frees it
+        fcntl.flock(journal, fcntl.LOCK_EX)  # two writers may finish at the same time; closing releases the lock
         done, loose = self.done(), [int(file.name) for file in self.loose.glob("[0-9]*")]
         for first in sorted({self._beside(unit).start for unit in loose}):
             if done[self._beside(first)].all():
@@ -160,7 +165,10 @@ class Units:
             shutil.rmtree(self.loose, ignore_errors=True)
 
     def _joined(self, first: int, journal: BinaryIO) -> Iterator[bytes | None]:
-        """The encoded chunks of a shard; a unit that does not have its own any more becomes pending."""
+        """Read the encoded chunks of a shard.
+
+        A unit that turns out damaged becomes pending.
+        """
         units = self._beside(first)
         for unit in units:
             try:
@@ -172,7 +180,7 @@ class Units:
         yield from [None] * (self.slots * (self.per_shard - len(units)))
 
     def _sweep(self) -> None:
-        """Remove every file that holds nothing finished."""
+        """Remove every file without a finished unit."""
         done = [int(unit) for unit in np.flatnonzero(self.done())]
         remove_parts(self.journal)
         _keep_only(self.path, {METADATA, *(self.shard_of(unit).name for unit in done)})
@@ -197,6 +205,6 @@ def _keep_only(folder: Path, names: set[str]) -> None:
 
 
 def _mark(journal: BinaryIO, unit: int, mark: bytes) -> None:
-    """A single byte, so that neither a kill nor a parallel writer can garble it."""
+    """Write a single byte of the journal, which neither a kill nor a parallel writer can corrupt."""
     os.pwrite(journal.fileno(), mark, unit)
     os.fsync(journal.fileno())

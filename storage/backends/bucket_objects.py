@@ -1,4 +1,4 @@
-"""Objects in S3-compatible storage, through obstore. Address and keys come from the usual AWS_* variables."""
+"""Objects in S3-compatible storage, through obstore. Endpoint and keys come from the usual AWS_* variables."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -27,13 +27,13 @@ from storage.files import replacing
 from storage.safe_text import redacted
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-OTHER_KEYS = {  # each says where keys come from: of a pod, of a container, of the machine
+OTHER_KEYS = {  # other sources of keys: of a pod, of a container, of the machine
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_METADATA_ENDPOINT",
 }
-PATIENCE = timedelta(seconds=8)  # of one call, retries and all; tasks try again after that
+PATIENCE = timedelta(seconds=8)  # of one call with its retries; after that, tasks retry
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class BucketObjects:
     url: str
 
     def read(self, name: str) -> StoredObject | None:
-        with self._told():
+        with self._translated_errors():
             try:
                 result = obstore.get(self._client, name)
             except (NotFoundError, FileNotFoundError):
@@ -57,15 +57,15 @@ class BucketObjects:
         return self._conditional(name, value, {"e_tag": tag})
 
     def write(self, name: str, value: bytes) -> None:
-        with self._told():
+        with self._translated_errors():
             obstore.put(self._client, name, value)
 
     def remove(self, name: str) -> None:
-        with self._told(), suppress(NotFoundError, FileNotFoundError):
+        with self._translated_errors(), suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._client, name)
 
     def names(self, prefix: str) -> list[ListedObject]:
-        with self._told():
+        with self._translated_errors():
             pages = obstore.list(self._client, prefix=prefix.rstrip("/") or None)
             found = [entry for page in pages for entry in page]
         return sorted(
@@ -74,8 +74,8 @@ class BucketObjects:
         )
 
     def head(self, name: str) -> ListedObject | None:
-        """Size and time of one object; None when there is none."""
-        with self._told():
+        """Size and mtime of one object; None if there is none."""
+        with self._translated_errors():
             try:
                 found = obstore.head(self._client, name)
             except (NotFoundError, FileNotFoundError):
@@ -83,24 +83,24 @@ class BucketObjects:
         return ListedObject(found["path"], found["size"], found["last_modified"].timestamp())
 
     def upload(self, name: str, path: Path) -> None:
-        """A whole file; large ones in parts."""
-        with self._told():
+        """Upload a file; large ones in parts."""
+        with self._translated_errors():
             obstore.put(self._client, name, path)
 
     def download(self, name: str, path: Path) -> None:
-        """A whole file, or none when there is no such object."""
+        """Download a file; write none if there is no such object."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told(), suppress(NotFoundError, FileNotFoundError), replacing(path) as file:
+        with self._translated_errors(), suppress(NotFoundError, FileNotFoundError), replacing(path) as file:
             for block in obstore.get(self._client, name).stream(min_chunk_size=8 * 2**20):
                 file.write(block)
 
     def _conditional(self, name: str, value: bytes, mode: Any) -> str | None:
-        with self._told():
+        with self._translated_errors():
             try:
                 return str(obstore.put(self._client, name, value, mode=mode, use_multipart=False)["e_tag"])
             except (AlreadyExistsError, PreconditionError, NotFoundError, FileExistsError, FileNotFoundError):
                 pass
-        now = self.read(name)  # an answer that was lost is asked for again, and then finds what it wrote itself
+        now = self.read(name)  # if the response was lost, the retry fails on our own write
         return now.etag if now and now.value == value else None
 
     @property
@@ -109,14 +109,14 @@ class BucketObjects:
         return _connect(self.url, os.environ.get("AWS_ENDPOINT_URL", ""))
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Errors of this store as ours."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise errors of obstore as those of storage/errors.py."""
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise StorageError(
-                f"{self.url} refuses: {_first_line(error)} Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the "
-                "bucket's policy."
+                f"{self.url} denies access: {_first_line(error)} Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+                "the bucket's policy."
             ) from error
         except BaseError as error:
             raise UnreachableStoreError(
@@ -126,7 +126,7 @@ class BucketObjects:
 
 
 def check_keys(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse at once to look for keys that nobody gave: a machine's own are asked for over the network, with waiting.
+    """Check that keys are configured: without them, the client would query the network for a machine's own and wait.
 
     Raises:
         StoreAddressError: there are none in `environment`.

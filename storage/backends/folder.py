@@ -1,7 +1,7 @@
-"""Artifacts in a folder that processes of one or several machines share.
+"""Artifacts in a folder that processes on one or several machines share.
 
 <root>/<stage>/<key>/manifest.json      written last: a folder with a manifest is a finished artifact
-<root>/staging/<stage>-<key>.<owner>/   one being made; stays when its process dies, and is gone on with
+<root>/staging/<stage>-<key>.<owner>/   workspace of a partial artifact; kept when its process dies, then resumed
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ STAGING = "staging"
 
 @dataclass(frozen=True)
 class Folder:
-    """A place for artifacts: see `storage.store.Place`."""
+    """Artifacts in a folder; implements `storage.store.Backend`."""
 
     root: Path
 
@@ -39,25 +39,25 @@ class Folder:
         return FolderObjects(self.root)
 
     def missing(self, stage: str, key: str, files: Files) -> list[str]:
-        """Which of `files` (name -> size) are not there in full length."""
+        """Those of `files` that are missing or do not have the listed size."""
         found = {name: plain_file(self.root, f"{stage}/{key}/{name}") for name in files}
         return [name for name, facts in found.items() if facts is None or facts.st_size != files[name]["size"]]
 
     def fetch(self, artifact: Artifact, files: Files) -> None:
-        """Nothing: files in a folder can be opened where they are."""
+        """Do nothing: files in a folder are local."""
 
     refetch = fetch
 
     def partial(self, stage: str, key: str) -> Path | None:
-        """The workspace that somebody left or works in."""
+        """Workspace of a partial artifact, in use or not, or None."""
         found = self._workspaces(stage, key)
         return found[-1] if found else None
 
     @contextmanager
     def workspace(self, stage: str, key: str, lease: Lease, left: Mapping[str, Any]) -> Iterator[Path]:
-        """A folder to work in, with what an earlier holder of the lease left.
+        """Workspace with the files that an earlier owner of the lease left.
 
-        It is named for its holder: one who lost the lease without knowing writes where nobody looks.
+        Its name has the owner, so that an owner that lost the lease unnoticed cannot write into it.
         """
         own = self.root / STAGING / f"{stage}-{key}.{lease.owner}"
         *strays, last = [None, *self._workspaces(stage, key)]
@@ -72,7 +72,7 @@ class Folder:
         yield own
 
     def publish(self, lease: Lease, workspace: Path, manifest: Mapping[str, Any]) -> None:
-        """Turn a workspace whose files are on the disk into a finished artifact."""
+        """Turn a workspace whose files are synced to disk into a finished artifact."""
         write_json(workspace / MANIFEST, manifest)
         target = self.root / lease.facts["stage"] / lease.facts["key"]
         target.parent.mkdir(exist_ok=True)
@@ -81,27 +81,27 @@ class Folder:
             sync(folder)
 
     def reopen(self, stage: str, key: str, lease: Lease) -> None:
-        """Make a workspace again of a finished artifact, for its damaged files to be made anew."""
+        """Turn a damaged artifact back into a workspace, so that its damaged files are recomputed."""
         target = self.root / STAGING / f"{stage}-{key}.{lease.owner}"
         target.parent.mkdir(exist_ok=True)
         (self.root / stage / key).rename(target)
 
     def refresh(self, stage: str, key: str, name: str) -> None:
-        """Nothing: a file in a folder has no second copy."""
+        """Do nothing: a file in a folder has no second copy."""
 
     def finished(self) -> list[tuple[str, str]]:
-        """Stage and key of everything that has a manifest."""
+        """Stage and key of every artifact with a manifest."""
         found = [(path.parent.parent.name, path.parent.name) for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
         return [name for name in found if is_artifact(*name) and plain_file(self.root, "/".join([*name, MANIFEST]))]
 
     def remove(self, stage: str, key: str) -> None:
-        """Remove a finished artifact; nothing happens when there is none."""
+        """Remove a finished artifact, if it exists."""
         folder = self.root / stage / key
-        self.objects.remove(f"{stage}/{key}/{MANIFEST}")  # first, so that a kill leaves nothing that looks finished
+        self.objects.remove(f"{stage}/{key}/{MANIFEST}")  # first, so that after a kill nothing looks finished
         remove_tree(folder)
 
     def remove_partial(self, stage: str, key: str) -> int:
-        """Remove what was left of an unfinished artifact, whose lease the caller holds; bytes freed."""
+        """Remove a partial artifact, whose lease the caller holds; return the bytes freed."""
         freed = 0
         for folder in self._workspaces(stage, key):
             freed += sum(size for _, size, _ in files_below(folder))
@@ -109,7 +109,7 @@ class Folder:
         return freed
 
     def partial_artifacts(self) -> list[tuple[str, str, int]]:
-        """Stage, key and bytes of everything unfinished."""
+        """Stage, key and bytes of every partial artifact."""
         found = []
         for path in sorted((self.root / STAGING).glob("*-*.*")):
             stage, _, key = path.name.partition(".")[0].rpartition("-")
@@ -118,6 +118,6 @@ class Folder:
         return found
 
     def _workspaces(self, stage: str, key: str) -> list[Path]:
-        """Workspaces of one artifact, that which was begun properly last."""
+        """Workspaces of one artifact; those in which a stage has started come last."""
         found = sorted((self.root / STAGING).glob(f"{stage}-{key}.*"))
         return sorted(found, key=lambda path: (path / STARTED).exists())

@@ -1,7 +1,10 @@
-"""Who makes what at the moment. A lease is an object of the store that its holder renews: no lock server is needed.
+"""Leases: which process computes which artifact.
 
-Clocks are never compared. Who waits watches the lease: one that did not change for `Patience.expiry` seconds of the
-waiter's own clock belongs to a machine that is gone. A dead process of the same machine is seen at once.
+The owner renews its lease; no lock server is needed.
+
+A lease is an object in the store. Clocks of machines are never compared: a waiting process watches the lease, and takes
+it over if it did not change for `Patience.expiry` seconds (the TTL) of the waiting process's own clock. A dead owner on
+the same machine is detected at once.
 """
 
 import json
@@ -26,20 +29,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a holder renews, and how long others believe it."""
+    """Heartbeat interval, TTL and polling interval of leases."""
 
-    beat: float = 10.0  # s
-    expiry: float = 60.0  # s; several times `beat`
-    poll: float = 0.5  # s between looks of who waits
+    beat: float = 10.0  # s between heartbeats
+    expiry: float = 60.0  # s, the TTL; several times `beat`
+    poll: float = 0.5  # s between reads of a waiting process
 
     def __post_init__(self) -> None:
         if not 0 < 2 * self.beat <= self.expiry:
-            raise ValueError(f"A lease expires after two beats at least, got {self.expiry:g} s and {self.beat:g} s.")
+            raise ValueError(
+                f"The TTL of a lease must be at least two heartbeats, got {self.expiry:g} s and {self.beat:g} s. Raise "
+                "expiry, or lower beat."
+            )
 
 
 @dataclass
 class Lease:
-    """Held by this process. `facts` are kept in it, for others to read: change them with `renew`."""
+    """A lease of this process.
+
+    Other processes can read its `facts`; change them with `renew`.
+    """
 
     objects: Objects
     name: str
@@ -51,10 +60,10 @@ class Lease:
     _turn: threading.RLock = field(default_factory=threading.RLock)
 
     def renew(self, **facts: object) -> None:
-        """Show that the holder lives, and change `facts`.
+        """Send a heartbeat, and update `facts`.
 
         Raises:
-            LeaseLostError: another process took it over.
+            LeaseLostError: another process took over the lease.
         """
         with self._turn:
             self.facts |= facts
@@ -64,12 +73,15 @@ class Lease:
                 self.lost = True
                 raise LeaseLostError(
                     f"Another process took {self.name} over, because this one did not renew it in time (a paused "
-                    "machine, or a store that could not be reached). Run again: it is waited for, then found."
+                    "machine, or a store that could not be reached). Run again: the run waits for its result."
                 )
             self.etag = etag
 
     def release(self, **facts: object) -> None:
-        """Give it back. With `facts`, they stay for the next holder; without, nothing stays."""
+        """Release the lease. `facts` are kept for the next owner.
+
+        Without any, nothing is kept.
+        """
         with self._turn:
             if self.lost:
                 return
@@ -88,16 +100,18 @@ def leased(
     facts: Mapping[str, Any],
     is_done: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Lease, Mapping[str, Any]] | None]:
-    """Hold a lease as long as the block lasts, waiting for whoever has it; gives it and what the last holder left.
+    """Hold a lease during the block.
 
-    None when `is_done` says, while waiting, that there is nothing left to do. A block that ends releases the lease with
-    the facts that it has then; see `Lease.release` for another way.
+    Wait for another owner first. Yields the lease and the last owner's facts.
+
+    Yields None if `is_done` becomes true while waiting. At the end of the block, the lease is released with its current
+    facts, unless `Lease.release` was called before.
     """
     lease, stopped = Lease(objects, name, uuid4().hex[:12], dict(facts), ""), threading.Event()
     heartbeat = threading.Thread(
         target=_send_heartbeats, args=(lease, patience, stopped), daemon=True, name=_thread_name(lease.owner)
     )
-    heartbeat.start()  # before the lease is there: see `is_dead`
+    heartbeat.start()  # before the lease exists: see `is_dead`
     try:
         left = _take(lease, patience, is_done)
         yield None if left is None else (lease, left)
@@ -109,50 +123,58 @@ def leased(
 
 
 def lease_owner(objects: Objects, name: str) -> dict[str, Any] | None:
-    """What a lease says, if somebody holds it, alive or not. None when it is free."""
+    """Content of a lease that has an owner, alive or dead.
+
+    None if it is free.
+    """
     stored = objects.read(name)
-    said: dict[str, Any] = facts_of(stored.value) if stored else {}
-    return said if said.get("owner") else None
+    facts: dict[str, Any] = facts_of(stored.value) if stored else {}
+    return facts if facts.get("owner") else None
 
 
-def is_dead(said: Mapping[str, Any]) -> bool:
-    """Whether a holder was a process of this machine that is no more, or one of this process that renews no more."""
+def is_dead(owner: Mapping[str, Any]) -> bool:
+    """True if the owner was a process of this machine that has ended, or a thread of this process that has."""
     mine = _identity()
-    if said.get("machine") != mine["machine"]:
+    if owner.get("machine") != mine["machine"]:
         return False
-    if (said["process"], said["began"]) == (mine["process"], mine["began"]):
-        return _thread_name(said["owner"]) not in {thread.name for thread in threading.enumerate()}
-    return bool(_process_began(int(said["process"])) != said["began"])
+    if (owner["process"], owner["began"]) == (mine["process"], mine["began"]):
+        return _thread_name(owner["owner"]) not in {thread.name for thread in threading.enumerate()}
+    return bool(_process_began(int(owner["process"])) != owner["began"])
 
 
 def _take(lease: Lease, patience: Patience, is_done: Callable[[], bool]) -> Mapping[str, Any] | None:
-    """What the last holder left, once the lease is ours; None when there is nothing left to do."""
-    seen, since, told = "", time.monotonic(), False
+    """Acquire the lease and return the last owner's facts.
+
+    None if `is_done` becomes true first.
+    """
+    seen, since, is_logged = "", time.monotonic(), False
     while not is_done():
         stored = lease.objects.read(lease.name)
-        said = facts_of(stored.value) if stored else {}
+        facts = facts_of(stored.value) if stored else {}
         if stored is None:
             etag = lease.objects.create(lease.name, lease._value())
         elif (
-            not said.get("owner")
-            or is_dead(said)
+            not facts.get("owner")
+            or is_dead(facts)
             or (stored.etag == seen and time.monotonic() - since > patience.expiry)
         ):
             etag = lease.objects.replace(lease.name, lease._value(), stored.etag)
         else:
             if stored.etag != seen:
                 seen, since = stored.etag, time.monotonic()
-            if not told:
-                whose = f"process {said.get('process')} on {said.get('host')}"
-                logger.info("Waiting for %s, which holds %s", whose, lease.name)
-                told = True
+            if not is_logged:
+                owner = f"process {facts.get('process')} on {facts.get('host')}"
+                logger.info("Waiting for %s, which holds %s", owner, lease.name)
+                is_logged = True
             time.sleep(patience.poll)
             continue
         if etag is not None:
-            if said.get("owner"):
-                logger.warning("Took %s over from process %s on %s", lease.name, said.get("process"), said.get("host"))
+            if facts.get("owner"):
+                logger.warning(
+                    "Took %s over from process %s on %s", lease.name, facts.get("process"), facts.get("host")
+                )
             lease.etag = etag
-            return said
+            return facts
     return None
 
 
@@ -169,13 +191,13 @@ def _send_heartbeats(lease: Lease, patience: Patience, stopped: threading.Event)
         except LeaseLostError as error:
             logger.warning("%s", error)
             return
-        except Exception as error:  # a store that cannot be reached may be there again at the next beat
+        except Exception as error:  # a store that cannot be reached may be available at the next heartbeat
             logger.warning("%s could not be renewed (%s)", lease.name, error)
 
 
 @cache
 def _machine() -> str:
-    """This machine as processes see it: names of processes mean the same where this is the same."""
+    """Identity of this boot and process namespace: process ids are comparable where it is equal."""
     parts = [platform.node()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -191,12 +213,15 @@ def _identity() -> dict[str, Any]:
 
 
 def _process_began(process: int) -> str | None:
-    """When a process began, in the kernel's ticks: two with one number are told apart by it. None if there is none."""
+    """Start time of a process in kernel ticks, which distinguishes reused process ids.
+
+    None if there is none.
+    """
     try:
         facts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if facts[0] == "Z" else facts[19]  # a zombie computes no more
+    return None if facts[0] == "Z" else facts[19]  # a zombie counts as dead
 
 
 def _encode(value: Mapping[str, Any]) -> bytes:
@@ -204,9 +229,9 @@ def _encode(value: Mapping[str, Any]) -> bytes:
 
 
 def facts_of(value: bytes) -> dict[str, Any]:
-    """What a lease says; nothing, if it cannot be read."""
+    """Parse the content of a lease; empty if it is unreadable."""
     try:
-        said = json.loads(value)
+        facts = json.loads(value)
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return facts if isinstance(facts, dict) else {}

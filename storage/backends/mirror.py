@@ -1,4 +1,4 @@
-"""What a stage finishes goes up to the bucket while it goes on, so that a machine that is lost loses little."""
+"""Upload of a workspace's finished files while its stage runs, so that a lost machine loses little work."""
 
 import logging
 import threading
@@ -13,14 +13,17 @@ from storage.backends.bucket_objects import BucketObjects
 from storage.backends.lease import Lease
 from storage.errors import LeaseLostError, UnreachableStoreError
 
-PERIOD = 2.0  # s between looks at the workspace
-UNFINISHED = (".part", ".new", ".partial", ".tmp")  # how names of files end that are being written
+PERIOD = 2.0  # s between scans of the workspace
+UNFINISHED = (".part", ".new", ".partial", ".tmp")  # suffixes of files that are being written
 
 logger = logging.getLogger(__name__)
 
 
 class Mirror:
-    """Copies of a workspace's files in the bucket; the lease's `files` say which object is which file."""
+    """Copies of a workspace's files in the bucket.
+
+    The lease's `files` map file names to objects.
+    """
 
     def __init__(
         self, objects: BucketObjects, lease: Lease, workspace: Path, prefix: str, index: Mapping[str, Any]
@@ -33,14 +36,14 @@ class Mirror:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Mirror as long as the block lasts, and once more if it fails."""
+        """Mirror in a thread during the block, and once more if the block fails."""
         stopped = threading.Event()
         thread = threading.Thread(target=self._run, args=(stopped,), daemon=True, name=f"mirror {self.prefix}")
         thread.start()
         try:
             yield
         except UnreachableStoreError:
-            raise  # no use to try
+            raise  # a last update would fail too
         except BaseException:
             if not self.lease.lost:
                 self._try()
@@ -50,9 +53,9 @@ class Mirror:
             thread.join()
 
     def update(self) -> None:
-        """Bring the bucket up to what is finished now.
+        """Upload all files that are finished now.
 
-        Journals are read first and go up last: a chunk that a journal calls finished is there before it.
+        Journals are read first and uploaded last, so that every chunk that a journal lists is uploaded before it.
         """
         journals = {path: path.read_bytes() for path in kept_files(self.workspace) if path.name.endswith(".done")}
         found = [path for path in kept_files(self.workspace) if not path.name.endswith(".done")]
@@ -75,13 +78,13 @@ class Mirror:
                 return
 
     def _try(self) -> bool:
-        """Whether it is worth trying again."""
+        """Update the bucket; False if the lease is lost, so that further updates are useless."""
         try:
             with self._turn:
                 self.update()
         except LeaseLostError:
             return False
-        except Exception as error:  # it may pass; what matters is told by the stage itself
+        except Exception as error:  # it may be transient; the stage itself reports fatal errors
             logger.warning("Not mirrored this time: %s", error)
         return True
 
@@ -89,16 +92,16 @@ class Mirror:
         name = self._name(path)
         try:
             facts = path.stat()
-            looks = (facts.st_size, facts.st_mtime_ns, facts.st_ino)
-            if self._seen.get(name) == looks:
+            state = (facts.st_size, facts.st_mtime_ns, facts.st_ino)
+            if self._seen.get(name) == state:
                 return
             digest = file_sha256(path)
             if self._index.get(name, {}).get("sha256") != digest:
                 entry = self._entry(facts.st_size, digest)
                 self.objects.upload(entry["at"], path)
                 self._index[name] = entry
-            self._seen[name] = looks
-        except FileNotFoundError:  # it has got its final name, or is not needed any more
+            self._seen[name] = state
+        except FileNotFoundError:  # renamed to its final name, or removed
             return
 
     def _entry(self, size: int, digest: str) -> dict[str, Any]:
@@ -110,18 +113,18 @@ class Mirror:
 
 
 def kept_files(workspace: Path) -> list[Path]:
-    """Files of a workspace that are not just being written."""
+    """Files of a workspace that are not being written."""
     return sorted(
         p for p in workspace.rglob("*") if p.is_file() and not p.is_symlink() and not p.name.endswith(UNFINISHED)
     )
 
 
 def restore(objects: BucketObjects, workspace: Path, index: Mapping[str, Any]) -> bool:
-    """Bring mirrored files into a new workspace; whether all of them came whole."""
+    """Download mirrored files into a new workspace; True if all of them are intact."""
     workspace.mkdir(parents=True, exist_ok=True)
     for name, entry in index.items():
         objects.download(entry["at"], workspace / name)
         if not (workspace / name).is_file() or file_sha256(workspace / name) != entry["sha256"]:
-            logger.warning("%s of %s did not come back whole; it is all made anew", name, workspace.name)
+            logger.warning("The copy of %s of %s is damaged; all of it is recomputed", name, workspace.name)
             return False
     return True

@@ -1,6 +1,6 @@
-"""Small named values that several processes, perhaps on several machines, change without losing each other's changes.
+"""Small named values with atomic compare-and-swap, for processes on any number of machines.
 
-What a store says of itself (manifests, leases, records of runs) is kept in such objects, in a folder or in a bucket.
+The store's metadata (manifests, leases, records of runs) is kept in such objects, in a folder or in a bucket.
 """
 
 import errno
@@ -21,7 +21,7 @@ GUARD = ".guard"
 
 @dataclass(frozen=True)
 class StoredObject:
-    """A value and the tag of this version of it."""
+    """A value and the ETag of its version."""
 
     value: bytes
     etag: str
@@ -29,44 +29,53 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class ListedObject:
-    """One object of a listing."""
+    """One entry of a listing."""
 
     name: str
     size: int  # bytes
-    modified: float  # s since 1970, by the clock of whoever keeps it
+    modified: float  # s since 1970, by the clock of the file system or of the object storage
 
 
 class Objects(Protocol):
-    """Values by name; names have "/" in them. Every change is there as a whole or not at all."""
+    """Values by name; names may contain "/". Every change is atomic."""
 
     def read(self, name: str) -> StoredObject | None:
-        """The value now, or None when there is none."""
+        """The current value, or None if there is none."""
         ...
 
     def create(self, name: str, value: bytes) -> str | None:
-        """Write a value that must not be there yet; its tag, or None when there is one."""
+        """Write a value that must not exist yet.
+
+        Return its ETag, or None if one exists.
+        """
         ...
 
     def replace(self, name: str, value: bytes, tag: str) -> str | None:
-        """Write over the version `tag`; the new tag, or None when the value is another one by now."""
+        """Replace the version with the ETag `tag`.
+
+        Return the new ETag, or None if the value has changed.
+        """
         ...
 
     def write(self, name: str, value: bytes) -> None:
-        """Write, whatever is there."""
+        """Write a value, whether or not one exists."""
         ...
 
     def remove(self, name: str) -> None:
-        """Nothing happens when it is gone already."""
+        """Remove a value, if it exists."""
         ...
 
     def names(self, prefix: str) -> list[ListedObject]:
-        """Everything whose name begins with `prefix`, a folder's name with "/" at its end, or all."""
+        """List all values below `prefix`, a folder's name that ends in "/", or all values if it is empty."""
         ...
 
 
 @dataclass(frozen=True)
 class FolderObjects:
-    """Files below one folder. Changes are compared and made under a lock that the kernel frees when a process dies."""
+    """Values as files below one folder.
+
+    Compare-and-swap holds a lock that the kernel frees when a process dies.
+    """
 
     root: Path
 
@@ -74,7 +83,7 @@ class FolderObjects:
         try:
             descriptor = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:  # the last: it is a link
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:  # ELOOP: it is a link
                 return None
             raise
         with os.fdopen(descriptor, "rb") as file:
@@ -111,7 +120,7 @@ class FolderObjects:
         return _etag(value)
 
     def _path(self, name: str) -> Path:
-        """Where a value lies: below the root, and not behind a link, which would lead out of it."""
+        """Path of a value's file: below the root, without links on the way, which could lead out of it."""
         path = self.root
         for part in name.split("/"):
             if part in {"", ".", ".."} or (path != self.root and path.is_symlink()):
@@ -128,13 +137,13 @@ class FolderObjects:
                 f"The store cannot be made at {self.root} ({error.strerror}). Give another folder with --store."
             ) from error
         guard = os.open(self.root / GUARD, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        with os.fdopen(guard, "w") as file:  # never deleted: who waits on a deleted file holds no lock
+        with os.fdopen(guard, "w") as file:  # never deleted: a lock on a deleted file locks nobody out
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def files_below(folder: Path) -> Iterator[tuple[Path, int, float]]:
-    """Path, bytes and time of change of every file; one that others remove meanwhile is left out."""
+    """Path, bytes and mtime of every file below `folder`; files removed meanwhile are skipped."""
     for parent, _, names in os.walk(folder) if not folder.is_symlink() else ():
         for name in names:
             path = Path(parent, name)

@@ -1,4 +1,4 @@
-"""Whether a result can be written, tried in memory before anything is computed."""
+"""Trial encoding in memory, to detect an impossible output before any computation."""
 
 import io
 from itertools import islice
@@ -17,20 +17,20 @@ from storage.video.span import Span
 from storage.video.streams import codec_of, has_packets, is_encoded
 from storage.video.writer import EncodeOptions, encoder_for
 
-LOOKED_AT = 2000  # packets, in which the first one of every stream is looked for
+PACKETS_SEARCHED = 2000  # for the first packet of every stream
 
 
 def check_encoding(path: Path, info: VideoInfo, suffix: str, options: EncodeOptions) -> None:
-    """Refuse what would fail when the result is encoded.
+    """Check that the result can be encoded and muxed.
 
-    Writes a result of the first frame and the first packet of every copied stream in memory, and reads it back.
+    Writes the first frame and the first packet of every copied stream to a file in memory, and reads it back.
 
     Args:
         suffix: of the result, with its dot.
 
     Raises:
-        UnwritableOutputError: the encoder refuses its options or these images, or this kind of file cannot hold them
-            or the sound.
+        UnwritableOutputError: the encoder rejects its options or these images, or the file format cannot hold them or
+            the sound.
     """
     name, content = f"{path.stem}{suffix}", io.BytesIO()
     encoder = encoder_for(path, info, options)
@@ -65,7 +65,7 @@ def _mux_frame(encoder: VideoEncoder, frame: av.VideoFrame, result: Result) -> N
 def _mux_first_packets(source: InputContainer, result: Result, name: str) -> None:
     waiting = {index: copy for index, copy in result.copies.items() if has_packets(copy) and not is_encoded(copy)}
     streams = [source.streams[index] for index in waiting]
-    for packet in islice(packets_of(source, streams) if streams else (), LOOKED_AT):
+    for packet in islice(packets_of(source, streams) if streams else (), PACKETS_SEARCHED):
         copy = waiting.pop(packet.stream.index, None)
         if copy is not None and packet.dts is not None:
             codec, number = codec_of(packet.stream), packet.stream.index

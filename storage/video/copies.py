@@ -1,4 +1,4 @@
-"""Sound, subtitles, covers and data of the source: copied packet by packet, or encoded without loss."""
+"""Copies of the source's sound, subtitles, covers and data: by packet, or encoded losslessly."""
 
 import math
 from collections import Counter
@@ -21,13 +21,13 @@ Extent = tuple[Fraction, Fraction]  # start and end, s
 
 @dataclass
 class PacketCopies:
-    """Copies packets in step with the video, so that the muxer never waits for one of them."""
+    """Copies packets in step with the video, so that the muxer can interleave them without buffering."""
 
     source: InputContainer
     target: OutputContainer
     streams: dict[int, Stream]  # of the target, by stream index in the source
     span: Span
-    extents: dict[int, Extent | None] = field(init=False)  # in the result's time, of what the source has there
+    extents: dict[int, Extent | None] = field(init=False)  # of the packets inside the span, in the result's time
     _waiting: Iterator["av.Packet[Any]"] | None = None
     _held: "av.Packet[Any] | None" = None
     _last: dict[int, int] = field(default_factory=dict)
@@ -38,11 +38,11 @@ class PacketCopies:
         self.extents = dict.fromkeys(self.streams)
 
     def until(self, seconds: Fraction | None) -> None:
-        """Copy what starts up to this time of the source; None = all that is left."""
+        """Copy the packets that start up to this time of the source; None = all remaining packets."""
         if self._waiting is None:
             chosen = [self.source.streams[index] for index, copy in self.streams.items() if has_packets(copy)]
-            every = packets_of(self.source, chosen, self._saw_damage) if chosen else iter(())
-            self._waiting = (packet for packet in every if packet.dts is not None or packet.size)
+            packets = packets_of(self.source, chosen, self._saw_damage) if chosen else iter(())
+            self._waiting = (packet for packet in packets if packet.dts is not None or packet.size)
         while True:
             packet = self._held or next(self._waiting, None)
             if packet is None:
@@ -59,7 +59,7 @@ class PacketCopies:
                 self._copy(packet)
 
     def notes(self) -> list[str]:
-        return [f"{count} {what}." for what, count in self._skipped.items()]
+        return [f"{count} {text}." for text, count in self._skipped.items()]
 
     def _is_inside(self, packet: "av.Packet[Any]") -> bool:
         if self.span.window is None:
@@ -67,11 +67,11 @@ class PacketCopies:
         first, stop = self.span.window
         start = start_of(packet)
         if packet.stream.type == "subtitle" and start < first < start + (packet.duration or 0) * packet.time_base:
-            late = round((first - start) / packet.time_base)  # what is shown already is shown from the beginning
+            late = round((first - start) / packet.time_base)  # a subtitle visible at the start is kept from there
             packet.pts, packet.dts = (packet.pts or 0) + late, (packet.dts or 0) + late
             packet.duration = (packet.duration or 0) - late
             return True
-        if is_encoded(self.streams[packet.stream.index]):  # decoded from the beginning, and cut by samples
+        if is_encoded(self.streams[packet.stream.index]):  # decoded from the beginning, and trimmed by samples
             return start < stop
         return first <= start < stop
 
@@ -86,7 +86,7 @@ class PacketCopies:
     def _copy(self, packet: "av.Packet[Any]") -> None:
         index = packet.stream.index
         if packet.dts is None or packet.dts <= self._last.get(index, packet.dts - 1):
-            self._skipped["packets of sound or subtitles with a time not after the last one's were left out"] += 1
+            self._skipped["packets of sound or subtitles with non-increasing times were left out"] += 1
             return
         self._last[index] = packet.dts
         if is_encoded(self.streams[index]):
@@ -99,13 +99,13 @@ class PacketCopies:
         packet.stream = self.streams[index]
         try:
             self.target.mux(packet)
-        except av.FFmpegError as error:  # its header is damaged, and this kind of file has it elsewhere
+        except av.FFmpegError as error:  # its header is damaged, and this format stores the header elsewhere
             if isinstance(error, OSError):
                 raise
             self._saw_damage(str(error.strerror))
 
     def _copy_cover(self, packet: "av.Packet[Any]") -> None:
-        """Copy the one image of a cover, which is there at any time."""
+        """Copy the single image of a cover, at time 0."""
         index = packet.stream.index
         if index not in self._last:
             self._last[index] = packet.pts = packet.dts = 0
@@ -124,14 +124,14 @@ class PacketCopies:
     def _encode(self, index: int, frame: Any) -> None:
         copy: Any = self.streams[index]
         for packet in copy.encode(frame):
-            if packet.pts is None or packet.dts is None:  # the last one of FLAC, which is for the header only
+            if packet.pts is None or packet.dts is None:  # the last packet of FLAC, which only updates the header
                 continue
             ticks = round(self.span.shift / packet.time_base)
             packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
             self.target.mux(packet)
 
     def _finish(self) -> None:
-        """Write what encoders of sound still hold."""
+        """Flush the sound encoders."""
         for index, copy in self.streams.items() if not self._is_finished else ():
             if is_encoded(copy):
                 stream: Any = self.source.streams[index]
@@ -154,6 +154,6 @@ def _later_samples(frame: Any, first: int) -> av.AudioFrame:
 
 
 def start_of(packet: "av.Packet[Any]") -> Fraction:
-    """When `packet` is shown or heard, in seconds."""
+    """Presentation time of `packet`, in seconds."""
     ticks = packet.pts if packet.pts is not None else packet.dts
     return Fraction(ticks or 0) * packet.time_base

@@ -1,4 +1,4 @@
-"""From what was seen while decoding to the frames that are damaged or missing, and the sentences that say so."""
+"""Assessment of damage: which frames are damaged or missing, and messages about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,45 +8,51 @@ import numpy as np
 from storage.video.info import VideoInfo
 from storage.video.watch import Watched
 
-# Codecs that decode a frame without a word if the one it was predicted from is missing.
+# Codecs whose decoders report no error if a frame's reference frame is missing.
 SILENT = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "h263", "flv1"}
-PARSED_AHEAD = 3  # packets by which a demuxer marks one too early
+PARSED_AHEAD = 3  # packets by which a demuxer may set the corrupt flag too early
 REORDERED = 3  # frames that may be shown before a missing one and be predicted from it
-EVEN = 0.6  # share of intervals that are alike, from which on a longer one is a hole
-WHOLE_STEPS = 0.9  # share of intervals that are whole multiples of the usual one
-SLACK = 0.05  # of the usual interval, by which times are rounded
-FEWEST_INTERVALS = 10  # less say nothing of the rate
+EVEN = 0.6  # minimum share of equal intervals for a longer one to count as a hole
+WHOLE_STEPS = 0.9  # minimum share of intervals that are whole multiples of the median
+SLACK = 0.05  # rounding of times, as a share of the median interval
+FEWEST_INTERVALS = 10  # fewer do not determine the rate
 RANGES_SHOWN = 5
 SIGN_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with the selected frames. Numbers count from the first of them."""
+    """Damage of the selected frames. Frame numbers count from the first selected one."""
 
-    frames: np.ndarray  # bool `frame`: damaged, or predicted from what is
+    frames: np.ndarray  # bool `frame`: damaged, or predicted from a damaged frame
     holes: np.ndarray  # bool `frame`: frames are missing between this one and the next
-    lost: int  # packets of which no frame came
-    lost_pts: np.ndarray  # int64, of those that have one
-    sign: str  # the first that was seen
+    lost: int  # packets without a decoded frame
+    lost_pts: np.ndarray  # int64, of the lost packets that have a pts
+    sign: str  # first sign of damage
 
     @property
     def is_any(self) -> bool:
-        """Whether anything is damaged or lost for certain; a hole may be of the recorder's making."""
+        """True if frames are certainly damaged or lost.
+
+        A hole may come from the recorder.
+        """
         return bool(self.frames.any() or self.lost)
 
     def sentences(self, pts: np.ndarray, info: VideoInfo) -> list[str]:
-        """What a user should know, a sentence or two each. `pts` are those of the frames."""
+        """Messages for the user, one or two sentences each.
+
+        `pts` are those of the frames.
+        """
         times_s = (pts - pts[0]) * float(info.tick)
         found = []
         if self.frames.any():
             found.append(
-                f"{int(self.frames.sum())} of {len(pts)} frames are damaged or made of damaged ones: "
-                f"{_named(ranges(self.frames), times_s)}. First sign: {self.sign}. Look at them in the result, or set "
+                f"{int(self.frames.sum())} of {len(pts)} frames are damaged or predicted from damaged ones: "
+                f"{_named(ranges(self.frames), times_s)}. First sign: {self.sign}. Check them in the result, or set "
                 "decode.damaged to skip, which leaves them unedited, or to refuse."
             )
         if self.lost:
-            at = ", ".join(f"{(one - pts[0]) * float(info.tick):.2f} s" for one in self.lost_pts[:RANGES_SHOWN])
+            at = ", ".join(f"{(time - pts[0]) * float(info.tick):.2f} s" for time in self.lost_pts[:RANGES_SHOWN])
             found.append(
                 f"{self.lost} frames of the file cannot be decoded and are missing from the result"
                 + (f" (at {at}{', …' if len(self.lost_pts) > RANGES_SHOWN else ''})." if at else ".")
@@ -65,14 +71,14 @@ class Damage:
 
 
 def assess(watched: Watched, pts: np.ndarray, selected: slice, info: VideoInfo) -> Damage:
-    """What the packets, and the frames that came of them, say about damage.
+    """Assess damage from the packets and the frames decoded from them.
 
     A damaged packet damages every frame that may be predicted from it: those decoded after it until the next keyframe,
     and those after the keyframe that are shown before it.
 
     Args:
         pts: int64, of the selected frames.
-        selected: their numbers among the frames that came out.
+        selected: their numbers among all decoded frames.
     """
     times = np.array([_NO_TIME if time is None else time for time in watched.pts], np.int64)
     keyframe = np.array(watched.keyframe, bool)
@@ -80,14 +86,14 @@ def assess(watched: Watched, pts: np.ndarray, selected: slice, info: VideoInfo) 
     lost, uncounted = _lost(watched, times, pts, selected, info)
     evidence = lost & ~leading
     joined = [number for number in watched.marked if keyframe[number + 1 : number + 1 + PARSED_AHEAD].any()]
-    for number in set(watched.marked) - set(joined):  # where one stream follows another, the count of parts jumps
+    for number in set(watched.marked) - set(joined):  # where streams were joined, the continuity counter jumps
         watched.evidence.setdefault(number, "the file marks it as damaged, or a part of it is missing")
     evidence[[number for number in watched.evidence if number < len(evidence)]] = True
     damaged = _propagated(keyframe, leading, evidence)
     before = np.concatenate([[0], np.cumsum(damaged)])
     frames = np.array([before[last + 1] > before[first] for first, last in watched.frames[selected]], bool)
     holes = _holes(pts)
-    if info.codec in SILENT or watched.evidence:  # else the times are the recorder's own
+    if info.codec in SILENT or watched.evidence:  # else the holes were recorded
         frames |= _predicted_across(holes, pts, times[keyframe])
     signs = [watched.evidence[number] for number in sorted(watched.evidence)] or ["frames are missing before them"]
     sign = " ".join(signs[0].split())[:SIGN_CHARACTERS].rstrip(".")
@@ -95,7 +101,7 @@ def assess(watched: Watched, pts: np.ndarray, selected: slice, info: VideoInfo) 
 
 
 def ranges(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and last number of every unbroken run of True."""
+    """First and last index of every contiguous run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(first), int(after) - 1) for first, after in edges.reshape(-1, 2)]
 
@@ -106,12 +112,12 @@ _NO_TIME = np.iinfo(np.int64).min
 def _lost(
     watched: Watched, times: np.ndarray, pts: np.ndarray, selected: slice, info: VideoInfo
 ) -> tuple[np.ndarray, int]:
-    """Packets of which a frame should have come and did not, bool; and how many more there are, one knows not which."""
+    """Mask of packets whose frame is missing, and the number of further lost packets that cannot be identified."""
     shown = np.array(watched.shown, bool)
     came = np.zeros(len(times), bool)
     exact = [first for first, last in watched.frames if first == last]
     came[exact] = True
-    came |= np.isin(times, times[came]) & (times != _NO_TIME)  # two fields of one frame share its time
+    came |= np.isin(times, times[came]) & (times != _NO_TIME)  # two fields of one frame have the same time
     guessed = len(watched.frames) - len(exact)
     missing = shown & ~came
     if info.interlaced and 0.45 <= len(watched.frames) / len(times) <= 0.55:  # a packet for each field
@@ -123,16 +129,16 @@ def _lost(
 
 
 def _leading(times: np.ndarray, keyframe: np.ndarray) -> np.ndarray:
-    """Packets after a keyframe that are shown before it, bool."""
+    """Mask of packets after a keyframe that are shown before it."""
     place = np.maximum.accumulate(np.where(keyframe, np.arange(len(times)), -1)) if len(times) else keyframe
     return np.asarray((place >= 0) & (times < times[place]) & (times != _NO_TIME))
 
 
 def _propagated(keyframe: np.ndarray, leading: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     damaged = np.zeros(len(keyframe), bool)
-    before = now = False  # the state of the group before, and of the present one
+    before = now = False  # state of the previous and of the current group
     for number in range(len(keyframe)):
-        if keyframe[number]:  # FFmpeg's H.264 may decode it wrongly if it stopped in the middle of the packet before
+        if keyframe[number]:  # FFmpeg's H.264 may decode it wrongly if it stopped inside the previous packet
             before, now = now, number > 0 and bool(evidence[number - 1])
         now = now or bool(evidence[number])
         damaged[number] = now or (before and bool(leading[number]))
@@ -140,7 +146,7 @@ def _propagated(keyframe: np.ndarray, leading: np.ndarray, evidence: np.ndarray)
 
 
 def _holes(pts: np.ndarray) -> np.ndarray:
-    """Frames after which the time jumps by whole intervals, in a video whose frames are evenly spaced."""
+    """Mask of frames after which the time jumps by whole intervals, in a video with evenly spaced frames."""
     holes = np.zeros(len(pts), bool)
     intervals = np.diff(pts)
     if len(intervals) < FEWEST_INTERVALS:
@@ -155,7 +161,7 @@ def _holes(pts: np.ndarray) -> np.ndarray:
 
 
 def _predicted_across(holes: np.ndarray, pts: np.ndarray, keyframe_pts: np.ndarray) -> np.ndarray:
-    """Frames after a hole, up to the next keyframe, and those that may have been predicted backwards across it."""
+    """Mask of frames after a hole, up to the next keyframe, and of those that may be predicted backwards across it."""
     keys = np.isin(pts, keyframe_pts)
     damaged = np.zeros(len(pts), bool)
     after = False
@@ -168,7 +174,7 @@ def _predicted_across(holes: np.ndarray, pts: np.ndarray, keyframe_pts: np.ndarr
 
 
 def _named(found: Sequence[tuple[int, int]], times_s: np.ndarray) -> str:
-    """Ranges of frames and their seconds, the first few."""
+    """Format the first ranges of frames with their seconds."""
     named = [
         f"{first} ({times_s[first]:.2f} s)"
         if first == last

@@ -1,4 +1,4 @@
-"""Which part of a file is used, what is done with damage, and how large a file may be."""
+"""Options of decoding: range, handling of damage, and limits of size."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -15,8 +15,7 @@ DAMAGE_CHOICES = ("warn", "refuse", "skip")
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    revision: ClassVar[int] = 2
-    # The limits are in no key: they refuse a file, and change nothing of one that they let through.
+    # The limits are not part of the key: they reject a file, and do not change the result of an accepted one.
     decide_nothing: ClassVar[frozenset[str]] = frozenset(
         {"max_pixels", "max_frames", "max_seconds", "max_fps", "max_tags"}
     )
@@ -24,7 +23,7 @@ class DecodeOptions:
     start: float | None = None  # s from the first frame; None = from the beginning
     end: float | None = None  # s from the first frame; None = to the end
     damaged: str = "warn"  # of damaged frames: warn, refuse the clip, or skip = leave them unedited
-    test_packets: bool = True  # of HEVC, VP9 and VP8, which notice no damage themselves; takes 5 times the decoding
+    test_packets: bool = True  # of HEVC, VP9 and VP8, whose decoders miss damage; takes 5 times as long as decoding
     max_pixels: int = 67_108_864  # of a frame, width × height; 8192 × 8192
     max_frames: int = 2_000_000  # 22 hours at 25 frames per second
     max_seconds: float = 86_400.0  # of the video
@@ -51,7 +50,7 @@ class DecodeOptions:
 
 
 def check_limits(path: Path, info: VideoInfo, options: DecodeOptions) -> None:
-    """Refuse a file that states more than the limits allow; no frame is decoded for it.
+    """Check the limits against the container's metadata; no frame is decoded.
 
     Raises:
         VideoError: a limit is exceeded.
@@ -66,16 +65,16 @@ def check_limits(path: Path, info: VideoInfo, options: DecodeOptions) -> None:
 
 
 def check_limit(path: Path, what: str, number: float, name: str, options: DecodeOptions) -> None:
-    """Refuse `number` if it is above the limit `name`.
+    """Check that `number` does not exceed the limit `name`.
 
     Raises:
-        VideoError: it is.
+        VideoError: it does.
     """
     limit = getattr(options, name)
     if number > limit:
         raise VideoError(
-            f"{path.name}: {number:,.10g} {what}, more than decode.{name} = {limit:,.10g} allows. If the file is what "
-            f"it should be, set decode.{name} higher; else export it again."
+            f"{path.name}: {number:,.10g} {what}, more than decode.{name} = {limit:,.10g} allows. If the file is "
+            f"correct, set decode.{name} higher; else export it again."
         )
 
 

@@ -1,4 +1,4 @@
-"""What a result lacks of its source or has otherwise, a sentence each. Both are read from their files."""
+"""Differences between a result and its source, one sentence each, read from both files."""
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -12,20 +12,20 @@ from storage.video.inventory import Inventory, Track, VideoTrack
 from storage.video.light import MasteringDisplay
 from storage.video.planes import chroma_block
 
-MANY = 6  # of one kind; more are counted, not named
-NOTICEABLE = Fraction(1, 100)  # s, of sound against images
+MANY = 6  # items of a list that are named; more are counted
+NOTICEABLE = Fraction(1, 100)  # s, offset between sound and images
 SAME_TIME = Fraction(1, 1_000_000)  # s
 CHAPTER_TIME = Fraction(2, 1000)  # s
-DATE_LENGTH = len("2025-05-01T10:00:00")  # what every container keeps of a date
-MPEG_AUDIO = {"mp1", "mp2", "mp3"}  # one for another: mp4 does not tell the layer, and readers guess
+DATE_LENGTH = len("2025-05-01T10:00:00")  # the part of a date that every container keeps
+MPEG_AUDIO = {"mp1", "mp2", "mp3"}  # equivalent: mp4 does not store the layer, and readers guess
 COLORS = {  # fields of VideoInfo
     "color_primaries": "color primaries",
     "color_transfer": "transfer function",
     "color_matrix": "color matrix",
 }
 CHROMATICITY_STEP, LUMINANCE_STEP = Fraction(1, 20000), Fraction(1, 10000)  # coarsest of H.264, HEVC and AV1; cd/m2
-UNTOLD = {0, 2}  # a color that is not stated
-BESIDE = {  # FFmpeg's kinds of side data in words
+UNSTATED = {0, 2}  # a color that is not tagged
+SIDE_DATA_NAMES = {  # of FFmpeg's kinds of side data
     "A53_CC": "closed captions (CEA-608/708)",
     "AFD": "active format description",
     "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
@@ -39,15 +39,15 @@ BESIDE = {  # FFmpeg's kinds of side data in words
     "SEI_UNREGISTERED": "user data in the video stream",
     "SPHERICAL": "mapping of spherical (360°) video",
     "STEREO3D": "layout of stereoscopic (3D) video",
-    "UNKNOWN": "data of a kind that PyAV has no name for",
+    "UNKNOWN": "data of a kind that PyAV does not know",
 }
 
 
 def differences(source: Inventory, result: Inventory, encoder: str, suffix: str) -> list[str]:
-    """Everything of `source` that `result` has not, or has otherwise.
+    """Describe everything of `source` that is missing or different in `result`.
 
     Args:
-        encoder: FFmpeg's name of it.
+        encoder: FFmpeg's name of the encoder.
         suffix: of the result, with its dot.
     """
     return [
@@ -83,12 +83,12 @@ def _coding(source: VideoTrack, result: VideoTrack, encoder: str) -> Iterator[st
     if before.display_matrix != after.display_matrix:
         yield f"The display matrix {before.display_matrix} was not kept: the result has {after.display_matrix}."
     for name, words in COLORS.items():
-        told, kept = getattr(before, name), getattr(after, name)
+        old, new = getattr(before, name), getattr(after, name)
         if name == "color_matrix" and is_rgb(av.VideoFormat(before.pixel_format, 64, 64)):
-            continue  # which has none
-        if told != kept and not (told in UNTOLD and kept in UNTOLD):
-            stated = "unspecified" if told in UNTOLD else told
-            yield f"The {words} of the video changed from {stated} to {kept} (numbers of ITU-T H.273)."
+            continue  # RGB has no matrix
+        if old != new and not (old in UNSTATED and new in UNSTATED):
+            stated = "unspecified" if old in UNSTATED else old
+            yield f"The {words} of the video changed from {stated} to {new} (numbers of ITU-T H.273)."
     if before.color_range != after.color_range and {before.color_range, after.color_range} != {0, 1}:
         yield f"The range of the samples changed from {before.color_range} to {after.color_range} (1 limited, 2 full)."
 
@@ -101,7 +101,7 @@ def _lost_samples(before: str, after: str) -> str:
     if any(
         after_side > before_side for before_side, after_side in zip(chroma_block(old), chroma_block(new), strict=True)
     ):
-        lost.append("color is stored more coarsely")
+        lost.append("chroma has a lower resolution")
     return f" ({', '.join(lost)})" if lost else ""
 
 
@@ -111,7 +111,7 @@ def _fields(source: VideoTrack, result: VideoTrack, encoder: str) -> Iterator[st
         return
     yield (
         "The video is interlaced: faces were edited in whole frames, both fields at once, so that a face that moves "
-        "fast may show combing at its edge. Deinterlace the video first where that is seen."
+        "fast may show combing at its edge. If that is visible, deinterlace the video first."
     )
     if first is not None and kept is None:
         yield (
@@ -131,12 +131,12 @@ def _side_data(source: VideoTrack, result: VideoTrack, encoder: str) -> Iterator
         yield f"The HDR10 mastering display metadata was left out: {encoder} cannot write it. Use libx264 or libx265."
     if before.light.content != after.light.content:
         yield f"The HDR10 light levels (MaxCLL, MaxFALL) were left out: {encoder} cannot write them. Use libx265."
-    for words in sorted({BESIDE.get(kind, kind) for kind in before.kinds - after.kinds}):
+    for words in sorted({SIDE_DATA_NAMES.get(kind, kind) for kind in before.kinds - after.kinds}):
         yield f"Not kept of the video: {words}."
 
 
 def _is_alike(before: MasteringDisplay | None, after: MasteringDisplay | None) -> bool:
-    """Whether two displays are the same but for rounding: AV1 counts in other units than HEVC."""
+    """True if two displays are equal up to rounding: AV1 and HEVC use different units."""
     if before is None or after is None:
         return before is None
     points = zip(before.chromaticities, after.chromaticities, strict=True)
@@ -157,7 +157,7 @@ def _times(source: Inventory, result: Inventory, suffix: str) -> Iterator[str]:
         yield f"Times of frames were rounded by up to {float(rounded) * 1000:.3g} ms, as {suffix} counts."
     if moved > SAME_TIME + rounded:
         yield (
-            f"All times are {_ms(moved)} later than in the source: {suffix} files start at 0, and something of the "
+            f"All times are {_ms(moved)} later than in the source: {suffix} files start at 0, and a stream of the "
             "source starts earlier."
         )
     elif moved < -SAME_TIME - rounded:
@@ -189,14 +189,14 @@ def _tracks(source: Inventory, result: Inventory, suffix: str) -> Iterator[str]:
 
 def _track(name: str, old: Track, new: Track, suffix: str, of_file: Mapping[str, str]) -> Iterator[str]:
     if not _is_copy(old, new):
-        yield f"{name} became {new.codec}, which loses nothing of it: no file we write holds it as it is."
+        yield f"{name} became {new.codec}, which is lossless: no output format can hold the original codec."
     if old.details != new.details:
         yield f"{name} changed: {_listed(map(str, old.details))} became {_listed(map(str, new.details))}."
     if old.language and old.language != new.language:
         yield f"{name}: its language became {new.language or 'unknown'}."
     lost = old.flags - new.flags
     if lost:
-        yield f"{name}: not flagged as {_listed(sorted(lost))} any more, which {suffix} cannot hold."
+        yield f"{name}: no longer flagged as {_listed(sorted(lost))}, which {suffix} cannot hold."
     yield from _tags(f"{name}: its", old.tags, {**of_file, **new.tags}, suffix)
 
 
@@ -210,9 +210,9 @@ def _reason(track: Track, suffix: str) -> str:
 
 
 def _pairs(source: tuple[Track, ...], result: tuple[Track, ...]) -> list[tuple[Track, Track | None]]:
-    """Each stream of the source with its copy: copies keep their order."""
+    """Match each stream of the source with its copy; copies keep the order."""
     left, copies = list(result), dict[int, Track]()
-    for is_match in (_is_copy, _is_sound):  # copies first: sound that was encoded takes what is left
+    for is_match in (_is_copy, _is_sound):  # copies first; encoded sound is matched with the remaining streams
         for old in source:
             new = next((track for track in left if is_match(old, track)), None)
             if new is not None and old.index not in copies:
@@ -245,10 +245,10 @@ def _chapters(source: Inventory, result: Inventory) -> Iterator[str]:
             yield f"The chapter at {float(old.start):.3f} s lost its title {old.tags.get('title')!r}."
 
 
-def _tags(whose: str, before: Mapping[str, str], after: Mapping[str, str], suffix: str) -> Iterator[str]:
+def _tags(owner: str, before: Mapping[str, str], after: Mapping[str, str], suffix: str) -> Iterator[str]:
     lost = [key for key, value in before.items() if not _same(value, after.get(key, ""))]
     if lost:
-        yield f"{whose} tags {_listed(sorted(lost))} were not kept as they are: {suffix} cannot hold them."
+        yield f"{owner} tags {_listed(sorted(lost))} were not kept unchanged: {suffix} cannot hold them."
 
 
 def _same(before: str, after: str) -> bool:

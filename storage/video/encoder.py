@@ -1,4 +1,4 @@
-"""Encoders for the pictures of one clip, as many as are wanted and all alike."""
+"""Encoders for the frames of one clip, all with identical settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from storage.video.light import LightLevels
 from storage.video.packets import reason_of
 from storage.video.planes import chroma_block, convert
 
-WHOLE_BLOCKS_ONLY = {"libx264", "libx265", "libsvtav1"}  # take no odd width with 4:2:0
+WHOLE_BLOCKS_ONLY = {"libx264", "libx265", "libsvtav1"}  # reject an odd width with 4:2:0
 LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 WITHOUT_AVX512 = "MMX2,SSE2,SSSE3,SSE4.2,LZCNT,AVX,FMA3,BMI1,BMI2,AVX2"
-CPU_AVX512 = 13  # as OpenCV numbers what a processor can do
+CPU_AVX512 = 13  # OpenCV's number of the CPU feature
 PARAMETERS = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
 CODED_FIRST = {2: "tff", 4: "tff", 3: "bff", 5: "bff"}  # by AVFieldOrder; x264's names
-THREADS = 4  # x264 and x265 give other bytes with another number, and the default is that of the machine's cores
+THREADS = 4  # fixed: the bytes of x264 and x265 depend on it, and the default is the number of cores
 
 
 @dataclass(frozen=True)
 class VideoEncoder:
-    """How the pictures of a clip are encoded. `open` gives encoders that do the same to the same frames."""
+    """Settings of a clip's encoder. Encoders from `open` give equal packets for equal frames."""
 
-    codec: str  # as FFmpeg names the encoder
-    wanted: Mapping[str, str]  # its own options; those it does not know are left out
+    codec: str  # FFmpeg's name of the encoder
+    wanted: Mapping[str, str]  # its private options; unknown ones are left out
     info: VideoInfo
     light: LightLevels
 
@@ -40,35 +40,35 @@ class VideoEncoder:
         return encoding_format(self.info, self.codec)
 
     def open(self) -> VideoCodecContext:
-        """A fresh encoder, set up as that of the output's stream."""
+        """Open a new encoder with the settings of the output's stream."""
         context = CodecContext.create(self.codec, "w")
         assert isinstance(context, VideoCodecContext)
         context.width, context.height, context.framerate = self.info.width, self.info.height, self.info.rate
         context.bit_rate, context.bit_rate_tolerance = 0, 128000  # as PyAV sets them for a stream
-        context.flags |= Flags.global_header  # so do all formats we write
+        context.flags |= Flags.global_header  # as in all formats we write
         self.configure(context)
         self.start(context)
         return context
 
     def start(self, context: VideoCodecContext) -> None:
-        """Open an encoder that is set up.
+        """Open a configured encoder.
 
         Raises:
-            UnwritableOutputError: it refuses its options, or these images.
+            UnwritableOutputError: it rejects its options, or these images.
         """
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
             info, wanted = self.info, {name: self.wanted[name] for name in ("preset", "crf") if name in self.wanted}
-            told = " ".join(f"encode.{name}={value}" for name, value in wanted.items())
+            settings = " ".join(f"encode.{name}={value}" for name, value in wanted.items())
             raise UnwritableOutputError(
-                f"encode.codec={self.codec} {told}: the encoder refuses {info.width}x{info.height} "
+                f"encode.codec={self.codec} {settings}: the encoder refuses {info.width}x{info.height} "
                 f"{context.pix_fmt} at {float(info.rate):g} frames per second ({reason_of(error)}). "
                 "Change encode.preset or encode.crf, or set encode.codec to libx264, libx265 or ffv1."
             ) from error
 
     def configure(self, context: VideoCodecContext) -> None:
-        """Set up an encoder of this codec, width, height and rate that is not open yet."""
+        """Configure an encoder of this codec, width, height and rate before it is opened."""
         info = self.info
         context.pix_fmt = self.pixel_format
         context.time_base = info.tick
@@ -85,10 +85,10 @@ class VideoEncoder:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What decides the packets and only the encoder's own library has names for."""
+        """Parameters of the encoder's library that affect the packets and that FFmpeg has no option for."""
         own = {"log-level": "error"} if self.codec == "libx265" else {}
         if self.codec == "libx264" and self.info.interlaced and self.info.field_order in CODED_FIRST:
-            own[CODED_FIRST[self.info.field_order]] = "1"  # or the header says top field first, whatever frames say
+            own[CODED_FIRST[self.info.field_order]] = "1"  # else the header always says top field first
         return own | self.light.encoder_parameters(self.codec)
 
     def _options(self) -> dict[str, str]:
@@ -101,24 +101,24 @@ class VideoEncoder:
         return {**self.wanted, name: ":".join(f"{key}={value}" for key, value in parameters.items())}
 
     def encodable(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """`frame` in the encoder's pixel format."""
+        """Convert `frame` to the encoder's pixel format."""
         if frame.format.name != self.pixel_format:
             frame = convert(frame, self.info, self.pixel_format)
-        frame.pict_type = PictureType.NONE  # or x264 repeats the source's choice of keyframes
+        frame.pict_type = PictureType.NONE  # else x264 copies the source's keyframes
         return frame
 
 
 def x264_instructions() -> dict[str, str]:
     """Parameters that make x264 give the same bytes on every run.
 
-    Its AVX-512 reads memory that nobody wrote when it weighs macroblocks (mbtree) of a picture whose width is no
-    multiple of 128; all else gives the same bytes, and AVX2 is as fast. A processor without AVX-512 needs nothing.
+    Its AVX-512 code reads uninitialized memory when it weights macroblocks (mbtree) of a frame whose width is not a
+    multiple of 128. Without AVX-512 the bytes are reproducible, and AVX2 is as fast. Empty on a processor without it.
     """
     return {"asm": WITHOUT_AVX512} if cv2.checkHardwareSupport(CPU_AVX512) else {}
 
 
 def encoding_format(info: VideoInfo, codec: str) -> str:
-    """The pixel format of `codec` that loses least: alpha first, then chroma detail, depth, and bytes wasted."""
+    """Pixel format of `codec` with the least loss: of alpha, then chroma resolution, depth, and wasted bytes."""
     names = [pixel_format.name for pixel_format in Codec(codec, "w").video_formats or ()]
     fitting = [name for name in names if _fits(name, info, codec)] or names
     if info.pixel_format in fitting or not names:
@@ -141,7 +141,7 @@ def encoding_format(info: VideoInfo, codec: str) -> str:
 
 
 def _fits(name: str, info: VideoInfo, codec: str) -> bool:
-    if codec == "libvpx-vp9" and _has_alpha(name) and name != "yuva420p":  # listed, and refused when it is opened
+    if codec == "libvpx-vp9" and _has_alpha(name) and name != "yuva420p":  # listed by FFmpeg, but it cannot be opened
         return False
     across, down = chroma_block(av.VideoFormat(name, 64, 64))
     whole = info.width % across == 0 and info.height % down == 0
@@ -162,13 +162,13 @@ def _has_alpha(name: str) -> bool:
 
 
 def _tag_colors(context: VideoCodecContext, info: VideoInfo) -> None:
-    """The source's tags; untagged stays untagged, because the samples are the source's too."""
+    """Copy the source's color tags; untagged stays untagged, because the samples are not converted."""
     assert context.pix_fmt is not None
     encoded = av.VideoFormat(context.pix_fmt, 64, 64)
     context.color_primaries, context.color_trc = info.color_primaries, info.color_transfer
     context.colorspace, context.color_range = info.color_matrix, info.color_range
     if is_rgb(av.VideoFormat(info.pixel_format, 64, 64)) and not is_rgb(encoded):
-        context.colorspace = 1 if info.matrix.swscale == 1 else 6  # the samples were made with this one
+        context.colorspace = 1 if info.matrix.swscale == 1 else 6  # the matrix of the conversion
         context.color_range = LIMITED_RANGE
-    if is_full_range(encoded, info):  # also gray, which decoders give back as luma of a limited picture
+    if is_full_range(encoded, info):  # also gray, which decoders would return as limited-range luma
         context.color_range = FULL_RANGE

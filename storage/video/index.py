@@ -1,4 +1,4 @@
-"""Which frames a video has and when they are shown; any of them again, without keeping the others."""
+"""Index of a video's frames and their times, and reading of any range of them."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ class FrameIndex:
     """The selected frames. Frame numbers count from the first selected one."""
 
     pts: np.ndarray  # int64, strictly increasing, in the stream's time base
-    durations: np.ndarray  # int64, until the next frame; the last as the file says
+    durations: np.ndarray  # int64, until the next frame; the last from the file
     keyframes: np.ndarray  # bool
     skipped: int  # frames of the file before the first selected one
-    partial: bool  # a range was asked for
-    seekable: bool  # pts are the file's own, so a frame is found by them
-    truncated: bool  # decoding stopped clearly before the end that the container promises
-    warnings: tuple[str, ...]  # what a user should know: truncation, damage, times made up
-    damaged: np.ndarray  # bool: damaged, or predicted from what is
+    partial: bool  # a range is selected
+    seekable: bool  # pts are the file's own, so that frames can be found by pts
+    truncated: bool  # decoding stopped clearly before the end that the container states
+    warnings: tuple[str, ...]  # for the user: truncation, damage, invented times
+    damaged: np.ndarray  # bool: damaged, or predicted from a damaged frame
     intact: bool  # nothing is damaged or missing, so that decoding may begin anywhere and use threads
     skips_damaged: bool  # damaged frames stay unedited
 
@@ -43,13 +43,13 @@ class FrameIndex:
 
     @property
     def unedited(self) -> np.ndarray:
-        """Frames that are left as they are, bool."""
+        """Mask of the frames that are not edited."""
         return self.damaged & self.skips_damaged
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A video file and the frames of it that are worked on."""
+    """A video file and its selected frames."""
 
     path: Path
     info: VideoInfo
@@ -62,14 +62,16 @@ def index_frames(
     options: DecodeOptions = WHOLE,
     on_frame: Callable[[int, np.ndarray], None] = lambda number, thumbnail: None,
 ) -> FrameIndex:
-    """Times and condition of all frames, or of those shown in [start, end). One pass of decoding, on one core.
+    """Index times and damage of all frames, or of those shown in [start, end).
+
+    Decodes once, on one core.
 
     Args:
         on_frame: gets frame number and a uint8 RGB thumbnail, coded orientation, longer side 160 px.
 
     Raises:
         UnreadableVideoError: no frame can be decoded, or the shape of the image changes.
-        VideoError: no frame lies in the range, a limit is exceeded, or damage is to be refused.
+        VideoError: no frame lies in the range, a limit is exceeded, or the file is damaged and `damaged` is refuse.
     """
     seen = _Pass(path, info, options)
     seen.watch(on_frame)
@@ -84,13 +86,13 @@ def index_frames(
     found = [*truncation, *seen.watched.errors(), *damage.sentences(times, info), *unchecked]
     if options.damaged == "refuse" and (truncation or damage.is_any):
         raise VideoError(
-            f"{path.name} is damaged, and decode.damaged is refuse. {' '.join(found)} Get a whole copy of the file, or "
-            "set decode.damaged to warn or skip."
+            f"{path.name} is damaged, and decode.damaged is refuse. {' '.join(found)} Get an intact copy of the file, "
+            "or set decode.damaged to warn or skip."
         )
     if options.damaged == "skip" and damage.frames.all():
         raise VideoError(
             f"{path.name}: all {len(times)} frames are damaged, so that decode.damaged = skip leaves none to edit. "
-            f"{' '.join(found)} Get a whole copy of the file, or set decode.damaged to warn."
+            f"{' '.join(found)} Get an intact copy of the file, or set decode.damaged to warn."
         )
     return FrameIndex(
         pts=times.astype(np.int64),
@@ -108,27 +110,27 @@ def index_frames(
 
 
 def read_frames(clip: Clip, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Frames start..stop with their numbers, one at a time, with pts and duration of the index.
+    """Read frames start..stop with their numbers, one at a time, with pts and duration of the index.
 
     Raises:
-        UnreadableVideoError: the file no longer holds a frame of the index.
+        UnreadableVideoError: the file no longer has a frame of the index.
     """
     stop = len(clip.index) if stop is None else min(stop, len(clip.index))
     entry = _entry(clip.index, start)
     wanted = start
     if entry is not None:
         wanted = yield from _read(clip, entry, wanted, stop)
-    if wanted < stop:  # no entry, or the format's seeking landed too late
+    if wanted < stop:  # no entry, or the seek landed too late
         wanted = yield from _read(clip, None, wanted, stop)
     if wanted < stop:
         raise UnreadableVideoError(
-            f"{clip.path.name}: frame {wanted} of {len(clip.index)} is not there any more. The file changed, or its "
+            f"{clip.path.name}: frame {wanted} of {len(clip.index)} can no longer be decoded. The file changed, or its "
             "disk fails: run the decode stage again."
         )
 
 
 def _read(clip: Clip, entry: int | None, wanted: int, stop: int) -> Generator[tuple[int, av.VideoFrame], None, int]:
-    """Frames wanted..stop while they come one after the other; returns the first one that did not come."""
+    """Yield frames wanted..stop as long as they are consecutive; return the first missing number."""
     index = clip.index
     for number, frame in _numbered(clip, entry):
         if number > wanted or wanted >= stop:
@@ -142,19 +144,21 @@ def _read(clip: Clip, entry: int | None, wanted: int, stop: int) -> Generator[tu
 
 
 def _numbered(clip: Clip, entry: int | None) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decoded frames with their numbers, -1 outside the index; from the pts `entry`, or from the beginning."""
+    """Decode frames with their numbers, -1 outside the index, from the pts `entry` or from the beginning."""
     index = clip.index
     with open_video(clip.path) as container:
         stream = video_stream(container, clip.info)
         if not index.intact:
-            single_threaded(stream)  # or damage looks, and frames are lost, otherwise than in the index
+            single_threaded(stream)  # else damaged and lost frames would differ from the index
         if entry is not None:
             depth = stream.codec_context.reorder_depth
             try:
                 container.seek(entry, stream=stream)
             except av.FFmpegError:
                 return
-            stream.codec_context.reorder_depth = depth  # or the decoder may drop frames while it learns it again
+            stream.codec_context.reorder_depth = (
+                depth  # else the decoder may drop frames until it detects the depth again
+            )
         for order, frame in enumerate(frames_of(container, stream)):
             pts = stated_pts(frame)
             if entry is not None and order == 0 and (not frame.key_frame or pts is None or pts > entry):
@@ -168,7 +172,7 @@ def _numbered(clip: Clip, entry: int | None) -> Iterator[tuple[int, av.VideoFram
 
 
 def _entry(index: FrameIndex, number: int) -> int | None:
-    """The pts to seek to for this frame: of the keyframe at or before it; None = decode from the beginning."""
+    """Pts of the keyframe to seek to for this frame; None = decode from the beginning."""
     keys = np.flatnonzero(index.keyframes[: number + 1])
     key = int(keys[-1]) if keys.size else 0
     if not (index.seekable and index.intact) or number >= len(index) or (key == 0 and index.skipped == 0):
@@ -177,11 +181,11 @@ def _entry(index: FrameIndex, number: int) -> int | None:
 
 
 def _add_unnoticed(path: Path, info: VideoInfo, watched: Watched) -> list[str]:
-    """Add the damage that the decoder did not notice; a sentence if that cannot be found out."""
+    """Add damage that the decoder missed; return a message if the check failed."""
     try:
         damaged = damaged_packets(path, info.codec, info.video_stream, len(watched.pts) - 1)
     except IntegrityError as error:
-        return [f"Whether the {info.codec} packets are whole could not be checked ({error})."]
+        return [f"The {info.codec} packets could not be checked for damage ({error})."]
     for number in damaged:
         watched.evidence.setdefault(number, NOT_AT_ITS_END)
     return []
@@ -196,14 +200,14 @@ def _thumbnail(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
 
 
 class _Pass:
-    """Everything that one pass of decoding tells."""
+    """Results of one pass of decoding."""
 
     def __init__(self, path: Path, info: VideoInfo, options: DecodeOptions) -> None:
         self.path, self.info, self.options = path, info, options
         self.watched, self.clock, self.length = Watched(), Clock(info), Length(info)
         self.shapes = ShapeWatch(path.name, info)
-        self.rows: list[tuple[int, int, bool]] = []  # pts, duration and whether it is a keyframe, of selected frames
-        self.skipped = 0  # frames before the first of them
+        self.rows: list[tuple[int, int, bool]] = []  # pts, duration and keyframe flag of the selected frames
+        self.skipped = 0  # frames before the first selected one
 
     def watch(self, on_frame: Callable[[int, np.ndarray], None]) -> None:
         """Decode up to the end of the range.
@@ -232,7 +236,7 @@ class _Pass:
                 on_frame(len(self.rows), _thumbnail(frame, self.info))
                 self.rows.append((pts, duration, frame.key_frame))
         if not self.clock.frames:
-            raise UnreadableVideoError(f"{self.path.name}: not one frame can be decoded. Export the video again.")
+            raise UnreadableVideoError(f"{self.path.name}: no frame can be decoded. Export the video again.")
         if not self.rows:
             raise VideoError(
                 f"{self.path.name}: no frame between {first_s:g} s and {stop_s:g} s; the video lasts "

@@ -1,7 +1,7 @@
-"""What is in a video file, and how its samples become RGB.
+"""Properties of a video file, and conversion of its frames to RGB.
 
-Coordinates are coded pixels everywhere: the image as the decoder gives it, before the container's display matrix and
-with pixels that need not be square. What networks and people look at is its `view` (storage/video/view.py).
+Coordinates are coded pixels everywhere: the image as decoded, before the container's display matrix is applied and with
+pixels that need not be square. Networks and people see its `view` (storage/video/view.py).
 """
 
 import codecs
@@ -34,9 +34,9 @@ CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation
 
 UNSPECIFIED = 2  # primaries, transfer and matrix as FFmpeg numbers them (ITU-T H.273)
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-LIMITED_WHITE, FULL_WHITE = 65280, 65535  # of swscale's 16-bit RGB, made of samples in limited and full range
+LIMITED_WHITE, FULL_WHITE = 65280, 65535  # in swscale's 16-bit RGB, from samples in limited and full range
 NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS
-TAG_ERRORS = "stitchedit.latin-1"  # how tags are read that are no UTF-8
+TAG_ERRORS = "stitchedit.latin-1"  # error handler for tags that are not UTF-8
 CLOCK = re.compile(r"([0-9]{1,6}):([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]+)?)")  # 00:00:02.776000000
 
 
@@ -51,7 +51,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says about itself and its first frame says about the picture."""
+    """Properties from the container and from the first decoded frame."""
 
     container: str  # mp4, mov, matroska, webm, or FFmpeg's name
     codec: str
@@ -72,7 +72,7 @@ class VideoInfo:
     duration: float | None  # seconds, of the video stream where known, else of the file
     declared_frames: int | None
     start_pts: int | None
-    video_stream: int  # index of the stream that is used
+    video_stream: int  # index of the selected stream
     streams: tuple[StreamInfo, ...]
 
     def to_json(self) -> str:
@@ -91,12 +91,12 @@ class VideoInfo:
 
     @property
     def view(self) -> View:
-        """How frames are looked at."""
+        """Map between coded pixels and the view."""
         return View(self.width, self.height, Orientation.nearest(self.display_matrix), self.sample_aspect)
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second on average; 25 where the container does not know."""
+        """Average frames per second; 25 if the container does not state it."""
         return Fraction(*self.average_rate) if self.average_rate else Fraction(25)
 
     @property
@@ -119,15 +119,17 @@ MATRICES = {  # by AVColorSpace; ITU-T H.273 table 4
     6: Matrix(5, 0.299, 0.114),  # BT.601, 525 lines
     7: Matrix(7, 0.212, 0.087),  # SMPTE 240M
     9: Matrix(9, 0.2627, 0.0593),  # BT.2020
-    10: Matrix(9, 0.2627, 0.0593),  # BT.2020 constant luminance, which swscale takes for 9
+    10: Matrix(9, 0.2627, 0.0593),  # BT.2020 constant luminance, which swscale treats as 9
 }
 
 
 def probe(path: Path) -> VideoInfo:
-    """What `path` holds. Decodes one frame, because only frames show the display matrix.
+    """Read the properties of the video at `path`.
+
+    Decodes one frame, which alone has the display matrix.
 
     Raises:
-        UnreadableVideoError: not a video, not one frame of it can be decoded, or its pixels are too far from square.
+        UnreadableVideoError: not a video, no frame can be decoded, or its pixels are too far from square.
     """
     with open_video(path) as container:
         stream = _used_stream(container, path)
@@ -145,10 +147,10 @@ def probe(path: Path) -> VideoInfo:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[InputContainer]:
-    """The opened container of `path`.
+    """Open the container of `path`.
 
     Raises:
-        UnreadableVideoError: there is no such file, or FFmpeg does not take it for a video.
+        UnreadableVideoError: there is no such file, or FFmpeg does not recognise it as a video.
     """
     if not path.is_file():
         raise UnreadableVideoError(f"{path}: no such file. Check the name and the folder.")
@@ -168,7 +170,7 @@ def open_video(path: Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, info: VideoInfo) -> VideoStream:
-    """The stream that `info` describes, set to decode on several cores."""
+    """The stream that `info` describes, with multithreaded decoding."""
     stream = container.streams[info.video_stream]
     assert isinstance(stream, VideoStream)
     stream.thread_type = ThreadType.AUTO
@@ -176,7 +178,10 @@ def video_stream(container: InputContainer, info: VideoInfo) -> VideoStream:
 
 
 def rgb(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
-    """The frame as uint8 `height width rgb`, coded orientation, whatever its format. PQ and HLG are tone-mapped."""
+    """Convert a frame to uint8 `height width rgb`, coded orientation.
+
+    PQ and HLG are tone-mapped.
+    """
     full, tone = is_full_range(frame.format, info), tone_map(info.color_transfer, info.color_primaries)
     converted = frame.reformat(
         format="gbrp16le" if tone else "rgb24",  # its rgb48le of 4:2:0 is wrong by up to 250 levels
@@ -193,31 +198,34 @@ def rgb(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
 
 
 def is_full_range(pixel_format: av.VideoFormat, info: VideoInfo) -> bool:
-    """Whether black is code 0. FFmpeg takes gray and RGB as full whatever the tag says."""
+    """True if black is code 0.
+
+    FFmpeg treats gray and RGB as full range whatever the tag says.
+    """
     is_gray = sum(not component.is_alpha for component in pixel_format.components) == 1
-    untold = is_gray or is_rgb(pixel_format) or pixel_format.name.startswith("yuvj")
-    return untold or info.color_range == FULL_RANGE
+    is_always_full = is_gray or is_rgb(pixel_format) or pixel_format.name.startswith("yuvj")
+    return is_always_full or info.color_range == FULL_RANGE
 
 
 def is_rgb(pixel_format: av.VideoFormat) -> bool:
-    """PyAV's own `is_rgb` denies bgra and palettes."""
+    """True for RGB formats, including bgra and palettes, for which PyAV's `is_rgb` is False."""
     return pixel_format.has_palette or not pixel_format.components[0].is_luma
 
 
 def _used_stream(container: InputContainer, path: Path) -> VideoStream:
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    decodable = [s for s in pictures if s.codec_context is not None]
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    decodable = [s for s in videos if s.codec_context is not None]
     if not decodable:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "none"
         raise UnreadableVideoError(
-            f"{path.name}: no video stream that can be decoded (streams: {kinds}). Give a file with a picture."
+            f"{path.name}: no video stream that can be decoded (streams: {kinds}). Give a video file."
         )
     best = container.streams.best("video")
     return best if isinstance(best, VideoStream) and best in decodable else decodable[0]
 
 
 def _stated(container: InputContainer, stream: VideoStream, path: Path) -> VideoInfo:
-    """What is known before the first frame is decoded."""
+    """Properties from the container alone, before the first frame is decoded."""
     context = stream.codec_context
     rate = stream.average_rate or stream.guessed_rate
     return VideoInfo(
@@ -246,7 +254,7 @@ def _stated(container: InputContainer, stream: VideoStream, path: Path) -> Video
 
 
 def _seen(info: VideoInfo, frame: av.VideoFrame) -> VideoInfo:
-    """`info` with what the first frame knows better: decoders fill in what containers leave out."""
+    """Update `info` from the first frame: decoders know properties that containers omit."""
     return replace(
         info,
         width=frame.width,
@@ -266,7 +274,7 @@ def _check_aspect(info: VideoInfo, path: Path) -> None:
     if max(across, down) > MAX_ASPECT * min(across, down):
         raise UnreadableVideoError(
             f"{path.name}: its pixels are {across}:{down} (width to height); up to {MAX_ASPECT}:1 either way can be "
-            "edited. If that is not true, correct it: `ffmpeg -i IN -c copy -aspect 16:9 OUT`."
+            "edited. If the file states it wrongly, correct it: `ffmpeg -i IN -c copy -aspect 16:9 OUT`."
         )
 
 
@@ -285,7 +293,7 @@ def _container_name(container: InputContainer, path: Path) -> str:
 
 
 def _trusted_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """The rate written in a raw stream itself; its demuxer says 25 whatever is written there."""
+    """The rate stated inside a raw stream; its demuxer always reports 25."""
     return stream.guessed_rate if container.format.flags & NO_TIMESTAMPS else None
 
 
@@ -305,12 +313,12 @@ def _stream_info(stream: Stream) -> StreamInfo:
 
 
 def _pair(value: Fraction | None) -> tuple[int, int] | None:
-    """Numerator and denominator; None if it is not known, or no measure."""
+    """Numerator and denominator; None if it is unknown or not positive."""
     return (value.numerator, value.denominator) if value and value > 0 else None
 
 
 def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    """The bytes of a tag that are no UTF-8, and where to read on: an error handler of codecs."""
+    """Error handler of codecs: decode bytes of a tag that are not UTF-8 as Latin-1."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("latin-1"), error.end

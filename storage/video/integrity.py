@@ -1,8 +1,8 @@
-"""Find damage that a decoder does not notice: HEVC, VP9 and VP8 decode any bits without a word.
+"""Detection of damage that decoders miss: HEVC, VP9 and VP8 decode any bits without an error.
 
-Every packet is decoded with another end as well (storage/video/tails.py). A decoder cannot be copied, but a process
-can: this runs in processes of its own, which fork before every trial. No verdict is taken from what images look like: a
-cut, a flash or a caption jumps as damage does.
+Every packet is also decoded with a changed end (storage/video/tails.py). A decoder cannot be copied, but a process can:
+this runs in separate processes, which fork before every trial. The content of images is not used: a cut, a flash or a
+caption changes them as abruptly as damage.
 """
 
 import json
@@ -25,33 +25,33 @@ from storage.video.info import open_video
 from storage.video.packets import packets_of
 from storage.video.tails import TAIL_BYTES, changed_tails, padded
 
-SHARES = 4  # processes at most
-START_S, PACKET_S = 120.0, 5.0  # that the check may take, to begin with and for each packet
+SHARES = 4  # maximum number of processes
+START_S, PACKET_S = 120.0, 5.0  # timeout of the check: constant part, and part per packet
 TRIAL_S = 10
-GROUP_BYTES = 256 << 20  # packets kept of a keyframe and what follows it; those after them are not tested
+GROUP_BYTES = 256 << 20  # packets kept of a keyframe's group; later packets of the group are not tested
 NOT_AT_ITS_END = "decoding does not end where the data ends"
 
 Checks = dict[int | None, int]  # CRC-32 of the samples, by pts
 
 
 class IntegrityError(Exception):
-    """The check itself failed; nothing is known of the packets."""
+    """The check itself failed; the state of the packets is unknown."""
 
 
 def damaged_packets(path: Path, codec: str, stream: int, last: int) -> list[int]:
     """Numbers of the damaged packets of `stream` up to `last`, the first of every keyframe's group.
 
     Args:
-        codec: FFmpeg's name; of codecs that notice damage themselves nothing is tested.
+        codec: FFmpeg's name; codecs whose decoders detect damage are not tested.
 
     Raises:
-        IntegrityError: a process that tests them failed, or took too long.
+        IntegrityError: a testing process failed, or took too long.
     """
     if codec not in TAIL_BYTES:
         return []
     shares = min(SHARES, os.cpu_count() or 1)
     call = "from storage.video.integrity import main; main()"
-    # The modules that this process has; and no threads of NumPy, with which a process cannot fork.
+    # The same import path; and no NumPy threads, because a process with threads must not fork.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
     running = [
         subprocess.Popen(
@@ -74,7 +74,10 @@ def damaged_packets(path: Path, codec: str, stream: int, last: int) -> list[int]
 
 
 def main() -> None:
-    """Print the numbers of damaged packets as JSON. Arguments: path, stream, last packet, this share, shares."""
+    """Print the numbers of damaged packets as JSON.
+
+    Arguments: path, stream, last packet, this share, shares.
+    """
     path, (stream, last, share, shares) = Path(sys.argv[1]), map(int, sys.argv[2:])
     with open_video(path) as container:
         print(json.dumps(list(_find(container, stream, last, (share, shares)))))
@@ -96,7 +99,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Decoders:
-    """Makes decoders like that of the stream, and packets with another end."""
+    """Creates decoders for the stream, and packets with a changed end."""
 
     codec: str
     decoder: str
@@ -114,7 +117,7 @@ class _Decoders:
         return _copied(packet, data) if data else packet
 
     def changed(self, packet: "av.Packet[Any]") -> Iterator[Iterator["av.Packet[Any]"]]:
-        """For each slice of the packet, packets that end it differently."""
+        """For each slice of the packet, packets with a changed end of that slice."""
         for variants in changed_tails(bytes(packet), self.codec, self.extradata):
             yield (_copied(packet, data) for data in variants)
 
@@ -135,7 +138,7 @@ def _groups(container: InputContainer, stream: int, last: int) -> Iterator[_Grou
     number, group = -1, _Group(0)
     for packet in packets_of(container, [container.streams[stream]]):
         if not packet.size or number == last or packet.has_sidedata("new_extradata"):
-            break  # with a new header, a decoder that begins later would not know it
+            break  # a decoder that starts later would not have the new header
         number += 1
         if packet.is_keyframe and group.packets:
             yield group
@@ -146,7 +149,7 @@ def _groups(container: InputContainer, stream: int, last: int) -> Iterator[_Grou
 
 
 def _first_damaged(packets: list["av.Packet[Any]"], used: Any, decoders: _Decoders) -> int | None:
-    """The place of the first packet that is found damaged. `used` has decoded other groups before."""
+    """Index of the first damaged packet, or None. `used` has decoded other groups before."""
     seen = _decoded(used, packets)
     used.flush_buffers()
     fresh = decoders.open()
@@ -165,19 +168,19 @@ def _first_damaged(packets: list["av.Packet[Any]"], used: Any, decoders: _Decode
 
 
 def _stops_before_the_end(packet: "av.Packet[Any]", decoder: Any, decoders: _Decoders, seen: Checks) -> bool:
-    """Whether some slice decodes to the same image whatever its last bytes are. `decoder` stays as it is."""
+    """True if a slice decodes to the same image whatever its last bytes are. Does not change `decoder`."""
     if packet.pts not in seen:
         return False
     return any(
-        all(_check_in_a_child(decoder, one, packet.pts) == seen[packet.pts] for one in variants)
+        all(_check_in_a_child(decoder, variant, packet.pts) == seen[packet.pts] for variant in variants)
         for variants in decoders.changed(packet)
     )
 
 
 def _first_difference(packets: list["av.Packet[Any]"], seen: Checks, others: tuple[Checks, ...]) -> int | None:
-    """The first packet whose image depends on more than these packets.
+    """Index of the first packet whose image depends on more than these packets.
 
-    That is on bytes behind its data, or on memory that was never written because decoding stopped early.
+    For example on bytes after its data, or on uninitialized memory because decoding stopped early.
     """
     for place, packet in enumerate(packets):
         leads = packet.pts is None or packet.pts < (packets[0].pts or 0)  # needs frames from before the group
@@ -189,7 +192,10 @@ def _first_difference(packets: list["av.Packet[Any]"], seen: Checks, others: tup
 
 
 def _check_in_a_child(decoder: Any, packet: "av.Packet[Any]", pts: int | None) -> int | None:
-    """CRC-32 of the frame at `pts` if `decoder` were given `packet` next; None = no such frame comes."""
+    """CRC-32 of the frame at `pts` if `decoder` decoded `packet` next.
+
+    None = no such frame.
+    """
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
@@ -228,9 +234,11 @@ def _checks(frames: list[av.VideoFrame]) -> Checks:
 
 def _check(frame: av.VideoFrame) -> int:
     check = 0
-    for plane in frame.planes:  # color too: the last bytes of a packet may be about nothing else
+    for plane in frame.planes:  # chroma too: the last bytes of a packet may affect nothing else
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))[: plane.height]
-        width = plane.width * (1 if frame.format.components[0].bits <= 8 else 2)  # bytes; the rest was never written
+        width = plane.width * (
+            1 if frame.format.components[0].bits <= 8 else 2
+        )  # bytes; the rest of a line is uninitialized
         check = crc32(np.ascontiguousarray(rows[:, :width]).data, check)
     return check
 

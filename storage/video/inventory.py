@@ -1,4 +1,4 @@
-"""All that a video file holds beside its samples, read from the file itself: of source and result alike."""
+"""Inventory of everything in a video file except samples, for comparing source and result."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from storage.video.packets import frames_of, packets_of
 from storage.video.span import Span
 from storage.video.streams import codec_of, has_packets, kept_metadata, kind_of
 
-SAMPLE = 24  # frames at the start that are looked at for what comes with them
+SAMPLE = 24  # first frames whose side data is read
 FIELDS = {"top": "TOPFIRST", "bottom": "BOTTOMFIRST"}
-ALPHA_TAG = "alpha_mode"  # of Matroska: VP8 and VP9 keep transparency beside the image
-# What encoders write about themselves, as x264 and x265 do: the UUID at the start of the message.
+ALPHA_TAG = "alpha_mode"  # of Matroska: VP8 and VP9 store transparency separately
+# UUIDs at the start of messages in which encoders such as x264 and x265 describe themselves.
 ENCODER_MARKS = {bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"), bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e")}
 UUID_LENGTH = 16
 OPAQUE = 255
-# Side data that is of the coding and not of the content, or that has a field of its own here.
+# Side data that describes the coding and not the content, or that has its own field here.
 NOT_CONTENT = {
     "DISPLAYMATRIX",
     "MASTERING_DISPLAY_METADATA",
@@ -43,23 +43,23 @@ NOT_CONTENT = {
     "SKIP_SAMPLES",
     "REGIONS_OF_INTEREST",
 }
-# Tags that a place of their own is compared for, or that name the program that wrote the file.
+# Tags that are compared elsewhere, or that name the program that wrote the file.
 NOT_COMPARED = {"language", "timecode", ALPHA_TAG, "stereo_mode", "vendor_id", "filename", "mimetype", "handler_name"}
 
 
 @dataclass(frozen=True)
 class Track:
-    """A stream beside the video that is edited."""
+    """A stream other than the edited video."""
 
     index: int
-    kind: str  # as `kind_of` says
+    kind: str  # see `kind_of`
     codec: str
     language: str | None
     tags: Mapping[str, str]
     flags: frozenset[str]  # FFmpeg's dispositions
     details: tuple[Any, ...]  # sampling rate and channels of sound; digest of an attachment
-    extent: Extent | None  # s in the result's time; None where nothing was found, or nobody looked
-    is_empty: bool  # nothing of it is in the range of the result
+    extent: Extent | None  # s in the result's time; None if it is empty or was not measured
+    is_empty: bool  # it has no packet in the range of the result
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class Chapter:
 
 @dataclass(frozen=True)
 class FrameSideData:
-    """What comes with frames."""
+    """Side data of the first frames."""
 
-    first_field: str | None  # top, bottom, or None where frames are progressive
+    first_field: str | None  # top, bottom, or None if frames are progressive
     light: LightLevels
     kinds: frozenset[str]  # FFmpeg's names of other side data
-    is_opaque: bool  # no sample of the frames looked at is transparent
+    is_opaque: bool  # no sample of these frames is transparent
 
 
 @dataclass(frozen=True)
 class VideoTrack:
-    """The video stream, beside its samples."""
+    """Properties of the video stream, without its samples."""
 
     info: VideoInfo
     side_data: FrameSideData
@@ -100,11 +100,11 @@ class Inventory:
 
 
 def source_inventory(clip: Clip, span: Span, extents: Mapping[int, Extent | None]) -> Inventory:
-    """What `clip` has of its file.
+    """Inventory of the source, restricted to the range of `clip`.
 
     Args:
         span: of the result in the file.
-        extents: start and end of what other streams have inside it, by stream; None = nothing.
+        extents: start and end of the other streams' packets inside it, by stream; None = no packet.
     """
     side_data = _side_data(frame for _, frame in read_frames(clip, 0, SAMPLE))
     times = tuple(int(pts) * clip.info.tick - span.shift for pts in clip.index.pts)
@@ -114,7 +114,7 @@ def source_inventory(clip: Clip, span: Span, extents: Mapping[int, Extent | None
 
 
 def result_inventory(path: Path) -> Inventory:
-    """What the finished file at `path` has."""
+    """Inventory of the finished file at `path`."""
     info = probe(path)
     times, extents = _packet_times(path, info)
     with open_video(path) as container:
@@ -129,14 +129,16 @@ def first_frame(path: Path, info: VideoInfo) -> av.VideoFrame:
     with open_video(path) as container:
         frame = next(frames_of(container, video_stream(container, info)), None)
     if frame is None:
-        raise UnreadableVideoError(f"{path.name}: its first frame cannot be decoded any more. The file changed.")
+        raise UnreadableVideoError(
+            f"{path.name}: its first frame can no longer be decoded. The file changed: run again when it is complete."
+        )
     return frame
 
 
 def first_field(frame: av.VideoFrame) -> str | None:
-    """Which field of `frame` is shown first: top, bottom, or None of a progressive one.
+    """Field of `frame` that is shown first: top, bottom, or None if it is progressive.
 
-    PyAV does not say; FFmpeg's filter `select` knows.
+    PyAV does not expose it; FFmpeg's filter `select` does.
     """
     for name, kind in FIELDS.items() if frame.interlaced_frame else ():
         graph = Graph()
@@ -154,7 +156,7 @@ def first_field(frame: av.VideoFrame) -> str | None:
 
 
 def has_user_data(found: Mapping[str, list[bytes]]) -> bool:
-    """Whether the side data of a frame has a message that no encoder wrote about itself."""
+    """True if a frame's side data has a message other than an encoder's description of itself."""
     return any(message[:UUID_LENGTH] not in ENCODER_MARKS for message in found.get("SEI_UNREGISTERED", ()))
 
 
@@ -183,7 +185,7 @@ def _video_track(
 ) -> VideoTrack:
     video = container.streams[info.video_stream]
     marked = {key.lower(): value for key, value in video.metadata.items()}.get(ALPHA_TAG) == "1"
-    # A GIF is decoded with alpha whether it has any or not; in other files alpha is there on purpose.
+    # A GIF is always decoded with alpha; in other files alpha is intended.
     is_opaque = info.codec == "gif" and side_data.is_opaque
     return VideoTrack(
         info=info,
@@ -210,7 +212,7 @@ def _side_data(frames: Iterable[av.VideoFrame]) -> FrameSideData:
 
 
 def _packet_times(path: Path, info: VideoInfo) -> tuple[tuple[Fraction, ...], dict[int, Extent]]:
-    """Times of all images in order; start and end of every other stream."""
+    """Times of all frames, sorted; start and end of every other stream."""
     times: list[Fraction] = []
     extents: dict[int, Extent] = {}
     with open_video(path) as container:
@@ -256,6 +258,6 @@ def _flags(stream: Stream) -> frozenset[str]:
 
 
 def _comparable(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags of the content by lowercase name: containers spell them differently."""
+    """Tags of the content by lowercase name, because containers differ in case."""
     kept = {key.lower(): value for key, value in kept_metadata(dict(tags)).items()}
     return {key: value for key, value in kept.items() if key not in NOT_COMPARED}

@@ -1,4 +1,4 @@
-"""Where a video really ends, whatever its container says."""
+"""Check of a range's start against the last frame, independent of the container's duration."""
 
 from pathlib import Path
 
@@ -8,15 +8,16 @@ from storage.errors import VideoError
 from storage.video.info import VideoInfo, open_video
 from storage.video.packets import packets_of
 
-REORDERED = 16  # frames, at most, by which one is shown after it is decoded
-LONGEST_S = 1e9  # 30 years; FFmpeg cannot seek to just any number
+REORDERED = 16  # maximum frames between decoding and presentation
+LONGEST_S = 1e9  # 30 years; FFmpeg cannot seek to arbitrarily large times
 
 
 def check_reaches(path: Path, info: VideoInfo, start_s: float) -> None:
-    """Refuse a start after the last frame. Packets are read, and nothing is decoded.
+    """Check that the start lies before the last frame. Reads packets, decodes nothing.
 
-    A container may promise less or more than it holds, so only its packets count: those behind the start, and if there
-    is none, all of them. A file with packets that have no time (raw streams, MPEG-PS) is left to the decoder.
+    A container's duration may be too short or too long, so only packets count: those after the start, and if there is
+    none, all of them. A file with packets without a time (raw streams, MPEG-PS) is not checked here but when it is
+    decoded.
 
     Raises:
         VideoError: no frame is shown at `start_s` seconds from the first one, or later.
@@ -31,7 +32,7 @@ def check_reaches(path: Path, info: VideoInfo, start_s: float) -> None:
     if not known or len(known) < len(times):
         return
     last_s = float((max(known) - min(known)) * info.tick)
-    shown_later = any(shown is None for shown, _ in times)  # AVI says only when a frame is decoded
+    shown_later = any(shown is None for shown, _ in times)  # AVI stores only decode times
     if last_s + (float(REORDERED / info.rate) if shown_later else 0) < start_s:
         raise VideoError(
             f"{path.name}: the last frame is at {last_s:.3f} s, and the range starts at {start_s:g} s "
@@ -40,7 +41,7 @@ def check_reaches(path: Path, info: VideoInfo, start_s: float) -> None:
 
 
 def _any_from(path: Path, info: VideoInfo, start_s: float) -> bool:
-    """Whether seeking to `start_s` finds a packet that is shown there or later."""
+    """True if seeking to `start_s` finds a packet that is shown there or later."""
     if start_s > LONGEST_S:
         return False
     first = info.start_pts or 0

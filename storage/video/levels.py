@@ -1,4 +1,4 @@
-"""Frames as RGB without loss: at the depth of the source, and PQ and HLG as the SDR image they are edited as."""
+"""Lossless conversion of frames to RGB at the depth of the source; PQ and HLG are mapped to SDR for editing."""
 
 import av
 import cv2
@@ -11,20 +11,20 @@ from storage.video.tone import ToneMap, tone_map
 
 
 def is_deep(info: VideoInfo) -> bool:
-    """Whether 8 bits per channel do not hold what the source has: more bits, or the light of PQ and HLG."""
+    """True if the source needs more than 8 bits per channel: it has more, or is PQ or HLG."""
     bits = max(component.bits for component in av.VideoFormat(info.pixel_format, 64, 64).components)
     return bits > 8 or tone_of(info) is not None
 
 
 def tone_of(info: VideoInfo) -> ToneMap | None:
-    """How PQ and HLG become an SDR image; None for SDR footage."""
+    """Map of PQ or HLG footage to SDR; None for SDR footage."""
     return tone_map(info.color_transfer, info.color_primaries)
 
 
 def levels(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
-    """The frame as people and networks see it, `height width rgb` in 8-bit levels, coded orientation.
+    """The frame in SDR, as people and networks see it, `height width rgb` in 8-bit levels, coded orientation.
 
-    uint8 where the source has no more, else float32 with fractions and with what lies outside [0, 255].
+    uint8 for 8-bit SDR sources, else float32 with fractions and with values outside [0, 255].
     """
     if not is_deep(info):
         return rgb(frame, info)
@@ -53,7 +53,7 @@ def coded_levels(frame: av.VideoFrame, info: VideoInfo) -> NDArray[np.float32]:
 
 
 def _full_size(plane: np.ndarray, planes: FramePlanes) -> NDArray[np.float32]:
-    """Differences of a chroma plane, one per pixel."""
+    """Color differences of a chroma plane, upsampled to one per pixel."""
     (height, width), (across, down) = planes.samples[0].shape, planes.block
     values = _scaled(plane, planes, 128, 224)
     size = (plane.shape[1] * across, plane.shape[0] * down)
@@ -61,7 +61,10 @@ def _full_size(plane: np.ndarray, planes: FramePlanes) -> NDArray[np.float32]:
 
 
 def _scaled(plane: np.ndarray, planes: FramePlanes, zero: int, span: int) -> NDArray[np.float32]:
-    """Codes in 8-bit levels; `zero` and `span` are those of 8-bit limited range, which full range has as 0 or 128."""
+    """Convert codes to 8-bit levels.
+
+    `zero` and `span` are those of 8-bit limited range (full range: 0 or 128).
+    """
     depth = planes.depth
     if planes.full_range or planes.is_rgb:
         middle = (1 << (depth - 1)) if zero == 128 else 0

@@ -1,4 +1,4 @@
-"""Light levels of HDR10 video (SMPTE ST 2086, CTA-861.3), as frames carry them and encoders are told them."""
+"""Light levels of HDR10 video (SMPTE ST 2086, CTA-861.3): read from frames, and passed to encoders."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,8 +10,8 @@ from av.sidedata.sidedata import Type
 
 Point = tuple[Fraction, Fraction]  # x, y of CIE 1931
 
-MASTERING_LAYOUT = 20  # numbers of AVMasteringDisplayMetadata that are halves of fractions; two flags follow
-CHROMATICITY_UNIT, LUMINANCE_UNIT = 50000, 10000  # parts of 1 and of 1 cd/m2 that H.264, HEVC and AV1 count in
+MASTERING_LAYOUT = 20  # numbers of AVMasteringDisplayMetadata: numerators and denominators; two flags follow
+CHROMATICITY_UNIT, LUMINANCE_UNIT = 50000, 10000  # steps per 1 and per 1 cd/m2 in H.264 and HEVC
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,21 @@ class MasteringDisplay:
 
 @dataclass(frozen=True)
 class LightLevels:
-    """What a display has to know of HDR10 video."""
+    """HDR10 metadata: mastering display and content light levels."""
 
     mastering: MasteringDisplay | None = None
     content: tuple[int, int] | None = None  # MaxCLL and MaxFALL, cd/m2
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "LightLevels":
-        """The light levels that `frame` carries."""
+        """Light levels in the side data of `frame`."""
         found = side_data(frame)
         mastering = [_mastering(content) for content in found.get("MASTERING_DISPLAY_METADATA", ())]
         levels = [np.frombuffer(content, np.uint32).tolist() for content in found.get("CONTENT_LIGHT_LEVEL", ())]
         return cls(mastering[0] if mastering else None, (levels[0][0], levels[0][1]) if levels else None)
 
     def encoder_parameters(self, codec: str) -> dict[str, str]:
-        """Parameters that make the encoder `codec` write them; none where it cannot."""
+        """Parameters with which the encoder `codec` writes them; empty if it cannot."""
         names = {
             "libx264": ("mastering-display", "cll"),
             "libx265": ("master-display", "max-cll"),
@@ -52,28 +52,28 @@ class LightLevels:
         }.get(codec)
         if names is None:
             return {}
-        told = {}
+        parameters = {}
         if self.mastering is not None:
-            told[names[0]] = _described(self.mastering, codec)
+            parameters[names[0]] = _described(self.mastering, codec)
         if self.content is not None:
-            told[names[1]] = "{},{}".format(*self.content)
-        return told
+            parameters[names[1]] = "{},{}".format(*self.content)
+        return parameters
 
 
 def side_data(frame: av.VideoFrame) -> dict[str, list[bytes]]:
-    """What comes with the samples of `frame`, by FFmpeg's name of its kind."""
+    """Side data of `frame`, by FFmpeg's name of the kind."""
     found: dict[str, list[bytes]] = {}
     try:
-        every: Any = list(frame.side_data)  # PyAV's stub knows motion vectors only
-    except ValueError:  # a kind that PyAV has no name for hides the others
+        entries: Any = list(frame.side_data)  # PyAV's stub knows motion vectors only
+    except ValueError:  # PyAV cannot list any entry if it does not know the kind of one
         return {"UNKNOWN": []}
-    for data in every:
+    for data in entries:
         found.setdefault(Type(data.type).name, []).append(bytes(data))
     return found
 
 
 def _mastering(content: bytes) -> MasteringDisplay | None:
-    """A whole description, or nothing: encoders take no part of one."""
+    """Parse a mastering display; None if it is incomplete, which encoders reject."""
     numbers = np.frombuffer(content, np.int32)
     pairs = numbers[:MASTERING_LAYOUT].reshape(-1, 2).tolist()
     if not numbers[MASTERING_LAYOUT : MASTERING_LAYOUT + 2].all() or not all(below for _, below in pairs):

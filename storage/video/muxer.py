@@ -1,4 +1,4 @@
-"""The file of a result before its first packet: its format, its streams and their headers."""
+"""Creation of a result's container: format, streams and header."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,16 +39,18 @@ class Result:
 def open_result(
     file: Path | IO[bytes], output: str, encoder: VideoEncoder, source: InputContainer, span: Span
 ) -> Iterator[Result]:
-    """Write the header of a result of `source` into `file`; leaving the context writes the end.
+    """Write the header of a result of `source` to `file`.
+
+    Leaving the context writes the trailer.
 
     Args:
-        output: name of the result, which says the kind of file; errors name it.
+        output: name of the result; its suffix selects the format, and errors name it.
 
     Raises:
-        UnwritableOutputError: the encoder refuses its options, or this kind of file cannot hold the streams.
+        UnwritableOutputError: the encoder rejects its options, or the format cannot hold the streams.
     """
     suffix = Path(output).suffix.lower()
-    settings = {"fflags": "+bitexact"}  # or Matroska draws a number for every file
+    settings = {"fflags": "+bitexact"}  # else Matroska writes a random number into every file
     if suffix == ".mkv":
         settings |= _matroska_settings(source)
     else:
@@ -78,14 +80,15 @@ def _write_header(container: OutputContainer, output: str, encoder: VideoEncoder
 
 
 def _matroska_settings(source: InputContainer) -> dict[str, str]:
-    told = any(stream.disposition & Disposition.default for stream in source.streams)
-    return {"default_mode": "passthrough"} if told else {}  # else the first stream of each kind is flagged as default
+    has_default = any(stream.disposition & Disposition.default for stream in source.streams)
+    # without it, the muxer flags the first stream of each kind as default
+    return {"default_mode": "passthrough"} if has_default else {}
 
 
 def _mov_settings(info: VideoInfo, source: InputContainer, span: Span, has_name: bool) -> dict[str, str]:
-    """Options of the mov and mp4 muxer: its default clocks would round our times."""
-    flags = ["faststart"] if has_name else []  # which opens the file once more by its name
-    if any("." in key for key in source.metadata):  # com.apple.quicktime.make: kept with the other set of tags only
+    """Options of the mov and mp4 muxer, whose default time scales would round our times."""
+    flags = ["faststart"] if has_name else []  # it reopens the file by its name
+    if any("." in key for key in source.metadata):  # com.apple.quicktime.make: only kept in this set of tags
         flags.append("use_metadata_tags")
     settings = {"movflags": "".join(f"+{flag}" for flag in flags)} if flags else {}
     settings["video_track_timescale"] = str(info.tick.denominator)
@@ -93,13 +96,16 @@ def _mov_settings(info: VideoInfo, source: InputContainer, span: Span, has_name:
     starts = [Fraction(*s.time_base) * (s.start_pts or 0) for s in info.streams]
     late = span.window is not None or any(start > span.shift for start in starts)
     common = lcm(*(clock.denominator for clock in clocks))
-    if late and common <= MAX_TIMESCALE:  # a late start is written in the clock of the movie
+    if late and common <= MAX_TIMESCALE:  # a late start is written in the movie's time scale
         settings["movie_timescale"] = str(common)
     return settings
 
 
 def _add_video(containers: tuple[InputContainer, OutputContainer], output: str, encoder: VideoEncoder) -> VideoStream:
-    """The stream of the images. Its own encoder only writes the header: that of a segment does the work."""
+    """Add the video stream.
+
+    Its encoder only writes the header; the encoders of the segments encode the frames.
+    """
     source, target = containers
     info = encoder.info
     try:
@@ -111,7 +117,7 @@ def _add_video(containers: tuple[InputContainer, OutputContainer], output: str, 
     encoder.configure(video.codec_context)
     video.time_base = info.tick
     if encoder.codec == "libx265" and Path(output).suffix.lower() != ".mkv":
-        video.codec_context.codec_tag = "hvc1"  # QuickTime plays no other
+        video.codec_context.codec_tag = "hvc1"  # required by QuickTime
     if info.display_matrix:
         video.set_display_matrix(info.display_matrix)
     video.disposition = source.streams[info.video_stream].disposition
@@ -123,8 +129,8 @@ def _video_tags(source: InputContainer, encoder: VideoEncoder) -> dict[str, str]
     tags = {key: value for key, value in tags.items() if key.lower() != ALPHA_TAG}
     pixel_format = av.VideoFormat(encoder.pixel_format, 64, 64)
     if encoder.codec.startswith("libvpx") and any(component.is_alpha for component in pixel_format.components):
-        tags[ALPHA_TAG] = "1"  # or no decoder looks for it
+        tags[ALPHA_TAG] = "1"  # else decoders ignore the alpha
     for stream in source.streams:
-        if kind_of(stream) == "timecode":  # its track is written anew from the tag
+        if kind_of(stream) == "timecode":  # the muxer writes the track from the tag
             tags.setdefault("timecode", stream.metadata["timecode"])
     return tags

@@ -1,4 +1,4 @@
-"""Where a video may be written."""
+"""Checks of output paths, and the formats of outputs."""
 
 import os
 from collections.abc import Iterable
@@ -13,21 +13,21 @@ PLAYABLE_IN_MP4 = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
 
 
 def output_suffix(info: VideoInfo) -> str:
-    """The suffix an output of this source should have: its own if we write it, else one that holds its sound."""
+    """Default suffix of an output: that of the source if we write it, else one that can hold its sound."""
     own = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
     fits = all(stream.codec in PLAYABLE_IN_MP4 for stream in info.streams if stream.type == "audio")
     return own.get(info.container, ".mp4" if fits else ".mkv")
 
 
 def check_output(source: Path, output: Path) -> None:
-    """Refuse an output that cannot be, before any work is done.
+    """Check that an output can be written, before any work is done.
 
     Raises:
-        UnwritableOutputError: its suffix, its name, its folder or its being the source forbids it.
+        UnwritableOutputError: its suffix, name or folder is not usable, or it is the source.
     """
     if not output.name:
         raise UnwritableOutputError(
-            f"The output is {str(output)!r}, which is no name of a file. Give one, or leave -o out."
+            f"The output is {str(output)!r}, which is not a file name. Give one, or leave -o out."
         )
     check_names([output])
     if output.suffix.lower() not in FORMATS:
@@ -50,30 +50,30 @@ def check_output(source: Path, output: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is none, or that could not be made.
+    """Check that a folder is writable, or can be created.
 
     Raises:
-        UnwritableOutputError: what is in the way.
+        UnwritableOutputError: it is not; the message names the part of the path that is the reason.
     """
-    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
-    reason = why_not_writable(there) if there.is_dir() else "it is no folder"
+    existing = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
+    reason = why_not_writable(existing) if existing.is_dir() else "it is no folder"
     if reason:
         raise UnwritableOutputError(
-            f"{folder}: cannot hold a result, because of {there}: {reason}. Name another folder."
+            f"{folder}: cannot hold a result, because of {existing}: {reason}. Name another folder."
         )
 
 
 def check_names(outputs: Iterable[Path]) -> None:
-    """Refuse names that the file system of their folder cannot hold.
+    """Check that the file systems of the folders can hold these names.
 
     Raises:
-        UnwritableOutputError: a name, or a path as a whole, is too long or cannot name a file.
+        UnwritableOutputError: a name or a path is too long, or not a valid file name.
     """
     for output in outputs:
         try:
             lengths = [name_bytes(part) for part in output.absolute().parts]
         except UnicodeEncodeError as error:
-            raise UnwritableOutputError(f"{output}: no file can be called so. Give another name.") from error
+            raise UnwritableOutputError(f"{output}: is not a valid file name. Give another name.") from error
         if "\0" in str(output):
             raise UnwritableOutputError(f"{str(output)!r}: a name cannot hold a zero byte. Give another name.")
         most, most_in_all = _limits(output)
@@ -89,10 +89,10 @@ def check_names(outputs: Iterable[Path]) -> None:
 
 
 def _limits(output: Path) -> tuple[int, int]:
-    """Bytes of a name and of a path, in the nearest folder of `output` that is there."""
+    """Maximum bytes of a name and of a path, in the nearest existing folder of `output`."""
     for folder in output.absolute().parents:
         try:
             return os.pathconf(folder, "PC_NAME_MAX"), os.pathconf(folder, "PC_PATH_MAX")
-        except OSError:  # it is not there yet, or its own name is too long
+        except OSError:  # it does not exist yet, or its own name is too long
             continue
     return NAME_BYTES, PATH_BYTES

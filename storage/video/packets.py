@@ -1,4 +1,4 @@
-"""Packets and frames out of an opened container, past damage."""
+"""Packets and frames of an open container; damaged ones are skipped."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ def packets_of(
 ) -> Iterator["av.Packet[Any]"]:
     """Packets of `streams` in file order; damaged ones are reported and skipped.
 
-    The last packet of every stream is empty: decoding it gives the frames still held back.
+    The last packet of every stream is empty: decoding it flushes the decoder.
     """
     errors = 0
     while errors < GIVE_UP_AFTER:
@@ -37,7 +37,10 @@ def frames_of(
     stream: VideoStream,
     on_damage: Callable[[str], None] = lambda reason: None,
 ) -> Generator[av.VideoFrame, None, None]:
-    """Frames of `stream` in presentation order; packets that cannot be decoded are reported and skipped."""
+    """Frames of `stream` in presentation order.
+
+    Packets that cannot be decoded are reported and skipped.
+    """
     for packet in packets_of(container, [stream], on_damage):
         yield from decode(packet, on_damage)
 
@@ -52,5 +55,5 @@ def decode(packet: "av.Packet[Any]", on_damage: Callable[[str], None]) -> list[a
 
 
 def reason_of(error: Exception) -> str:
-    """FFmpeg's words for an error, without those of PyAV."""
+    """FFmpeg's message of an error, without PyAV's additions."""
     return getattr(error, "strerror", None) or str(error)

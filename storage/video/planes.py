@@ -1,4 +1,4 @@
-"""The native samples of a decoded frame as writable arrays."""
+"""Native samples of a decoded frame as writable arrays."""
 
 from dataclasses import dataclass
 
@@ -27,23 +27,26 @@ class FramePlanes:
 
 
 def writable_planes(frame: av.VideoFrame, info: VideoInfo) -> FramePlanes:
-    """The samples of `frame`, which is not to be used any more: take `.frame` of the result, edited in place.
+    """Writable samples of `frame`. Afterwards use `.frame` of the result, not `frame`.
 
-    Formats without one little-endian integer plane per component (nv12, packed, palettes) become the nearest that
-    has. So an edited gif is RGB, and an edited nv12 frame is yuv420p with the same samples.
+    Formats without one little-endian integer plane per component (nv12, packed, palettes) are converted to the nearest
+    format with such planes: a gif becomes RGB, and nv12 becomes yuv420p with the same samples.
     """
     frame = _planar(frame, info)
-    frame.make_writable()  # the decoder may still need its own copy for the frames to come
+    frame.make_writable()  # the decoder may need its own copy for later frames
     return _planes_of(frame, info)
 
 
 def readable_planes(frame: av.VideoFrame, info: VideoInfo) -> FramePlanes:
-    """The samples of `frame`, which stays as it is: not to be written to."""
+    """Read-only samples of `frame`: do not write to them."""
     return _planes_of(_planar(frame, info), info)
 
 
 def planar_format(pixel_format: av.VideoFormat) -> str:
-    """Name of the nearest format with one little-endian integer plane per component; usually its own."""
+    """Name of the nearest format with one little-endian integer plane per component.
+
+    Usually the same format.
+    """
     colors = [component for component in pixel_format.components if not component.is_alpha]
     bits = min(16, max(8, colors[0].bits))
     places = [component.plane for component in pixel_format.components]
@@ -60,15 +63,15 @@ def planar_format(pixel_format: av.VideoFormat) -> str:
 
 
 def chroma_block(pixel_format: av.VideoFormat) -> tuple[int, int]:
-    """Luma samples across and down per chroma sample; (1, 1) where there is none."""
-    # PyAV's `is_chroma` is true of subsampled ones only, which are those wanted here.
-    whole = av.VideoFormat(pixel_format.name, 64, 64)  # of a size that divides, whatever the frame's
+    """Luma samples across and down per chroma sample; (1, 1) without subsampling."""
+    # PyAV's `is_chroma` is only true of subsampled components, which are those needed here.
+    whole = av.VideoFormat(pixel_format.name, 64, 64)  # a divisible size, instead of the frame's
     chroma = [component for component in whole.components if component.is_chroma]
     return (64 // chroma[0].width, 64 // chroma[0].height) if chroma else (1, 1)
 
 
 def convert(frame: av.VideoFrame, info: VideoInfo, target: str) -> av.VideoFrame:
-    """`frame` in another pixel format, decoded and encoded with the same matrix, ranges as each format has them."""
+    """Convert `frame` to another pixel format with the same matrix, each with the range of its format."""
     ranges = [
         ColorRange.JPEG if is_full_range(av.VideoFormat(name, 64, 64), info) else ColorRange.MPEG
         for name in (frame.format.name, target)

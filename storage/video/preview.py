@@ -1,4 +1,4 @@
-"""Source and result next to each other, to look at."""
+"""Side-by-side preview video of source and result."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -18,13 +18,13 @@ from storage.video.info import VideoInfo, open_video, probe, rgb, video_stream
 from storage.video.output import FORMATS, check_output
 from storage.video.packets import frames_of
 
-LABEL_PX = 28  # height of the strip above the pictures
+LABEL_PX = 28  # height of the strip above the images
 
 
 @dataclass(frozen=True)
 class Panels:
     labels: tuple[str, str] = ("source", "edited")
-    width: int = 1280  # pixels, of both together at most
+    width: int = 1280  # pixels, maximum of both together
 
 
 def write_side_by_side(
@@ -34,13 +34,13 @@ def write_side_by_side(
     panels: Panels,
     on_frame: Callable[[int], None] = lambda number: None,
 ) -> None:
-    """A small video without sound: source left, result right, both upright and with square pixels.
+    """Write a small video without sound: source left, result right, both upright and with square pixels.
 
     Args:
-        edited: what `write_video` made of `clip`, frame by frame.
+        edited: output of `write_video` for `clip`, with the same frames.
 
     Raises:
-        UnwritableOutputError: the output cannot be there.
+        UnwritableOutputError: the output cannot be written there.
         UnreadableVideoError: `edited` has fewer frames than `clip`.
     """
     check_output(clip.path, output)
@@ -59,8 +59,8 @@ def write_side_by_side(
                 raise UnreadableVideoError(
                     f"{edited.name}: has {number} frames, its source {len(clip.index)}. Run the encode stage again."
                 )
-            pictures = [_panel(left, clip.info, size), _panel(right, right_info, size)]
-            frame = av.VideoFrame.from_ndarray(_joined(pictures, panels.labels), format="rgb24")
+            images = [_panel(left, clip.info, size), _panel(right, right_info, size)]
+            frame = av.VideoFrame.from_ndarray(_joined(images, panels.labels), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace=5, dst_color_range=1)
             frame.pts = int(clip.index.pts[number] - clip.index.pts[0])
             frame.time_base = clip.info.tick
@@ -90,10 +90,10 @@ def _panel(frame: av.VideoFrame, info: VideoInfo, size: tuple[int, int]) -> np.n
     return np.asarray(cv2.resize(info.view.turn(rgb(frame, info)), size, interpolation=cv2.INTER_AREA))
 
 
-def _joined(pictures: list[np.ndarray], labels: tuple[str, str]) -> np.ndarray:
+def _joined(images: list[np.ndarray], labels: tuple[str, str]) -> np.ndarray:
     columns = []
-    for picture, label in zip(pictures, labels, strict=True):
-        strip = np.zeros((LABEL_PX, picture.shape[1], 3), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        strip = np.zeros((LABEL_PX, image.shape[1], 3), np.uint8)
         cv2.putText(strip, label, (8, LABEL_PX - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-        columns.append(np.vstack([strip, picture]))
+        columns.append(np.vstack([strip, image]))
     return np.ascontiguousarray(np.hstack(columns))

@@ -1,4 +1,4 @@
-"""Clips in S3-compatible storage: which there are, and copies of them on this machine."""
+"""Clips in S3-compatible storage: listing them, and downloading local copies."""
 
 import os
 from dataclasses import dataclass
@@ -15,30 +15,30 @@ SCHEME = "s3://"
 
 @dataclass(frozen=True)
 class RemoteClip:
-    """A clip in a bucket, as it is now."""
+    """Current state of a clip in a bucket."""
 
     url: str  # s3://bucket/key
     size: int  # bytes
-    changed: int  # s since 1970: servers tell no more
+    changed: int  # s since 1970, the resolution of servers
 
     @property
     def file(self) -> tuple[int, int]:
-        """Size and time of change in ns, as its copy has them."""
+        """Size and mtime in ns of its local copy."""
         return self.size, self.changed * 10**9
 
     def copy_in(self, scratch: Path | None) -> Path:
-        """Where its copy lies on this machine; `fetch` brings it."""
+        """Path of its local copy; `fetch` downloads it."""
         return (scratch or Path.home() / ".cache" / "stitchedit") / _place(self.url)
 
 
 def remote_clips(url: str) -> list[RemoteClip]:
-    """What an address, an address with a `/` at its end, or a pattern names now.
+    """List the clips that an address, a folder address ending in `/`, or a pattern matches now.
 
-    A `*` of a pattern stands for any characters but `/`, as in a path; `**` is not known. A name that is there is that
-    name, with `[` in it, too.
+    A `*` in a pattern matches any characters but `/`, as in a path; `**` is not supported. An existing name is taken
+    literally, even if it contains `[`.
 
     Raises:
-        StorageError: the bucket refuses, or cannot be reached.
+        StorageError: the bucket denies access, or cannot be reached.
     """
     bucket, key = _parted(url)
     if not key.endswith("/"):
@@ -47,17 +47,17 @@ def remote_clips(url: str) -> list[RemoteClip]:
             return [named] if named else []
     pattern = key + "*" if key.endswith("/") else key
     listed = BucketObjects(bucket).names("/".join(_before_magic(pattern)))
-    equal = [one for one in listed if _matches(one.name, pattern.replace("[", "[[]"))]
-    found = equal or [one for one in listed if _matches(one.name, pattern)]
-    return [RemoteClip(f"{bucket}/{one.name}", one.size, int(one.modified)) for one in found]
+    equal = [entry for entry in listed if _matches(entry.name, pattern.replace("[", "[[]"))]
+    found = equal or [entry for entry in listed if _matches(entry.name, pattern)]
+    return [RemoteClip(f"{bucket}/{entry.name}", entry.size, int(entry.modified)) for entry in found]
 
 
 def fetch(url: str, copy: Path) -> None:
-    """Bring the object at `url` to `copy`, unless that is of this size and time already.
+    """Download the object at `url` to `copy`, unless that already has the same size and mtime.
 
     Raises:
-        UnreadableVideoError: there is no such object.
-        StorageError: the bucket refuses, or cannot be reached.
+        UnreadableVideoError: there is no such object, or it changed during the download.
+        StorageError: the bucket denies access, or cannot be reached.
     """
     clip = _object_at(url)
     if not clip:
@@ -69,14 +69,12 @@ def fetch(url: str, copy: Path) -> None:
     with appearing(copy) as arriving:
         BucketObjects(bucket).download(key, arriving)
         if arriving.stat().st_size != clip.size:
-            raise UnreadableVideoError(
-                f"{url} changed while it was brought here. Run again when the upload is complete."
-            )
+            raise UnreadableVideoError(f"{url} changed while it was downloaded. Run again when the upload is complete.")
         os.utime(arriving, ns=(clip.file[1], clip.file[1]))
 
 
 def check_copy(url: str, copy: Path) -> None:
-    """Refuse to bring an object over a file that lies elsewhere than copies do: it is somebody's own.
+    """Check that a download would not overwrite a file of the user: one outside of the folders of copies.
 
     Raises:
         UnwritableOutputError: such a file is at `copy`.
@@ -94,13 +92,19 @@ def _object_at(url: str) -> RemoteClip | None:
 
 
 def _parted(url: str) -> tuple[str, str]:
-    """`s3://bucket` and the key. Keys may hold `?` and `#`, which an address as browsers know it may not."""
+    """Split into `s3://bucket` and the key.
+
+    Unlike the path of a URL, a key may contain `?` and `#`.
+    """
     bucket, _, key = url.removeprefix(SCHEME).partition("/")
     return SCHEME + bucket, key
 
 
 def _place(url: str) -> str:
-    """Where the copy of an object lies, below a scratch folder; never outside of it, whatever the key is."""
+    """Relative path of an object's copy below a scratch folder.
+
+    Cannot lead out of it, whatever the key is.
+    """
     bucket, key = _parted(url)
     parts = [part if part not in {"", ".", ".."} else f"%{part.replace('.', '%2E')}" for part in key.split("/")]
     return "/".join(["sources", bucket.removeprefix(SCHEME), *(fitted_name(*_split(part)) for part in parts)])
@@ -112,7 +116,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _before_magic(pattern: str) -> list[str]:
-    """The folders of a pattern that are named in full."""
+    """The leading folders of a pattern without wildcards."""
     folders = pattern.split("/")[:-1]
     return folders[: next((index for index, part in enumerate(folders) if has_magic(part)), len(folders))]
 

@@ -1,10 +1,10 @@
-"""The encoded pictures of a clip in segments, so that a crash loses one of them and not the clip.
+"""Encoding of a clip in segments, so that a crash loses at most one of them.
 
-<folder>/00000480.packets       the packets of the segment that begins with frame 480, one after the other
+<folder>/00000480.packets       the concatenated packets of the segment that begins with frame 480
 <folder>/00000480.safetensors   their times and sizes; written last: a segment that has it is finished
 
-Each segment has a fresh encoder and begins with a keyframe, so that the bytes of one do not depend on the others, nor
-on where a run was cut off. Pictures lie here as the encoder gave them, in the clip's own ticks, and are copied later.
+Each segment has a new encoder and begins with a keyframe, so that its bytes do not depend on other segments, nor on
+where a run was interrupted. Packets are stored as the encoder returned them, in the clip's own ticks, and muxed later.
 """
 
 import json
@@ -28,10 +28,10 @@ from storage.video.encoder import THREADS, VideoEncoder
 from storage.video.index import Clip, read_frames
 from storage.weights.state_dict import load_tensors, read_metadata, save_tensors
 
-# One packet per frame, and nothing in the first packets that the header of the file would have to know.
+# Encoders with one packet per frame, whose first packets do not affect the header of the file.
 DIVISIBLE = {"libx264", "libx264rgb", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "mpeg4"}
 COLUMNS = ("pts", "dts", "keyframe", "size", "alpha_size")
-LONGEST_DELAY = 1 << 40  # ticks that a decoder may be ahead
+LONGEST_DELAY = 1 << 40  # ticks, maximum of pts minus dts
 READ_AT_ONCE = 1 << 20  # bytes
 
 EditFrame = Callable[[int, av.VideoFrame], av.VideoFrame]
@@ -39,14 +39,14 @@ EditFrame = Callable[[int, av.VideoFrame], av.VideoFrame]
 
 @dataclass(frozen=True)
 class Segments:
-    """Segments of one clip in a folder. The folder is for this clip with this edit, whatever is in it already."""
+    """Segments of one clip in a folder, which may only hold segments of this clip with this edit."""
 
     folder: Path
     clip: Clip
     encoder: VideoEncoder
-    header: bytes | None  # extradata of the output's stream, which all segments have to share
-    offset: int  # ticks taken from every pts of the clip
-    length: int  # frames of a segment; codecs that are not known to be divisible get one segment
+    header: bytes | None  # extradata of the output's stream, which all segments must have
+    offset: int  # ticks subtracted from every pts of the clip
+    length: int  # frames of a segment; codecs outside of DIVISIBLE get one segment
 
     @property
     def parts(self) -> list[range]:
@@ -56,10 +56,10 @@ class Segments:
         return [range(start, min(start + length, frames)) for start in range(0, frames, length)]
 
     def encode(self, edit_frame: EditFrame, on_frame: Callable[[int], None]) -> None:
-        """Encode what is not there yet, each frame through `edit_frame`; every segment is on the disk when it is done.
+        """Encode the missing segments, each frame through `edit_frame`, and sync each one to disk when it is finished.
 
         Raises:
-            UnwritableOutputError: the encoder does not do the same for every segment.
+            UnwritableOutputError: the encoder gives segments different headers or wrong times.
         """
         self.folder.mkdir(exist_ok=True)
         sync(self.folder.parent)
@@ -72,10 +72,10 @@ class Segments:
                 self._encode(part, islice(frames, len(part)), edit_frame, on_frame)
 
     def packets(self) -> Iterator["av.Packet[Any]"]:
-        """Packets of all segments in the order of decoding, with decode times that suit the clip as a whole.
+        """Packets of all segments in decoding order, with decode times for the whole clip.
 
         Raises:
-            DamagedError: a segment is gone or cut short.
+            DamagedError: a segment is missing or truncated.
         """
         tables = [load_tensors(self._table(part)) for part in self.parts]
         times = decode_times([table["pts"] for table in tables], [table["dts"] for table in tables])
@@ -114,7 +114,7 @@ class Segments:
         encoder = self.encoder.open()
         if encoder.extradata != self.header:
             raise UnwritableOutputError(
-                f"{self.encoder.codec} wants another header for the frames from {part.start} on than for the file. "
+                f"{self.encoder.codec} needs another header for the frames from {part.start} on than for the file. "
                 "Set encode.codec to libx264, libx265 or ffv1."
             )
         return encoder
@@ -127,7 +127,7 @@ class Segments:
             )
 
     def _is_finished(self, part: range) -> bool:
-        """Whether a segment is there, made of the same frames in the same way, and whole."""
+        """True if a segment exists, is intact, and was encoded from the same frames with the same settings."""
         try:
             facts = read_metadata(self._table(part))
         except DamagedError:
@@ -141,7 +141,10 @@ class Segments:
         return facts.get("crc32") == str(check)
 
     def _made_of(self, part: range) -> str:
-        """A digest of all that decides the packets but for the pictures. A new PyAV brings new encoders."""
+        """Digest of everything that affects the packets except the images.
+
+        A new PyAV may have new encoders.
+        """
         encoder = self.encoder
         options = {**encoder.wanted, **encoder.parameters}
         facts = [encoder.codec, options, encoder.pixel_format, THREADS, av.__version__]
@@ -149,7 +152,7 @@ class Segments:
         return sha256(json.dumps(facts, sort_keys=True).encode() + times).hexdigest()
 
     def _duration(self, pts: int) -> int:
-        """That of the frame shown then: SVT-AV1 does not tell it."""
+        """Duration of the frame shown at `pts`, because SVT-AV1 does not set it."""
         place = int(np.searchsorted(self.clip.index.pts, pts + self.offset, side="right")) - 1
         return int(self.clip.index.durations[max(0, place)])
 
@@ -165,7 +168,7 @@ class Segments:
 
 @dataclass
 class _Written:
-    """Puts packets into a file and keeps what is to be known of them."""
+    """Writes packets to a file and collects their table."""
 
     content: BinaryIO
     rows: list[tuple[int, ...]] = field(default_factory=list)  # COLUMNS
@@ -183,15 +186,15 @@ class _Written:
 
 
 def decode_times(pts: list[np.ndarray], dts: list[np.ndarray]) -> list[np.ndarray]:
-    """Decode times of segments that follow each other: strictly increasing, and no packet is decoded after it is shown.
+    """Decode times of consecutive segments: strictly increasing, and never after the presentation time.
 
-    As x264 does it for one clip: the sorted pts, moved down by as many frames as the encoder holds back, and before
-    the first frame the distance between the first and the one so many frames later. One segment keeps its own, unless
-    they are none: x265 gives any number for a clip that is shorter than what it holds back.
+    Computed as x264 does for one clip: the sorted pts, delayed by as many frames as the encoder reorders; before the
+    first frame, the first pts minus the time between the first frame and the one that many frames later. A single
+    segment keeps its own decode times if they are valid: those of x265 are arbitrary for a clip shorter than its delay.
 
     Args:
-        pts: of each segment, in the order of decoding. Those of a segment all lie after those of the one before.
-        dts: of each segment, as its encoder gave them.
+        pts: of each segment, in decoding order. All pts of a segment lie after those of the previous one.
+        dts: of each segment, from its encoder.
     """
     if len(pts) < 2 and all(_are_decode_times(*segment) for segment in zip(pts, dts, strict=True)):
         return dts
@@ -211,7 +214,7 @@ def _are_decode_times(pts: np.ndarray, dts: np.ndarray) -> bool:
 
 
 def _held_back(pts: np.ndarray, dts: np.ndarray) -> int:
-    """Frames by which decoding runs ahead: what the order of the packets needs, or more if the encoder says so."""
+    """Frames by which decoding runs ahead: as the order of packets requires, or more if the encoder's dts do."""
     rank = np.argsort(np.argsort(pts))
     early = int((dts < pts.min()).sum()) if _are_decode_times(pts, dts) else 0
     return max(int((np.arange(len(pts)) - rank).max()), early)
@@ -220,19 +223,19 @@ def _held_back(pts: np.ndarray, dts: np.ndarray) -> int:
 def _read(content: BinaryIO, size: int) -> bytes:
     read = content.read(size)
     if len(read) < size:
-        raise DamagedError(f"{content.name} is cut short. Run again: its segment is encoded anew.")
+        raise DamagedError(f"{content.name} is cut short. Run again: its segment is encoded again.")
     return read
 
 
 def _alpha(packet: "av.Packet[Any]") -> bytes:
-    """The transparency that VP9 keeps beside the picture."""
+    """Alpha data, which VP9 stores separately from the image."""
     if not packet.has_sidedata("matroska_block_additional"):
         return b""
     return bytes(packet.get_sidedata("matroska_block_additional"))
 
 
 def _set_alpha(packet: "av.Packet[Any]", alpha: bytes) -> None:
-    make: Any = PacketSideData  # its stub knows no constructor
-    beside = make(packet_sidedata_type_from_literal("matroska_block_additional"), len(alpha))
-    beside.update(alpha)
-    packet.set_sidedata(beside)
+    make: Any = PacketSideData  # its stub lacks the constructor
+    side_data = make(packet_sidedata_type_from_literal("matroska_block_additional"), len(alpha))
+    side_data.update(alpha)
+    packet.set_sidedata(side_data)

@@ -1,4 +1,4 @@
-"""Frames whose size or pixel aspect changes in mid-stream: scaled to the first one's, or refused."""
+"""Frames whose size or pixel aspect changes in mid-stream: scaled to the first frame's size, or rejected."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from av.video.reformatter import ColorRange
 from storage.errors import UnreadableVideoError
 from storage.video.info import CONVERSION, VideoInfo, is_full_range
 
-SAME_SHAPE = 0.02  # by which two ratios of width to height may differ: sizes are rounded to whole blocks
+SAME_SHAPE = 0.02  # tolerance of the ratio of width to height: sizes are rounded to whole blocks
 
 
 def fitted(frame: av.VideoFrame, info: VideoInfo) -> av.VideoFrame:
-    """`frame` at the size of the clip's first one, in its own pixel format."""
+    """Scale `frame` to the size of the clip's first frame, in its own pixel format."""
     if (frame.width, frame.height) == (info.width, info.height):
         return frame
     levels = ColorRange.JPEG if is_full_range(frame.format, info) else ColorRange.MPEG
@@ -30,26 +30,29 @@ def fitted(frame: av.VideoFrame, info: VideoInfo) -> av.VideoFrame:
 
 @dataclass
 class ShapeWatch:
-    """Counts frames of another size than the first, and refuses those that would be distorted by scaling."""
+    """Counts frames of another size than the first, and rejects those that scaling would distort."""
 
     name: str  # of the file
     info: VideoInfo
     scaled: int = 0
-    _first: str = ""  # frame that is scaled
-    _shape: float | None = None  # width by height, as shown, at first
+    _first: str = ""  # description of the first scaled frame
+    _shape: float | None = None  # width / height of the first frame, as displayed
 
     def begin(self, context: VideoCodecContext) -> None:
-        """Remember the shape of the file's first frame, by which it was described; later calls do nothing."""
+        """Store the shape of the file's first frame, which `info` describes.
+
+        Later calls do nothing.
+        """
         self._shape = self._shape or _shape_of(context)
 
     def saw(self, frame: av.VideoFrame, context: VideoCodecContext, number: int, seconds: float) -> None:
-        """Take one more frame that was asked for.
+        """Check one more selected frame.
 
         Args:
-            context: of its decoder, which alone tells the aspect of pixels, and may be some frames ahead.
+            context: of its decoder, which alone has the pixel aspect, and may be some frames ahead.
 
         Raises:
-            UnreadableVideoError: it is to be shown in another shape than the first.
+            UnreadableVideoError: it has another shape, as displayed, than the first.
         """
         self.begin(context)
         assert self._shape is not None

@@ -1,4 +1,4 @@
-"""Which files FFmpeg may open, so that a clip is one file: its own bytes, which are what its key is made of."""
+"""Restriction of FFmpeg to single local files: a clip's key is computed from the bytes of its one file."""
 
 import codecs
 import re
@@ -9,7 +9,7 @@ import av
 
 from storage.errors import UnreadableVideoError
 
-# Demuxers that open other files or addresses than the one they are given, or that run what is in it.
+# Demuxers that open other files or addresses than the given one, or that execute its content.
 READ_ELSEWHERE = frozenset(
     {
         *("avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth"),
@@ -26,15 +26,15 @@ def reading_options() -> dict[str, str]:
     return {
         "protocol_whitelist": "file",
         "format_whitelist": _single_file_formats(),
-        "pattern_type": "none",  # of numbered images: the name means itself
+        "pattern_type": "none",  # for numbered images: take the name literally
     }
 
 
 def refuse_playlist(path: Path) -> None:
-    """Refuse a text that names other files, whatever its suffix.
+    """Reject a text file that lists other files, whatever its suffix.
 
     Raises:
-        UnreadableVideoError: it is one.
+        UnreadableVideoError: it is a playlist.
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -50,6 +50,9 @@ def refuse_playlist(path: Path) -> None:
 
 @cache
 def _single_file_formats() -> str:
-    """Names of all other demuxers, as FFmpeg wants them. A demuxer has several, of which one is enough."""
+    """Comma-separated names of all other demuxers.
+
+    A demuxer has several names, of which one is enough.
+    """
     names = {name for names in av.formats_available for name in names.split(",")}
     return ",".join(sorted(names - READ_ELSEWHERE))

@@ -1,4 +1,4 @@
-"""Which part of its source a result holds, and what follows for chapters and timecode."""
+"""Part of the source that a result covers, with its chapters and timecode."""
 
 import re
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from av.container import InputContainer
 from storage.video.info import VideoInfo
 
 RESETS_CLOCK = 0x0200  # AVFMT_TS_DISCONT: the clock of MPEG-TS and MPEG-PS starts anywhere
-CHAPTER_TICK = Fraction(1, 1000)  # s, of what Matroska and mov keep
+CHAPTER_TICK = Fraction(1, 1000)  # s, resolution of Matroska and mov
 TIMECODE = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d+)")
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where the times of a result lie in its source, in seconds."""
+    """Time range of a result in its source, in seconds."""
 
-    shift: Fraction  # taken from every time
-    window: tuple[Fraction, Fraction] | None = None  # the part of the source that is kept; None = all
+    shift: Fraction  # subtracted from every time
+    window: tuple[Fraction, Fraction] | None = None  # range of the source that is kept; None = all
     skipped: int = 0  # frames of the source before the first one of the result
 
     @classmethod
@@ -45,7 +45,7 @@ class Span:
         return found
 
     def tags(self, tags: dict[str, str], info: VideoInfo) -> dict[str, str]:
-        """`tags` as they are true of the span: its timecode starts later."""
+        """Adapt `tags` to the span: its timecode starts later."""
         return {
             key: later_timecode(value, self.skipped, info.rate) if key.lower() == "timecode" else value
             for key, value in tags.items()
@@ -53,13 +53,16 @@ class Span:
 
 
 def later_timecode(timecode: str, frames: int, rate: Fraction) -> str:
-    """`timecode` (SMPTE ST 12-1, as 01:00:00:00) so many frames later; with ; or . it is a drop-frame timecode."""
+    """Advance `timecode` (SMPTE ST 12-1, as 01:00:00:00) by frames.
+
+    With ; or . it is a drop-frame timecode.
+    """
     parts = TIMECODE.fullmatch(timecode)
     if parts is None or not frames:
         return timecode
     hours, minutes, seconds, frame = (int(parts[place]) for place in (1, 2, 3, 5))
     nominal = round(rate)
-    dropped = round(nominal / 15) if parts[4] in ";." else 0  # numbers left out each minute but every tenth
+    dropped = round(nominal / 15) if parts[4] in ";." else 0  # numbers skipped each minute except every tenth
     whole_minutes = hours * 60 + minutes
     number = (whole_minutes * 60 + seconds) * nominal + frame - dropped * (whole_minutes - whole_minutes // 10)
     number = (number + frames) % (24 * 60 * 60 * nominal - dropped * (24 * 60 - 24 * 6))

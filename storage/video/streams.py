@@ -1,4 +1,4 @@
-"""Streams of the source beside the one that is edited: which of them a result holds, added to it."""
+"""The source's streams other than the edited video: adding them to a result."""
 
 import io
 import mimetypes
@@ -15,34 +15,34 @@ from storage.errors import UnwritableOutputError
 from storage.video.info import VideoInfo
 
 OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "DURATION"}
-# Counts that mkvmerge and HandBrake write, which are not true of a result.
+# Statistics that mkvmerge and HandBrake write, which are wrong for a result.
 COUNTS = ("BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "_STATISTICS_")
-HOSTS = {"audio": "pcm_s16le", "subtitle": "ass", "data": "bin_data"}  # what a stream is before its codec is copied
-LOSSLESS = {"matroska": "flac", "mp4": "alac", "mov": "alac"}  # by muxer; players know these
+HOSTS = {"audio": "pcm_s16le", "subtitle": "ass", "data": "bin_data"}  # initial codec, replaced by the copied one
+LOSSLESS = {"matroska": "flac", "mp4": "alac", "mov": "alac"}  # by muxer; widely supported by players
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png", "bmp": ".bmp", "gif": ".gif", "webp": ".webp", "tiff": ".tif"}
 
 
 def kind_of(stream: Stream) -> str:
-    """`cover` and `chapters` beside FFmpeg's own types: an image, and the text of chapters, are streams too."""
+    """FFmpeg's type of a stream, or `cover`, `timecode` or `chapters`."""
     if stream.type == "video" and stream.disposition & Disposition.attached_pic:
         return "cover"
     if stream.type == "data" and stream.codec_context is None:
         if "timecode" in stream.metadata:
             return "timecode"
-        if stream.discard == av.stream.Discard.all:  # as the mov demuxer marks them
+        if stream.discard == av.stream.Discard.all:  # set by the mov demuxer
             return "chapters"
     return stream.type
 
 
 def codec_of(stream: Stream) -> str:
-    """FFmpeg's name of the codec, with or without a decoder for it."""
+    """FFmpeg's name of the codec, even without a decoder for it."""
     if stream.codec_context is not None:
         return str(stream.codec_context.codec.canonical_name)
     return (stream.name if isinstance(stream, DataStream) else None) or "unknown"
 
 
 def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """What is about the content, not about the file it was in."""
+    """Metadata that describes the content, not the file."""
     return {
         key: value
         for key, value in metadata.items()
@@ -51,14 +51,13 @@ def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def add_copies(source: InputContainer, target: OutputContainer, info: VideoInfo, output: str) -> dict[int, Stream]:
-    """Streams of `target` for all that it can hold of `source` beside the video, by index there.
+    """Add streams to `target` for all streams of `source` that it can hold, except the video.
 
-    The muxer itself writes a timecode track (from the tag) and chapters.
-
-    Sound that no format of ours holds gets a stream with an encoder that loses nothing.
+    Returns the new streams by stream index in the source. The muxer itself writes a timecode track (from the tag) and
+    chapters. Sound that no output format can hold gets a stream with a lossless encoder.
 
     Raises:
-        UnwritableOutputError: this kind of file cannot hold the sound, and another can.
+        UnwritableOutputError: this format cannot hold the sound, but another can.
     """
     streams: dict[int, Stream] = {}
     for stream in source.streams:
@@ -77,12 +76,12 @@ def add_copies(source: InputContainer, target: OutputContainer, info: VideoInfo,
 
 
 def is_encoded(copy: Stream) -> bool:
-    """Whether a stream of a result is sound in another codec, so that it is no copy of packets."""
+    """True if a stream of a result is encoded sound in another codec, not a copy of packets."""
     return copy.codec_context is not None and copy.codec_context.is_encoder
 
 
 def _lossless(target: OutputContainer, stream: AudioStream) -> Stream:
-    """A stream for the sound of `stream` in a codec that loses nothing, for what no format of ours holds."""
+    """Add a stream with a lossless encoder for the sound of `stream`, which no output format can hold."""
     copy: Any = target.add_stream(LOSSLESS[target.format.name], rate=stream.codec_context.sample_rate)
     assert isinstance(copy, AudioStream)
     copy.codec_context.layout = stream.codec_context.layout
@@ -92,7 +91,7 @@ def _lossless(target: OutputContainer, stream: AudioStream) -> Stream:
 
 
 def holds(container: str, stream: Stream) -> bool:
-    """Whether FFmpeg's muxer `container` takes `stream`: tried with a file in memory."""
+    """True if FFmpeg's muxer `container` accepts `stream`; tried with a file in memory."""
     content = io.BytesIO()
     try:
         with av.open(content, "w", format=container) as trial:
@@ -113,23 +112,23 @@ def _any_packet(copy: Stream) -> "av.Packet[Any]":
 
 
 def _reads_back(content: io.BytesIO, stream: Stream) -> bool:
-    """Whether what was written of `stream` is found again: muxers take data that no demuxer knows."""
+    """True if the written `stream` can be read: muxers accept data that no demuxer recognises."""
     content.seek(0)
     with av.open(content, "r") as container:
         return [codec_of(found) for found in container.streams] == [codec_of(stream)]
 
 
 def _added(target: OutputContainer, stream: Stream) -> Stream:
-    """A stream of `target` like `stream`.
+    """Add a stream like `stream` to `target`.
 
     Raises:
-        ValueError: the muxer does not take it, as does `av.FFmpegError`.
+        ValueError: the muxer does not accept it; `av.FFmpegError` means the same.
     """
     if isinstance(stream, AttachmentStream):
         name = stream.name or f"attachment_{stream.index}"
         guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
         copy: Stream = target.add_attachment(name, stream.mimetype or guessed, stream.data)
-    elif kind_of(stream) == "cover" and target.format.name == "matroska":  # where it is an attachment
+    elif kind_of(stream) == "cover" and target.format.name == "matroska":  # which stores it as an attachment
         suffix = COVER_SUFFIXES.get(codec_of(stream), "")
         name = stream.metadata.get("filename", f"cover{suffix}")
         copy = target.add_attachment(name, mimetypes.guess_type(name)[0] or "image/jpeg", _cover(stream))
@@ -143,7 +142,7 @@ def _added(target: OutputContainer, stream: Stream) -> Stream:
 
 
 def _cover(stream: Stream) -> bytes:
-    """The image of a cover, which demuxers give as a packet."""
+    """Image of a cover, which demuxers return as a packet."""
     with av.open(stream.container.name) as container:
         packets = container.demux(container.streams[stream.index])
         return next((bytes(packet) for packet in packets if packet.size), b"")
@@ -153,7 +152,7 @@ def _packet_stream(target: OutputContainer, stream: Stream) -> Stream:
     try:
         return target.add_stream_from_template(stream, opaque=True)
     except ValueError:
-        # PyAV asks whether a codec is standard in the format. The muxer of Matroska takes more (WMA), and readers too.
+        # PyAV only accepts codecs that are standard in the format. Matroska's muxer and demuxers accept more (WMA).
         if stream.type not in HOSTS or target.format.name != "matroska":
             raise
     copy = target.add_mux_stream(HOSTS[stream.type])
@@ -163,5 +162,5 @@ def _packet_stream(target: OutputContainer, stream: Stream) -> Stream:
 
 
 def has_packets(stream: Stream) -> bool:
-    """Whether `stream` is more than an entry in the header."""
+    """True unless `stream` is only an entry in the header."""
     return not isinstance(stream, AttachmentStream)

@@ -1,4 +1,4 @@
-"""Which files of a folder are clips: by their suffix, and by a look inside where that is not enough."""
+"""Detection of clips in a folder: by suffix, and by content if the suffix is ambiguous."""
 
 from functools import cache
 from pathlib import Path
@@ -15,10 +15,10 @@ _VIDEOS = (
     ".mts .mxf .ogm .ogv .qt .rmvb .tod .trp .ts .vob .webm .wmv .y4m"
 )
 VIDEOS = frozenset(_VIDEOS.split())
-"""Suffixes that mean a video; no such file is opened to see whether it is one."""
+"""Suffixes of videos; such files are not opened to check."""
 
 PLAYLIST = "a playlist, which is no clip but names others"
-KINDS = {  # other files that FFmpeg has a demuxer for: what they are, and their suffixes
+KINDS = {  # other files that FFmpeg has a demuxer for: kind and suffixes
     PLAYLIST: ".m3u .m3u8 .ffconcat .concat .mpd .ism .isml .pls .sdp .xspf .cue",
     "sound without an image": ".aac .ac3 .aif .aifc .aiff .amr .ape .au .caf .dts .eac3 .flac .m4a .m4b .mka .mp2 .mp3 "
     ".mpa .oga .opus .ra .tta .voc .w64 .wav .wma .wv",
@@ -31,13 +31,13 @@ NO_CLIPS = {suffix: kind for kind, suffixes in KINDS.items() for suffix in suffi
 
 
 def why_no_clip(path: Path) -> str | None:
-    """Why a file that was found in a folder is left out, or None for a clip.
+    """Reason why a file of a folder is not a clip, or None for a clip.
 
-    Files with a suffix that says too little, such as `.dat`, are opened and have to hold video.
+    Files with an ambiguous suffix, such as `.dat`, are opened and must contain video.
     """
-    told = why_no_suffix(path.suffix)
-    if told or path.suffix.lower() in VIDEOS:
-        return told
+    reason = why_no_suffix(path.suffix)
+    if reason or path.suffix.lower() in VIDEOS:
+        return reason
     try:
         with open_video(path) as container:
             images = [stream for stream in container.streams.video if stream.codec_context is not None]
@@ -49,7 +49,7 @@ def why_no_clip(path: Path) -> str | None:
 
 
 def why_no_suffix(suffix: str) -> str | None:
-    """Why files with this suffix are no clips, or None where they may be."""
+    """Reason why files with this suffix are not clips, or None if they may be."""
     suffix = suffix.lower()
     if not suffix:
         return "no suffix"
@@ -59,13 +59,16 @@ def why_no_suffix(suffix: str) -> str | None:
 
 
 def is_playlist(suffix: str) -> bool:
-    """Whether files with this suffix name other files to be read."""
+    """True if files with this suffix list other files to be read."""
     return NO_CLIPS.get(suffix.lower()) == PLAYLIST
 
 
 @cache
 def _known_suffixes() -> frozenset[str]:
-    """Those of all demuxers; of one that has none, such as mpegts, those of its muxer."""
+    """Suffixes of all demuxers.
+
+    For one without any, such as mpegts, those of its muxer.
+    """
     found: set[str] = set()
     for name in av.formats_available - {"image2"}:  # single images
         try:
@@ -74,6 +77,6 @@ def _known_suffixes() -> frozenset[str]:
             continue
         try:
             found |= read or ContainerFormat(name, "w").extensions
-        except ValueError:  # read only, and known by what is inside
+        except ValueError:  # read only, and detected by content
             continue
     return frozenset(f".{suffix}" for suffix in found)

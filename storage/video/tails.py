@@ -1,41 +1,44 @@
-"""Packets with another end: what a sound packet does not survive, and a damaged one does not notice.
+"""Packets with a changed end, for detecting damage: the end affects an intact packet's image.
 
-An arithmetic decoder that read one bit wrongly stays wrong, and is done somewhere else than at the end of its data. So
-of a sound packet the last bytes matter and what is put behind them does not; of a damaged one it is the other way
-around, in one or the other respect.
+After one wrong bit, an arithmetic decoder stays out of step and does not finish at the end of its data. So for an
+intact packet, the last bytes affect the image and bytes appended after them do not; for a damaged packet, at least one
+of the two is reversed.
 """
 
 import re
 from collections.abc import Iterator
 from random import Random
 
-# With as many bytes changed a sound packet always decodes to another image: the encoder's flushing fills up to two
-# (HEVC) or four (VP8 and VP9), which decide nothing. Other codecs notice by themselves, or do not code arithmetically.
+# Number of changed bytes with which an intact packet always decodes to another image: the encoder's flush writes up to
+# two (HEVC) or four (VP8 and VP9) bytes without effect. Other codecs detect damage, or do not use arithmetic coding.
 TAIL_BYTES = {"hevc": 6, "vp8": 12, "vp9": 8}
 PADDING = bytes(Random(48).randrange(1, 128) for _ in range(48))
-MASKS = (0xFF, 0x5A, 0xA7, 0x01, 0x80, 0x3C)  # a sound packet would have to survive all of them
-SMALLEST_BYTES = 32  # of a slice; less is hardly more than its header
+MASKS = (0xFF, 0x5A, 0xA7, 0x01, 0x80, 0x3C)  # a packet is damaged only if none of them changes the image
+SMALLEST_BYTES = 32  # of a slice; a smaller one is little more than its header
 START_CODE = re.compile(rb"\x00\x00\x01")
 VP9_INDEX, VP9_INDEX_MASK = 0xC0, 0xE0  # of the last byte: a packet of several frames ends in an index
 HEVC_SLICES = 32  # types of units below this one hold slices
 
 
 def changed_tails(data: bytes, codec: str, extradata: bytes) -> Iterator[Iterator[bytes]]:
-    """For each slice, the packet with the end of that slice changed in different ways."""
+    """For each slice, variants of the packet with the end of that slice changed."""
     for start, stop in slices(data, codec, extradata):
         if stop - start >= SMALLEST_BYTES:
             yield (_changed(data, codec, stop, mask) for mask in MASKS)
 
 
 def padded(data: bytes, codec: str, extradata: bytes) -> bytes | None:
-    """The packet with bytes behind each slice; None if it has no place for them."""
+    """The packet with bytes appended to each slice; None if that is not possible."""
     if codec == "hevc":
         return _padded_units(data, extradata)
     return None if has_index(data, codec) else data + PADDING
 
 
 def slices(data: bytes, codec: str, extradata: bytes) -> list[tuple[int, int]]:
-    """Where the coded slices of a packet begin and end; of a damaged packet, those that can be told apart."""
+    """Start and end of the coded slices of a packet.
+
+    Of a damaged packet, those that can be parsed.
+    """
     if codec == "hevc":
         size = length_bytes(extradata)
         units = _prefixed(data, size) if size else _started(data)
@@ -47,12 +50,12 @@ def slices(data: bytes, codec: str, extradata: bytes) -> list[tuple[int, int]]:
 
 
 def has_index(data: bytes | bytearray, codec: str) -> bool:
-    """Whether a packet of VP9 holds several frames, of which the last is shown."""
+    """True if a VP9 packet is a superframe of several frames, of which the last is shown."""
     return codec == "vp9" and len(data) > 0 and data[-1] & VP9_INDEX_MASK == VP9_INDEX
 
 
 def length_bytes(extradata: bytes) -> int:
-    """Bytes of the length before each unit of HEVC; 0 = start codes instead."""
+    """Bytes of the length field before each HEVC unit; 0 = start codes instead."""
     return (extradata[21] & 3) + 1 if len(extradata) > 22 and extradata[0] == 1 else 0
 
 
@@ -93,7 +96,7 @@ def _started(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _last_of_index(data: bytes) -> tuple[int, int] | None:
-    """Place of the last frame of a VP9 superframe (bitstream specification, annex B)."""
+    """Start and end of the last frame of a VP9 superframe (bitstream specification, annex B)."""
     frames, size_bytes = (data[-1] & 7) + 1, ((data[-1] >> 3) & 3) + 1
     index = 2 + frames * size_bytes
     stop = len(data) - index

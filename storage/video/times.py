@@ -1,4 +1,4 @@
-"""When frames are shown, and whether the file was there to its end."""
+"""Presentation times of frames, and detection of truncated files."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from storage.video.watch import Watched
 
 
 def stated_pts(frame: av.VideoFrame) -> int | None:
-    """The time that the file says of a frame, in ticks."""
+    """Time of a frame as stated in the file, in ticks."""
     return frame.pts if frame.pts is not None else frame.dts
 
 
 @dataclass
 class Clock:
-    """Gives every frame a pts above the last one's, and counts those it had to make up."""
+    """Assigns strictly increasing pts, and counts those that the file does not state."""
 
     info: VideoInfo
     frames: int = 0
@@ -33,7 +33,7 @@ class Clock:
         return float((self.last - self.first + self.step) * self.info.tick)
 
     def time_of(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """pts and duration in the stream's time base."""
+        """Pts and duration in the stream's time base."""
         stated = stated_pts(frame)
         if stated is not None and (self.frames == 0 or stated > self.last):
             pts = stated
@@ -49,25 +49,25 @@ class Clock:
         if not self.made_up:
             return []
         return [
-            f"{self.made_up} of {self.frames} frames have no usable time: placed one after the other at "
+            f"{self.made_up} of {self.frames} frames have no usable time: they are spaced at "
             f"{float(self.info.rate):g} frames per second."
         ]
 
 
 @dataclass
 class Length:
-    """Whether as much can be decoded as the container promises."""
+    """Compares the decoded length with the length that the container states."""
 
     info: VideoInfo
     finished: bool = True  # decoding went to the end
     video_end: float = 0.0  # seconds, of the decoded frames
 
     def saw_end(self, seconds: float) -> None:
-        """Note when a frame ends."""
+        """Record the end of a frame."""
         self.video_end = max(self.video_end, seconds)
 
     def truncation(self, frames: int, watched: Watched) -> list[str]:
-        """One sentence if less came than promised: by a frame where there is damage, else by more than rounding."""
+        """One sentence if the decoded length is shorter: by a frame if there is damage, else by more than rounding."""
         if not self.finished:
             return []
         promised = self.info.declared_frames or 0
@@ -82,9 +82,9 @@ class Length:
                 count = f"{promised} frames" if promised else "more"
                 return [
                     f"The file ends early: {frames} frames ({end - start:.2f} s) can be decoded, but the container "
-                    f"promises {count} ({self.info.duration:.2f} s). It was cut off or not copied whole; only what is "
-                    "there is used."
+                    f"states {count} ({self.info.duration:.2f} s). The file was cut off or not copied completely; only "
+                    "the existing frames are used."
                 ]
         if promised > len(watched.pts):
-            return [f"The container promises {promised} frames, but holds {len(watched.pts)}: the others are missing."]
+            return [f"The container states {promised} frames, but holds {len(watched.pts)}: the others are missing."]
         return []

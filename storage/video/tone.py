@@ -1,8 +1,8 @@
-"""PQ and HLG footage as an SDR image, and back: what networks and people look at, and what an edit of it means.
+"""Invertible tone mapping of PQ and HLG footage to SDR, for editing and viewing.
 
 Per channel: the transfer function of ITU-T H.273 (BT.2100), then Reinhard's extended curve (2002, equation 4) with
 1 = the 203 cd/m2 of reference white (BT.2408). Then to the primaries of BT.709, and to the gamma 2.4 of BT.1886. Every
-step is continuous and increasing, beyond [0, 255] too, so that each color has one image and each image one color.
+step is continuous and increasing, also outside [0, 255], so that the map is one-to-one.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 PQ, HLG = 16, 18  # transfer, as FFmpeg and ITU-T H.273 number it
-WHITE = 203.0  # cd/m2, of a sheet of paper: BT.2408
+WHITE = 203.0  # cd/m2, reference white: BT.2408
 HLG_PEAK, HLG_GAMMA = 1000.0, 1.2  # cd/m2 of the display, and its system gamma
 GAMMA = 2.4
-BELOW = 0.01  # of reference white, per unit of a signal below 0
+BELOW = 0.01  # slope below 0, in reference white per unit of signal
 BAND_PX = 1 << 16  # pixels converted at a time, so that memory does not grow with the frame
 
 M1, M2 = 2610 / 16384, 2523 / 4096 * 128  # SMPTE ST 2084
@@ -27,10 +27,10 @@ A, B, C = 0.17883277, 0.28466892, 0.55991073  # ARIB STD-B67
 BT709 = ((0.64, 0.33), (0.3, 0.6), (0.15, 0.06))  # chromaticities of red, green and blue; white is D65
 PRIMARIES = {
     1: BT709,
-    11: ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)),  # P3, taken as that of D65
+    11: ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)),  # P3, treated as P3-D65
     12: ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)),
 }
-BT2020 = ((0.708, 0.292), (0.17, 0.797), (0.131, 0.046))  # of all that is not in the table
+BT2020 = ((0.708, 0.292), (0.17, 0.797), (0.131, 0.046))  # for all primaries that are not in the table
 D65 = (0.3127, 0.329)
 
 Values = np.ndarray  # float32
@@ -39,7 +39,7 @@ Curve = Callable[[Values], Values]
 
 @dataclass(frozen=True)
 class ToneMap:
-    """From R'G'B' of one transfer and primaries to an SDR image, and back."""
+    """Map from R'G'B' of one transfer and primaries to an SDR image, with its inverse."""
 
     light: Curve  # of E' in [0, 1], in units of reference white
     signal: Curve  # its inverse
@@ -47,7 +47,10 @@ class ToneMap:
     matrix: Values  # `3 3`, linear light to BT.709
 
     def to_display(self, levels: np.ndarray) -> Values:
-        """The SDR image of HDR R'G'B', both `... rgb` in 8-bit levels; outside [0, 255] where BT.709 ends."""
+        """Map HDR R'G'B' to SDR, both `... rgb` in 8-bit levels.
+
+        Colors outside BT.709 lie outside [0, 255].
+        """
         return _by_band(self._to_display, levels)
 
     def to_coded(self, levels: np.ndarray) -> Values:
@@ -66,7 +69,7 @@ class ToneMap:
 
 @lru_cache(maxsize=8)
 def tone_map(transfer: int, primaries: int) -> ToneMap | None:
-    """The map of PQ or HLG footage; None where the transfer is that of SDR."""
+    """Map of PQ or HLG footage; None if the transfer is SDR."""
     matrix = np.linalg.solve(_to_xyz(BT709), _to_xyz(PRIMARIES.get(primaries, BT2020))).astype(np.float32)
     if transfer == PQ:
         return ToneMap(_pq_light, _pq_signal, PQ_PEAK / WHITE, matrix)
@@ -109,7 +112,7 @@ def _expanded(mapped: Values, peak: float) -> Values:
 
 
 def _extended(light: Curve, peak: float, signal: Values) -> Values:
-    """Light of a signal, straight on below 0 and above 1, where noise and filters of codecs take it."""
+    """Light of a signal, extended linearly below 0 and above 1, which coding noise and filters can reach."""
     return np.asarray(light(signal.clip(0, 1)) + np.minimum(signal, 0) * BELOW + np.maximum(signal - 1, 0) * peak)
 
 

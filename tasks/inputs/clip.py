@@ -1,4 +1,4 @@
-"""A decoded clip, as later stages see it: the file, its frame index and its shots. Frames are decoded when needed."""
+"""A decoded clip for later stages: the file, its frame index and its shots. Frames are decoded when needed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def save_clip(folder: Path, clip: Clip, shots: np.ndarray) -> None:
 
 
 def open_clip(source: Source, clip: Artifact) -> ShotClip:
-    """What `save_clip` wrote, of the file that `source` is now."""
+    """Read a clip written by `save_clip`; frames come from `source`."""
     facts = json.loads((clip.path / "clip.json").read_text())
     info = VideoInfo.from_json(json.dumps(facts["info"]))
     arrays = {name: FrameArray.open(clip.path / name).read() for name in PER_FRAME}

@@ -1,4 +1,4 @@
-"""The faces of every frame of a clip, kept as they are found: half an hour of work for ten minutes of video."""
+"""Faces of every frame of a clip, written in chunks during detection."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stitchedit.detect.finder import LOOK_SIDE, Detection, FaceFinder, recent_faces
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from storage.video.index import read_frames
 from storage.video.info import rgb
 from storage.weights.state_dict import load_tensors, save_tensors
@@ -21,8 +21,8 @@ REMEMBERED = 8  # frames before this one, of its shot, in which a face is looked
 Recent = deque[tuple[int, list[Detection]]]  # shot and faces of the last frames
 
 
-def find_faces(folder: Path, footage: ShotClip, options: LandmarkOptions) -> Iterator[list[Detection]]:
-    """The faces of every frame, in order. What an earlier call left in `folder` is not searched for again."""
+def find_faces(folder: Path, footage: ShotClip, options: DetectOptions) -> Iterator[list[Detection]]:
+    """Faces of every frame, in order; resumes from the results in `folder`."""
     folder.mkdir(exist_ok=True)
     recent: Recent = deque(maxlen=REMEMBERED)
     first = 0
@@ -63,7 +63,7 @@ def save_detections(path: Path, frames: Sequence[Sequence[Detection]]) -> None:
 
 
 def load_detections(path: Path) -> Iterator[list[Detection]]:
-    """What `save_detections` wrote, a frame at a time."""
+    """Read detections, frame by frame."""
     stored = load_tensors(path)
     descriptors = list(stored["descriptor"])
     last = 0
@@ -82,8 +82,8 @@ def load_detections(path: Path) -> Iterator[list[Detection]]:
         ]
 
 
-def _search(footage: ShotClip, options: LandmarkOptions, first: int, recent: Recent) -> Iterator[list[Detection]]:
-    """The faces of frames from `first` on; `recent` are those of the frames before, and goes along."""
+def _search(footage: ShotClip, options: DetectOptions, first: int, recent: Recent) -> Iterator[list[Detection]]:
+    """Detect faces from frame `first` on; `recent` are those of the frames before, and is updated."""
     if first == len(footage.shots):
         return
     finder, info = FaceFinder(networks.landmark_networks(), options), footage.clip.info

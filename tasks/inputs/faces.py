@@ -1,14 +1,13 @@
-"""The faces of one person in a clip, as later stages see them: a row per face, ordered by frame."""
+"""Faces of one person in a clip, for later stages: a row per face, ordered by frame."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stitchedit.arrays import Flags, Quads
-from stitchedit.images.depth import SHALLOW, to_levels, to_stored
+from stitchedit.images.conversion import to_images
 from stitchedit.invert import Footage
 from stitchedit.tune import MaskReader
 from storage.arrays.frame_array import FrameArray
@@ -19,7 +18,7 @@ PAUSE_S = 0.25  # a face that is shown so long says little about the next: codes
 
 @dataclass(frozen=True)
 class Faces:
-    """What `align` wrote. `crops` and `labels` are read row by row: they do not fit in memory."""
+    """Arrays of the stage `align`. `crops` and `labels` are read row by row: they do not fit in memory."""
 
     frames: np.ndarray  # `face`, number of the frame
     times_s: np.ndarray  # `face`, from the first frame of the clip
@@ -38,7 +37,7 @@ class Faces:
         return self.crops.shape[-1]
 
     def footage(self, device: torch.device, covered: MaskReader | None = None) -> Footage:
-        """The crops as networks take them, in runs without a pause, and where something is in front of the faces."""
+        """Crops as tensors, in runs without a pause, with masks of occlusions."""
 
         def read(rows: np.ndarray) -> Tensor:
             return to_images(np.stack([self.crops.read(int(row)) for row in rows]), device)
@@ -48,25 +47,7 @@ class Faces:
 
 
 def open_faces(faces: Artifact) -> Faces:
-    """What `align` wrote."""
+    """Open the arrays of the stage `align`."""
     names = ("frames", "times_s", "runs", "quads", "interpolated")
     rows = {name: FrameArray.open(faces.path / name).read() for name in names}
     return Faces(**rows, crops=FrameArray.open(faces.path / "crops"), labels=FrameArray.open(faces.path / "labels"))
-
-
-def to_images(pictures: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 or uint16 `face rgb size size`, as arrays hold them, as float32 in [-1, 1]."""
-    images = torch.from_numpy(to_levels(pictures)).to(device).float() / 127.5 - 1
-    return images if pictures.dtype == SHALLOW else images.clamp(-1, 1)
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """Float in [-1, 1] as uint8 `face rgb size size`."""
-    return ((images.detach().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
-
-
-def images_to_stored(images: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
-    """Float in [-1, 1] as arrays hold `face rgb size size`: uint8, or uint16 without the rounding to 8 bits."""
-    if dtype == SHALLOW:
-        return to_uint8(images)
-    return to_stored(((images.detach().clamp(-1, 1) + 1) * 127.5).cpu().numpy(), dtype)

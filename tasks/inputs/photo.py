@@ -1,4 +1,4 @@
-"""The person on a photo that a user gave."""
+"""The person on a photo from the user."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from stitchedit.detect.persons import Descriptor
 from stitchedit.errors import InputError, NoFaceError
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 
 MAX_SIDE = 1600  # px; a camera's full size adds nothing but seconds
 MAX_BYTES = 200_000_000  # of the file; a photo is smaller, a film is not
@@ -50,7 +50,7 @@ def describe_photo(path: Path) -> Descriptor:
     """
     from tasks.runtime import networks  # noqa: PLC0415 - imports torch, which a check of the photo does without
 
-    faces = networks.face_finder(LandmarkOptions(backend="dlib")).find(read_photo(path))
+    faces = networks.face_finder(DetectOptions(backend="dlib")).find(read_photo(path))
     if not faces:
         raise NoFaceError(f"No face in the photo {path}. Give one that shows the face from the front, 100 px or more.")
     return np.asarray(faces[0].descriptor)

@@ -1,20 +1,20 @@
-"""The networks that look at a face, loaded once, as one function."""
+"""Scorer of faces with networks loaded once."""
 
 from functools import cache
 
 from stitchedit.detect.finder import FaceFinder
 from stitchedit.measure.appearance import Scorer, appearance_scorer
 from stitchedit.nets.attributes import AgeAndGender
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from tasks.runtime import networks
 from tasks.runtime.pretrained import pretrained
 
 
 @cache
 def scorer(describe: bool, parsing_size: int) -> Scorer:
-    """Scores FFHQ crops, parsed at `parsing_size` px. Without `describe` it is faster, and descriptors say nothing."""
+    """Scorer of FFHQ crops, parsed at `parsing_size` px. Without `describe`, descriptors are meaningless."""
     files = {name: pretrained()[name].verified() for name in ("age", "gender")}
-    options = LandmarkOptions(backend="dlib", describe_every=1 if describe else 8)
+    options = DetectOptions(backend="dlib", describe_every=1 if describe else 8)
     finder = FaceFinder(networks.landmark_networks(), options)
     attributes = AgeAndGender(files["age"], files["gender"])
     return appearance_scorer(finder, attributes, networks.face_parser("cpu"), parsing_size)

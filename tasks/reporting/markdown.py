@@ -1,4 +1,4 @@
-"""Text of users as part of Markdown, such as Prefect's pages show: seen as it is, never obeyed."""
+"""Escape text of users in Markdown, such as Prefect's pages show."""
 
 import re
 

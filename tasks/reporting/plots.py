@@ -1,4 +1,4 @@
-"""Pictures of an edit's numbers over time."""
+"""Plots of an edit's numbers over time."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ SALT = "stitchedit"  # of the ids in the file, so that the same numbers give the
 
 @dataclass(frozen=True)
 class Panel:
-    """One row of the picture: lines over the same frames, and bounds to hold them against."""
+    """One plot: lines over the same frames, and bounds."""
 
     title: str
     lines: Mapping[str, np.ndarray]  # label -> `face`

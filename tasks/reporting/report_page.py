@@ -1,4 +1,4 @@
-"""One page that tells how good an edit is: everything in one file, which opens without a network."""
+"""Report page of an edit: one file that opens offline."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -111,11 +111,9 @@ def format_number(value: float | None, form: str) -> str:
     return "–" if value is None else form.format(value)
 
 
-def data_uri(picture: Frame) -> str:
-    """A picture as it stands in a page."""
-    done, coded = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
+def data_uri(image: Frame) -> str:
+    """Data URI of an image."""
+    done, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done
     return f"data:image/jpeg;base64,{b64encode(coded.tobytes()).decode()}"
 
@@ -126,7 +124,7 @@ def magnified_difference(before: Frame, after: Frame) -> Frame:
 
 
 def _own_ids(svg: str, number: int) -> str:
-    """`svg` without its XML head, with ids that no other picture of the page has."""
+    """`svg` without its XML head, with ids that no other image of the page has."""
     body = svg[svg.index("<svg") :]
     for mark in ('id="', 'href="#', "url(#"):
         body = body.replace(mark, f"{mark}p{number}-")

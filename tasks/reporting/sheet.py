@@ -1,4 +1,4 @@
-"""Before and after on one picture: what people look at before they look at numbers."""
+"""Contact sheets: before and after on one image."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,16 @@ def contact_sheet(pairs: Sequence[tuple[str, Frame, Frame]], height: int = 320) 
     for label, before, after in pairs:
         scale = height / before.shape[0]
         size = (max(1, round(before.shape[1] * scale)), height)
-        pictures = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in (before, after)]
-        columns.append(np.vstack([_caption(label, size[0]), *pictures]))
+        images = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (before, after)]
+        columns.append(np.vstack([_caption(label, size[0]), *images]))
     return np.hstack(columns)
 
 
 def grid_sheet(rows: Sequence[tuple[str, Sequence[Frame]]], side: int) -> Frame:
-    """One row per (label, pictures), the label above, every picture at `side` px; all rows have as many pictures."""
+    """One row per (label, images), the label above, every image at `side` px; all rows have as many images."""
     lines = []
-    for label, pictures in rows:
-        small = [cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in pictures]
+    for label, images in rows:
+        small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images]
         lines += [_caption(label, side * len(small)), np.hstack(small)]
     return np.vstack(lines)
 

@@ -1,4 +1,4 @@
-"""What `measure` thought of an edit, for those who only ask: read without PyTorch."""
+"""Verdict of the stage `measure`, readable without PyTorch."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,6 @@ MEASURES = "measures.json"
 
 
 def read_verdict(folder: Path) -> Verdict:
-    """What `measure` wrote into its artifact."""
+    """Read the verdict from an artifact of `measure`."""
     words = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
     return Verdict(words["verdict"], tuple(words["reasons"]))

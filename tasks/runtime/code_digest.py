@@ -1,4 +1,4 @@
-"""Which code decides what a stage makes: everything of our own packages that its function reaches.
+"""Digest of the code of a stage: all definitions of our packages that its function reaches.
 
 Read from the source and never run. Names are followed from the stage's function to the functions, classes and constants
 that they mean; what counts of each is its syntax tree without comments, docstrings, annotations and the words of
@@ -67,7 +67,7 @@ def code_digest(function: Callable[..., Any]) -> str:
 
 @cache
 def own_code() -> "CodeIndex":
-    """The code as it is now. Call it when that is what is imported: a file that is edited later is not what runs."""
+    """Index of the imported code. Call it at import: a file that is edited later is not the code that runs."""
     return CodeIndex(Path(__file__).parents[2], PACKAGES, PLUMBING)
 
 
@@ -117,7 +117,7 @@ class CodeIndex:
         return found
 
     def _places(self, names: Iterable[str]) -> set[QualifiedName]:
-        """Where the definitions are that `names` mean; everything in a module that is used as a whole."""
+        """Places of the definitions of `names`; all of a module that is used without an attribute."""
         places = set()
         for name in names:
             module = next((stem for stem in _stems(name) if stem in self._texts), None)
@@ -154,11 +154,11 @@ class _Module:
         self.statements: dict[str, list[tuple[ast.stmt, ast.stmt]]] = defaultdict(list)  # alone, and where it stands
         self._imports: dict[str, set[str]] = defaultdict(set)
         self._definitions: dict[str, _Definition] = {}
-        for node, whole in top_level(tree.body):
+        for node, outer in top_level(tree.body):
             for local, target in imported(node, package):
                 self._imports[local].add(target)
             for made in defined(node):
-                self.statements[made].append((node, whole))
+                self.statements[made].append((node, outer))
 
     def has(self, name: str) -> bool:
         return name in self.statements or name in self._imports
@@ -174,7 +174,7 @@ class _Module:
     def _read(self, name: str) -> _Definition:
         nodes = self.statements.get(name, [])
         annotations = names_in(self.package, [part for node, _ in nodes for part in annotations_of(node)])
-        stripped = [Stripper().visit(whole) for _, whole in nodes]
+        stripped = [Stripper().visit(outer) for _, outer in nodes]
         names = names_in(self.package, stripped)
         # the tree does not tell what an imported name means, and theirs are not followed
         firsts = {used.partition(".")[0] for used in names.free} & self._imports.keys()

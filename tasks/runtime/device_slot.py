@@ -1,4 +1,4 @@
-"""One stage at a time on a device, whoever's: a slot of a Prefect concurrency limit, held while a stage computes."""
+"""Turns on a device: a slot of a Prefect concurrency limit, occupied while a stage computes."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""How this process treats memory that it has freed."""
+"""Freed memory: kept within a stage, returned between stages."""
 
 import ctypes
 import gc
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 def keep_freed_memory() -> None:
     """Keep freed blocks for the next step instead of giving each back to the kernel.
 
-    Networks on a CPU free and take the same large blocks at every step; glibc maps each anew, and touching fresh pages
+    Networks on a CPU free and take the same large blocks at every step; glibc maps each again, and touching fresh pages
     took up to half of all time (benchmarks/generator.py). Elsewhere than on glibc this does nothing.
     """
     if sys.platform != "linux":

@@ -13,7 +13,7 @@ from stitchedit.nets.lpips import LPIPS
 from stitchedit.nets.mobile_stylegan import MobileStyleGAN, load_heads
 from stitchedit.nets.mobile_stylegan_ir import read_mobile_stylegan
 from stitchedit.nets.occlusion import OcclusionNet, load_occlusion_net
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from storage.weights.state_dict import load_tensors
 from tasks.runtime.directions import read_own_directions
 from tasks.runtime.memory import keep_freed_memory
@@ -65,7 +65,7 @@ def encoder(device: str) -> Encoder:
 
 @cache
 def occlusion_net(device: str) -> OcclusionNet:
-    """What of a crop is in front of the face."""
+    """Occlusion network."""
     weights = load_tensors(pretrained()["occlusion"].verified())
     made = load_occlusion_net({name: torch.from_numpy(value) for name, value in weights.items()})
     return made.to(choose_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -90,7 +90,7 @@ def landmark_networks() -> LandmarkNetworks:
 
 
 @cache
-def face_finder(options: LandmarkOptions) -> FaceFinder:
+def face_finder(options: DetectOptions) -> FaceFinder:
     """dlib's detectors and landmarks."""
     return FaceFinder(landmark_networks(), options)
 

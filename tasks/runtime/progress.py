@@ -1,4 +1,4 @@
-"""How stages tell where they are: records of the logger `stitchedit.progress`, with the facts as attributes.
+"""Progress of stages: records of the logger `stitchedit.progress`, with the facts as attributes.
 
 Whoever wants to see them adds a handler: the command line draws bars, a worker writes lines. No stage knows which.
 """

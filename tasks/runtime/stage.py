@@ -1,4 +1,4 @@
-"""How Prefect treats any stage, decided once.
+"""Prefect task of a stage.
 
 A stage is a function that fills a folder: `align_faces(out: Workspace, clip: Artifact, options: AlignOptions)`. Made a
 task by `@stage`, it is called with a store instead of a folder and gives an artifact. The store alone says what is done
@@ -30,23 +30,23 @@ from tasks.runtime.memory import release_freed_memory
 from tasks.runtime.pretrained import pretrained
 from tasks.runtime.progress import report_event
 from tasks.runtime.row_reuse import find_earlier
+from tasks.runtime.stage_names import ON_DEVICE
 
 QUALITY = "quality.json"  # of an artifact: name -> number
-REVISION = 1  # of what a recipe says; bump and every stage runs anew
+REVISION = 1  # of all recipes; a higher number recomputes every stage
 RETRY_DELAYS: list[float] = [10, 30, 90]  # s; a full disk or a store that is restarted may be fine by then
 HARDWARE = {"device"}  # arguments that say where to compute, not what: they are in no key
 
 
-def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable[[Callable[..., None]], Task[..., Any]]:
+def stage(*networks: str, by_row: str = "") -> Callable[[Callable[..., None]], Task[..., Any]]:
     """Make a Prefect task of a stage that uses `networks` (names of configs/pretrained.yaml).
 
     Args:
-        by_row: an input of which a row decides no other rows than those that follow from it: the stage finds in
-            `out.earlier` a result that was made with another one, and takes from it what would be made the same.
-        on_device: it computes on the device most of the time, and waits for a slot there if runs share one.
+        by_row: an input whose rows affect the result row by row: the stage finds a result for another such input in
+            `out.earlier`, and reuses the rows that do not change.
     """
 
-    own_code()  # read now, while it is what is imported
+    own_code()  # read at import: a file edited later is not the code that runs
 
     def decorate(function: Callable[..., None]) -> Task[..., Any]:
         name = function.__module__.rpartition(".")[2]
@@ -57,7 +57,7 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
             done = store.find(recipe)
             if done:
                 report_event(name, "cached", key=done.key)
-                _tell_quality(name, store, done)
+                _report_quality(name, store, done)
                 return Completed(name="Cached", data=done, message=f"{done.stage} {done.key} is in the store")
 
             def fill(out: Workspace) -> None:
@@ -66,14 +66,14 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
                 _fill(replace(out, earlier=earlier), store, function, args, kwargs)
 
             try:
-                with device_slot() if on_device else nullcontext():
+                with device_slot() if name in ON_DEVICE else nullcontext():
                     began = time.monotonic()
                     made = store.make(recipe, fill)
             except BaseException:
                 report_event(name, "failed")
                 raise
             report_event(name, "finished", key=made.key, seconds=time.monotonic() - began)
-            _tell_quality(name, store, made)
+            _report_quality(name, store, made)
             return made
 
         run.describe = partial(stage_recipe, function, networks)  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
             persist_result=False,
             retries=len(RETRY_DELAYS),
             retry_delay_seconds=RETRY_DELAYS,
-            retry_condition_fn=_may_pass_next_time,
+            retry_condition_fn=_may_be_temporary,
         )(run)
 
     return decorate
@@ -93,11 +93,11 @@ def stage(*networks: str, by_row: str = "", on_device: bool = False) -> Callable
 def stage_recipe(
     function: Callable[..., None], networks: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Recipe:
-    """What decides the result of a stage called with `args`: everything but where it is computed."""
+    """Recipe of a stage called with `args`: everything that decides its result."""
     given = _given(function, args, kwargs)
     inputs = {name: value.digest for name, value in given.items() if isinstance(value, Artifact | Source)}
     plain = {name: value for name, value in given.items() if name not in inputs and name not in HARDWARE}
-    options = {name: _with_revision(value) for name, value in plain.items()}
+    options = {name: _deciding(value) for name, value in plain.items()}
     catalog = pretrained()
     return Recipe(
         stage=function.__module__.rpartition(".")[2],
@@ -112,9 +112,9 @@ def stage_recipe(
 def _fill(
     out: Workspace, store: Store, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> None:
-    """Call a stage with inputs that are here and whole, and note where they came from.
+    """Call a stage with complete inputs, and record their origins.
 
-    A file found damaged is removed from the store, so that the flow can have it made again.
+    A file found damaged is removed from the store, so that the flow can recompute it.
     """
     given = _given(function, args, kwargs)
     artifacts = {name: value for name, value in given.items() if isinstance(value, Artifact)}
@@ -158,19 +158,18 @@ def _given(function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping
     return given
 
 
-def _tell_quality(name: str, store: Store, made: Artifact) -> None:
-    """Pass on the numbers by which a stage judges its own result, if it wrote any."""
+def _report_quality(name: str, store: Store, made: Artifact) -> None:
+    """Report the quality numbers of an artifact, if there are any."""
     stored = store.backend.objects.read(f"{made.stage}/{made.key}/{QUALITY}")
     if stored:
         report_event(name, "measured", **json.loads(stored.value))
 
 
-def _with_revision(value: Any) -> Any:
-    """Options and the hand-bumped revision of the code they belong to, as one mapping."""
+def _deciding(value: Any) -> Any:
+    """Options as a mapping, without those that decide nothing of the result."""
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    kept = {name: part for name, part in asdict(value).items() if name not in getattr(value, "decide_nothing", ())}
-    return {**kept, "revision": getattr(value, "revision", 0)}
+    return {name: part for name, part in asdict(value).items() if name not in getattr(value, "decide_nothing", ())}
 
 
 def _signature(function: Callable[..., None]) -> inspect.Signature:
@@ -180,8 +179,8 @@ def _signature(function: Callable[..., None]) -> inspect.Signature:
     return signature.replace(parameters=[first.replace(name="store", annotation=Store), *rest])
 
 
-def _may_pass_next_time(task: Any, run: Any, state: Any) -> bool:
-    """A full disk or a lost GPU may be gone in a minute; a clip without a face will have none then either."""
+def _may_be_temporary(task: Any, run: Any, state: Any) -> bool:
+    """True for errors that may be temporary: a full disk, a lost GPU or lease."""
     import torch  # noqa: PLC0415 - takes seconds, and `decode` starts without
 
     try:

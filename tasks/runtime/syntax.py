@@ -1,4 +1,4 @@
-"""What Python's syntax trees say of a module: what it defines and imports, and which names a piece of code uses."""
+"""Definitions, imports and used names of a module, from its syntax tree."""
 
 import ast
 from collections import defaultdict
@@ -76,7 +76,7 @@ class Names(ast.NodeVisitor):
 
 
 class Stripper(ast.NodeTransformer):
-    """Takes out what decides nothing: docstrings, annotations, and the words of errors."""
+    """Remove parts without effect on results: docstrings, annotations, and texts of errors."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
@@ -128,14 +128,14 @@ def top_level(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.stmt, ast.stmt]]:
     """Statements one at a time, alone and under the `if` or `except` that they stand in."""
     for node in body:
         if isinstance(node, ast.If):
-            yield from ((inner, ast.If(node.test, [whole], [])) for inner, whole in top_level(node.body))
+            yield from ((inner, ast.If(node.test, [outer], [])) for inner, outer in top_level(node.body))
             otherwise = ast.UnaryOp(ast.Not(), node.test)
-            yield from ((inner, ast.If(otherwise, [whole], [])) for inner, whole in top_level(node.orelse))
+            yield from ((inner, ast.If(otherwise, [outer], [])) for inner, outer in top_level(node.orelse))
         elif isinstance(node, ast.Try):
             yield from top_level([*node.body, *node.orelse, *node.finalbody])
             for case in node.handlers:
-                for inner, whole in top_level(case.body):
-                    handler = ast.ExceptHandler(case.type, case.name, [whole])
+                for inner, outer in top_level(case.body):
+                    handler = ast.ExceptHandler(case.type, case.name, [outer])
                     yield inner, ast.Try([ast.Pass()], [handler], [], [])
         else:
             yield node, node

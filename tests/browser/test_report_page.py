@@ -1,4 +1,4 @@
-"""The report in a real browser, from the disk and without a network."""
+"""The report in a real browser, opened from disk without a network."""
 
 import shutil
 
@@ -39,7 +39,7 @@ def test_the_video_plays(page):
     assert page.complaints == []
 
 
-def test_a_large_video_is_played_from_beside_the_page(finished, open_page, tmp_path, monkeypatch):
+def test_a_large_video_is_a_separate_file(finished, open_page, tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.report.EMBEDDED_BYTES", 100)
     made = {stage: (finished.artifacts[stage],) for stage in ("align", "composite", "measure")}
     inputs = (finished.source, finished.artifacts["decode"], *made.values(), finished.artifacts["encode"])
@@ -52,7 +52,7 @@ def test_a_large_video_is_played_from_beside_the_page(finished, open_page, tmp_p
     assert page.value("document.getElementById('beside').textContent") == "clip_preview.mp4"
 
 
-def test_every_picture_is_there_and_has_a_text_for_who_cannot_see_it(page):
+def test_every_image_is_loaded_and_has_an_alternative_text(page):
     assert page.value("[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)")
     assert page.value("document.images.length") >= 2 + 3
     assert page.value("document.querySelectorAll('.plots svg').length") == 1

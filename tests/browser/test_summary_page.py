@@ -22,7 +22,7 @@ TWO = [time_of("align", False, "10", 5.0), time_of("tune", True, "00", 70.0)]
 
 @pytest.fixture
 def page(finished, open_page, tmp_path):
-    """Of three clips: one published, one for review, one failed."""
+    """Summary of three clips: one published, one for review, one failed."""
     for source in exported_files(finished.output).values():
         shutil.copy(source, tmp_path / source.name)
     shared = {"edit": "smile+2", "request": {}, "file": (1, 1), "code": ""}
@@ -48,7 +48,7 @@ def test_it_shows_every_clip_with_its_frames_and_links_to_its_report(page):
     assert page.complaints == []
 
 
-def test_it_sums_up_what_was_spent_and_saved(page):
+def test_it_shows_device_time_spent_and_saved(page):
     line = page.value("document.querySelector('p.soft').textContent")
     assert "60 s on the device" in line
     assert "70 s on the device saved by the store" in line
@@ -56,7 +56,7 @@ def test_it_sums_up_what_was_spent_and_saved(page):
     assert page.value("document.querySelectorAll('.timeline svg').length") == 1
 
 
-def test_one_kind_can_be_shown_alone(page):
+def test_clips_can_be_filtered_by_state(page):
     shown = "[...document.querySelectorAll('tbody tr')].filter(row => !row.hidden).length"
     page.value("document.querySelector('button[data-state=review]').click()")
     assert page.value(shown) == 1

@@ -1,4 +1,4 @@
-"""YAML whose values are what they look like."""
+"""YAML without implicit conversions."""
 
 import math
 from typing import Any
@@ -44,7 +44,7 @@ from configs.plain_yaml import read_yaml
         ("{smile: 1:0}", {"smile": "1:0"}),
     ],
 )
-def test_a_value_is_what_it_looks_like(text: str, value: Any) -> None:
+def test_a_value_is_read_without_implicit_conversion(text: str, value: Any) -> None:
     read = read_yaml(text)
 
     assert (type(read), read) == (type(value), value)
@@ -55,6 +55,6 @@ def test_nan_is_read_as_such() -> None:
 
 
 @pytest.mark.parametrize("text", ["&a [*a]", "{a: &a [1, *a]}", "[" * 5000, "[1", "'", "\x07", "!!python/none x"])
-def test_what_is_no_plain_yaml_is_refused(text: str) -> None:
+def test_other_yaml_is_rejected(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         read_yaml(text)

@@ -1,4 +1,4 @@
-"""YAML and JSON of strangers: refused before they fill the memory."""
+"""Untrusted YAML and JSON is rejected before it takes too much memory."""
 
 import resource
 import time
@@ -17,7 +17,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 @pytest.fixture
 def cheap():
-    """What follows takes less than a second of this process, and 100 MB."""
+    """Check that the test takes less than a second of CPU time and 100 MB."""
     memory, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     yield
     assert time.process_time() - began < 1
@@ -25,7 +25,7 @@ def cheap():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (BOMB, "values"),
         ("a: &a [*a]", "inside of what it repeats"),
@@ -39,21 +39,21 @@ def cheap():
     ],
     ids=lambda value: value[:12],
 )
-def test_what_would_fill_the_memory_is_refused(cheap, text, told):
+def test_documents_that_would_fill_the_memory_are_rejected(cheap, text, message):
     with pytest.raises(yaml.MarkedYAMLError) as caught:
         check_yaml(text)
-    assert told in caught.value.problem
+    assert message in caught.value.problem
     assert caught.value.problem_mark is not None
 
 
-def test_aliases_of_a_few_lines_are_taken():
+def test_a_few_aliases_are_accepted():
     check_yaml("defaults: &d {smile: 2}\nclips:\n" + "  - {source: a, edits: *d}\n" * 1000)
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a":' * 100_000, "[" * 200 + "]" * 200], ids=["list", "object", "closed"]
 )
-def test_json_that_is_nested_is_refused(cheap, text):
+def test_deeply_nested_json_is_rejected(cheap, text):
     with pytest.raises(ValueError, match="inside each other"):
         parse_json(text)
 
@@ -66,13 +66,13 @@ def test_json_of_many_values_is_cheap():
 
 
 @pytest.mark.parametrize(
-    ("words", "place"),
+    ("values", "place"),
     [
         ({"edit": {"directions": "${oc.env:HOME}"}}, "edit.directions"),
         ({"a": [1, {"b": "x${align.size}"}]}, "a.1.b"),
         ({"a": {"${oc.env:HOME}": 1}}, "a"),
     ],
 )
-def test_a_reference_is_named_with_its_place(words, place):
+def test_a_reference_is_named_with_its_place(values, place):
     with pytest.raises(InputError, match=f"^{place}: .* is not looked up here"):
-        check_references(words)
+        check_references(values)

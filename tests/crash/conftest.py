@@ -1,4 +1,4 @@
-"""Real runs in child processes that are killed. How many kills: CRASH_KILLS, and from which list: CRASH_SEED."""
+"""Real runs in child processes that are killed: CRASH_KILLS times, by a list with the seed CRASH_SEED."""
 
 import json
 import os
@@ -11,13 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from arithmetic import soundly
 from prefect.settings import PREFECT_API_URL
 
 from storage.store import Store, open_store
 
 OPTIONS = [
-    "align.size=256", "landmarks.backend=dlib",
+    "align.size=256", "detect.backend=dlib",
     "invert.refine_steps=4", "invert.color_steps=2", "invert.refine_passes=1", "invert.segment=2",
     "invert.checkpoint_every=2",
     "tune.passes=1", "tune.batch=1", "tune.locality_weight=0", "tune.checkpoint_every=2",
@@ -25,8 +24,8 @@ OPTIONS = [
     "encode.preset=veryfast", "encode.segment=2",
 ]  # fmt: skip
 
-# The command line. A line in $LOG for everything that a stage tells; and, $DELAY seconds after the $COUNT-th time that
-# $STAGE tells that it advanced, or that it is through, the power fails.
+# The command line. Writes a line to $LOG for every progress record of a stage; and, $DELAY seconds after the $COUNT-th
+# "advanced" record of $STAGE, or after its end, kills itself with SIGKILL.
 CHILD = """
 import json, logging, os, signal, threading
 import tasks.runtime.progress
@@ -55,7 +54,7 @@ main()
 
 @dataclass
 class Runs:
-    """Runs of one command over one store, one after the other or side by side."""
+    """Runs of one command on one store, consecutive or parallel."""
 
     clip: Path
     folder: Path
@@ -68,39 +67,39 @@ class Runs:
         return self.folder / f"{self.edit}.mp4"
 
     def start(self, kill: tuple[str, int, float] | None = None, options: Sequence[str] = ()) -> "subprocess.Popen[str]":
-        """A run that goes on by itself; `kill` is stage, how many times it may tell that it advanced, and seconds."""
+        """Start a run in the background; `kill` is stage, number of its "advanced" records, and delay in s."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.append(self.folder / f"{len(self.logs):03}.log")
         self.logs[-1].touch()
-        words = ["edit", self.clip, *OPTIONS, *options, "--end", "0.13", "--edit", self.edit, "--json"]
+        arguments = ["edit", self.clip, *OPTIONS, *options, "--end", "0.13", "--edit", self.edit, "--json"]
         places = ["--store", self.store, "--scratch", self.folder / "scratch", "--output", self.output]
         known = {"PREFECT_API_URL": PREFECT_API_URL.value(), "LOG": self.logs[-1], "PREFECT_LOGGING_LEVEL": "CRITICAL"}
         if kill:
             known |= dict(zip(("STAGE", "COUNT", "DELAY"), kill, strict=True))
         environment = os.environ | {name: str(value) for name, value in known.items()}
-        command = [sys.executable, "-c", CHILD, *map(str, [*words, *places])]
+        command = [sys.executable, "-c", CHILD, *map(str, [*arguments, *places])]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
 
     def run(self, kill: tuple[str, int, float] | None = None, options: Sequence[str] = ()) -> tuple[int, str]:
-        """Exit code, and what it told on standard error."""
+        """Run to the end; return exit code and standard error on one line."""
         with self.start(kill, options) as child:
-            told = child.communicate()[1]
-        return child.returncode, " ".join(told.split())
+            errors = child.communicate()[1]
+        return child.returncode, " ".join(errors.split())
 
     def records(self, number: int) -> list[tuple[str, str, dict[str, object]]]:
-        """What the stages of one run told: stage, event, facts."""
+        """Progress records of one run: stage, event, facts."""
         lines = self.logs[number].read_text().splitlines()
         return [tuple(json.loads(line)) for line in lines if line.endswith("]")]  # type: ignore[misc]
 
     def stages(self, number: int, event: str) -> list[str]:
-        return [stage for stage, what, _ in self.records(number) if what == event]
+        return [stage for stage, found, _ in self.records(number) if found == event]
 
     def opened(self) -> Store:
         return open_store(self.store, self.folder / "scratch")
 
     def digests(self) -> dict[str, str]:
-        """What every stage made; of each there is one. The report tells how long each took, which never is the same."""
+        """Digest of each stage's one artifact, without the report, which contains durations."""
         made = {artifact.stage: artifact.digest for artifact in self.opened().artifacts()}
         made.pop("report", "")
         return made
@@ -123,18 +122,15 @@ def runs(packaged: Callable[[str], Path], prefect_server: None) -> Callable[...,
 
 @pytest.fixture(scope="session")
 def undisturbed(runs: Callable[..., Runs], tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """A run that nothing happened to."""
+    """A run without a kill."""
 
-    def make(attempt: int) -> Runs:
-        made = runs(tmp_path_factory.mktemp(f"undisturbed{attempt}"))
-        code, told = made.run()
-        assert code == 0, told
-        return made
-
-    return soundly(make)
+    made = runs(tmp_path_factory.mktemp("undisturbed"))
+    code, errors = made.run()
+    assert code == 0, errors
+    return made
 
 
 @pytest.fixture(scope="session")
 def kills_wanted() -> tuple[int, int]:
-    """How many kills, and the seed of their list."""
+    """Number of kills, and the seed of their list."""
     return int(os.environ.get("CRASH_KILLS", "3")), int(os.environ.get("CRASH_SEED", "0"))

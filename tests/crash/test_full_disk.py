@@ -1,4 +1,4 @@
-"""A store on a disk that is full half way."""
+"""A store on a disk that becomes full during a run."""
 
 import subprocess
 from pathlib import Path
@@ -20,20 +20,20 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_is_told_and_costs_nothing_that_was_finished(runs, undisturbed, small_disk, tmp_path):
+def test_a_full_disk_is_reported_and_loses_no_finished_work(runs, undisturbed, small_disk, tmp_path):
     made = runs(tmp_path / "runs", str(small_disk / "store"))
-    code, told = made.run()
+    code, errors = made.run()
 
     assert code == 1
-    assert "No space left on device" in told
-    assert "Make room" in told
-    assert "Traceback" not in told
+    assert "No space left on device" in errors
+    assert "Free disk space" in errors
+    assert "Traceback" not in errors
     kept = made.digests()
     assert {"decode", "align", "invert"} <= kept.keys() < undisturbed.digests().keys()
 
     subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
-    code, told = made.run()
+    code, errors = made.run()
 
-    assert code == 0, told
+    assert code == 0, errors
     assert made.digests() == undisturbed.digests()
     assert set(kept) <= set(made.stages(len(made.logs) - 1, "cached"))

@@ -1,7 +1,7 @@
-"""`kill -9` at random moments: what comes out is what an undisturbed run gives, and little is done twice.
+"""`kill -9` at random moments: the result equals that of an uninterrupted run, and little work is repeated.
 
-A handful of kills, unless CRASH_KILLS says more: `make crash KILLS=60` is the nightly command. CRASH_TABLE names a file
-for the table by stage.
+Three kills, unless CRASH_KILLS is set: `make crash KILLS=60` is the nightly command. CRASH_TABLE names a file for the
+table by stage.
 """
 
 import os
@@ -12,39 +12,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.cli.display import STAGES
 from storage.backends.lease import is_dead, lease_owner
 from storage.runs import runs as recorded_runs
+from tasks.runtime.stage_names import STAGES
 
-# How often each stage tells that it advanced in an undisturbed run, about: where a kill falls, or at the stage's end.
+# Approximate number of "advanced" records of each stage in an uninterrupted run: a kill follows one of them.
 RECORDS = {
     "invert": 16, "tune": 4, "stitch": 4, "detect": 4, "encode": 8, "composite": 3, "measure": 3, "align": 2,
     "decode": 4,
 }  # fmt: skip
-CHAIN = 14  # kills at most, one after the other, over one store
-DELAY = 0.4  # s, at most, from the record to the kill: in the middle of whatever is computed or written then
+CHAIN = 14  # maximum number of consecutive kills on one store
+DELAY = 0.4  # s, maximum from the record to the kill, so that it interrupts computing or writing
 
-# What may be done twice for one kill, by how a counter's label begins: a chunk, or the steps between two checkpoints.
+# Items that may be repeated after one kill, by prefix of a counter's label: a chunk, or the steps between checkpoints.
 BOUNDS = {
-    "decode": 4,  # the whole of it, a tenth of a second
+    "decode": 4,  # the whole stage, a tenth of a second
     "detect": 4,
     "align": 4,
     "invert: start": 4,
     "invert: person": 2,
     "invert: frames": 2,
     "tune": 2,
-    "stitch: all": 2,  # the whole of it
+    "stitch: all": 2,  # the whole stage
     "stitch": 2,
     "composite": 4,
-    "encode: preview": 4,  # the whole of it
+    "encode: preview": 4,  # the whole stage
     "encode": 2,
     "measure": 4,
-    "report": 4,  # the whole of it
+    "report": 4,  # the whole stage
 }
 
 
 def kill_list(kills: int, seed: int) -> list[list[tuple[str, int, float]]]:
-    """Chains of kills: all stages in turn, at random moments of each, in the order in which a run reaches them."""
+    """Chains of kills: all stages in turn, at random moments, in the order of a run."""
     random = np.random.default_rng(seed)
     stages = [list(RECORDS)[number % len(RECORDS)] for number in range(kills)]
     chosen = [(stage, int(random.integers(1, RECORDS[stage])), float(random.uniform(0, DELAY))) for stage in stages]
@@ -52,8 +52,8 @@ def kill_list(kills: int, seed: int) -> list[list[tuple[str, int, float]]]:
     return [sorted(chain, key=lambda kill: STAGES.index(kill[0])) for chain in chains]
 
 
-def done_twice(runs, first):
-    """(label, how many items) for each counter that the run `first` left unfinished and the next went on with."""
+def repeated_items(runs, first):
+    """(label, number of repeated items) for each counter that the run `first` left partial and the next one resumed."""
     ends, starts = {}, {}
     for _, event, facts in runs.records(first):
         if event == "advanced":
@@ -68,46 +68,46 @@ def bound_of(label):
     return next(bound for start, bound in BOUNDS.items() if label.startswith(start))
 
 
-def test_a_killed_run_comes_to_the_same_end_and_does_little_twice(runs, undisturbed, kills_wanted, tmp_path):
+def test_a_killed_run_gives_the_same_result_and_repeats_little_work(runs, undisturbed, kills_wanted, tmp_path):
     expected, frames = undisturbed.digests(), undisturbed.frames()
-    killed, twice = defaultdict(int), defaultdict(list)
+    killed, repeated = defaultdict(int), defaultdict(list)
     for number, chain in enumerate(kill_list(*kills_wanted)):
         made = runs(tmp_path / f"chain {number}")
         for kill in chain:
-            code, told = made.run(kill)
-            assert code in {-signal.SIGKILL, 0}, told  # 0: there was less left than the kill waited for
+            code, errors = made.run(kill)
+            assert code in {-signal.SIGKILL, 0}, errors  # 0: the run ended before the kill
             killed[kill[0]] += code == -signal.SIGKILL
-        code, told = made.run()
-        assert code == 0, told
+        code, errors = made.run()
+        assert code == 0, errors
 
         assert made.digests() == expected, chain
         assert np.array_equal(made.frames(), frames), chain
         for index in range(len(chain)):
-            for label, count in done_twice(made, index):
-                twice[label].append(count)
+            for label, count in repeated_items(made, index):
+                repeated[label].append(count)
                 assert count <= bound_of(label), (chain[index], label)
-        nothing_is_left_over(made, len(chain) + 1)
+        check_leftovers(made, len(chain) + 1)
     assert sum(killed.values()) == kills_wanted[0]
-    write_table(killed, twice)
+    write_table(killed, repeated)
 
 
-def nothing_is_left_over(made, count):
+def check_leftovers(made, count):
     store = made.opened()
     assert store.backend.partial_artifacts() == []
     leases = [listed.name for listed in store.backend.objects.names("leases/")]
-    held = [said for name in leases if (said := lease_owner(store.backend.objects, name))]
-    assert all(said["run"] and is_dead(said) for said in held)  # of runs that were killed, and of nothing else
+    owners = [owner for name in leases if (owner := lease_owner(store.backend.objects, name))]
+    assert all(owner["run"] and is_dead(owner) for owner in owners)  # only of killed runs
     records = recorded_runs(store)
     assert len(records) == count
     assert records[-1].state == "completed"
 
 
-def write_table(killed, twice):
-    """Markdown: kills by stage, and what was done twice by counter."""
+def write_table(killed, repeated):
+    """Print kills by stage and repeated items by counter as Markdown."""
     lines = ["| stage | kills |", "|---|---|", *(f"| {stage} | {count} |" for stage, count in killed.items())]
-    lines += ["", "| counter | went on | done twice, mean | most | at most |", "|---|---|---|---|---|"]
+    lines += ["", "| counter | resumed | repeated, mean | maximum | bound |", "|---|---|---|---|---|"]
     groups = defaultdict(list)
-    for label, counts in twice.items():
+    for label, counts in repeated.items():
         groups[next(start for start in BOUNDS if label.startswith(start))] += counts
     for start, counts in groups.items():
         lines.append(f"| {start} | {len(counts)} | {np.mean(counts):.1f} | {max(counts)} | {BOUNDS[start]} |")
@@ -117,9 +117,9 @@ def write_table(killed, twice):
 
 
 @pytest.mark.parametrize("kills", [5, 60])
-def test_the_list_of_kills_is_the_same_every_time_and_meets_every_long_stage(kills):
-    one, two = kill_list(kills, 7), kill_list(kills, 7)
+def test_the_list_of_kills_is_reproducible_and_includes_every_long_stage(kills):
+    chains = kill_list(kills, 7)
 
-    assert one == two
-    assert sum(map(len, one)) == kills
-    assert {"detect", "invert", "tune", "stitch"} <= {stage for chain in one for stage, _, _ in chain}
+    assert chains == kill_list(kills, 7)
+    assert sum(map(len, chains)) == kills
+    assert {"detect", "invert", "tune", "stitch"} <= {stage for chain in chains for stage, _, _ in chain}

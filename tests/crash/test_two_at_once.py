@@ -1,4 +1,4 @@
-"""Two runs over one store at the same time."""
+"""Two parallel runs on one store."""
 
 import signal
 import time
@@ -10,33 +10,33 @@ def made_by(runs, number):
     return [stage for stage, event, _ in runs.records(number) if event == "finished"]
 
 
-def test_two_runs_of_one_edit_make_everything_once(runs, undisturbed, tmp_path):
+def test_two_runs_of_one_edit_compute_everything_once(runs, undisturbed, tmp_path):
     both = runs(tmp_path)
-    one, two = both.start(), both.start()
-    for child in (one, two):
-        told = child.communicate()[1]
-        assert child.returncode == 0, told
+    children = [both.start(), both.start()]
+    for child in children:
+        errors = child.communicate()[1]
+        assert child.returncode == 0, errors
 
     started = both.stages(0, "started") + both.stages(1, "started")
     assert sorted(started) == sorted([*undisturbed.digests(), "report"])
     assert both.digests() == undisturbed.digests()
 
 
-def test_another_edit_shares_what_it_can_and_takes_over_what_a_killed_run_left(runs, undisturbed, tmp_path):
+def test_another_edit_shares_artifacts_and_resumes_those_of_a_killed_run(runs, undisturbed, tmp_path):
     smile, older = (
         runs(tmp_path / "smile", str(tmp_path / "store")),
         runs(tmp_path / "older", str(tmp_path / "store"), "age=+2"),
     )
     first = smile.start(("tune", 3, 0.1))
-    while "tune" not in smile.stages(0, "started"):  # from here on the lease is its own
+    while "tune" not in smile.stages(0, "started"):  # now it owns the lease
         assert first.poll() is None, first.communicate()[1]
         time.sleep(0.1)
     second = older.start()
-    told = second.communicate()[1]
+    errors = second.communicate()[1]
     first.communicate()
 
     assert first.returncode == -signal.SIGKILL
-    assert second.returncode == 0, told
+    assert second.returncode == 0, errors
     shared = {
         stage: digest
         for stage, digest in undisturbed.digests().items()
@@ -59,10 +59,10 @@ def test_a_bucket_whose_server_is_killed_and_started_again(runs, undisturbed, s3
         s3_server.kill()
     finally:
         s3_server.start()
-    told = child.communicate()[1]
-    if child.returncode:  # it was down for longer than the tries last
-        assert "cannot be reached" in " ".join(told.split())
-        code, told = made.run()
-        assert code == 0, told
+    errors = child.communicate()[1]
+    if child.returncode:  # it was down for longer than the retries
+        assert "cannot be reached" in " ".join(errors.split())
+        code, errors = made.run()
+        assert code == 0, errors
 
     assert made.digests() == undisturbed.digests()

@@ -1,4 +1,4 @@
-"""A Prefect server as an operator starts it, and what is edited through it."""
+"""Fixtures: a Prefect server as an operator starts it, and a catalog to edit."""
 
 import json
 import os
@@ -21,7 +21,7 @@ defaults:
 clips:
   - source: broken.mp4
   - source: empty.mp4
-    options: [decode.end=0.2, landmarks.backend=dlib]
+    options: [decode.end=0.2, detect.backend=dlib]
   - source: phone*.mp4
     tags: [good]
 """
@@ -29,7 +29,7 @@ clips:
 
 @pytest.fixture(scope="module")
 def prefect_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A server that runs, services and all, with an empty database: STITCHEDIT_TEST_DATABASE says which."""
+    """A running server with its services and an empty database of the type in STITCHEDIT_TEST_DATABASE."""
     folder = tmp_path_factory.mktemp("server")
     with DATABASES[os.environ.get("STITCHEDIT_TEST_DATABASE", "sqlite")](folder) as database:
         server = PrefectServer(folder, database)
@@ -40,19 +40,19 @@ def prefect_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefec
 
 @pytest.fixture(scope="module")
 def server_settings(prefect_service: PrefectServer) -> dict[str, str]:
-    """Environment of whoever talks to that server."""
+    """Environment variables of clients of that server."""
     return prefect_service.settings
 
 
 @pytest.fixture(scope="module")
 def run_process() -> Callable[..., object]:
-    """`with run_process(command, settings, log):` has it run."""
+    """`with run_process(command, settings, log):` runs a command meanwhile."""
     return process
 
 
 @pytest.fixture(scope="module")
 def until() -> Callable[..., object]:
-    """`until(ask, seconds)` asks until there is an answer that is true, and gives it."""
+    """`until(ask, seconds)` calls `ask` until it returns a true value, and returns it."""
 
     def wait(ask: Callable[[], object], seconds: float = 60) -> object:
         give_up = time.monotonic() + seconds
@@ -65,8 +65,8 @@ def until() -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
-def make_night(clip: Path, packaged: Callable[[str], Path]) -> Callable[[Path], Path]:
-    """`make_night(folder)` puts night.yaml there: a good clip, one that is no video, and one without a face."""
+def make_catalog(clip: Path, packaged: Callable[[str], Path]) -> Callable[[Path], Path]:
+    """`make_catalog(folder)` writes night.yaml with a good clip, a broken file, and a clip without a face."""
 
     def make(folder: Path) -> Path:
         (folder / "broken.mp4").write_bytes(clip.read_bytes()[:1000])

@@ -1,4 +1,4 @@
-"""An edit of HDR footage of 10 bits from the file to the file: a real face, real networks, few steps."""
+"""An edit of 10-bit HDR footage from file to file: a real face, real networks, few steps."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -33,7 +33,7 @@ def pq_signal(nits: np.ndarray) -> np.ndarray:
 
 
 def shown_light(source: np.ndarray) -> np.ndarray:
-    """What an SDR picture shows, linear BT.709, 1 = 203 cd/m2."""
+    """Light of an SDR image, linear BT.709, 1 = 203 cd/m2."""
     return (source / 255) ** 2.4
 
 
@@ -55,7 +55,7 @@ def hdr_frame(source: np.ndarray) -> av.VideoFrame:
 
 @pytest.fixture(scope="module")
 def sources(packaged: Callable[[str], Path]) -> list[np.ndarray]:
-    """Smooth frames of a face, which have more levels than 8 bits hold."""
+    """Smooth frames of a face, with more levels than 8 bits."""
     with av.open(str(packaged("single_face.mp4"))) as clip:
         frames = [frame.to_ndarray(format="rgb24") for frame, _ in zip(clip.decode(video=0), range(FRAMES))]  # noqa: B905
     return [cv2.GaussianBlur(frame.astype(np.float32), (0, 0), 1.0) for frame in frames]
@@ -100,14 +100,14 @@ def test_networks_see_an_sdr_image(finished_hdr, sources):
         assert np.abs(found.clip(0, 255) - crop).mean() < 1.5
 
 
-def test_the_result_is_hdr_and_as_deep_as_its_source(finished_hdr):
+def test_the_result_is_hdr_with_the_bit_depth_of_its_source(finished_hdr):
     before, after = (probe(path) for path in (finished_hdr.request.video, finished_hdr.output))
     for name in ("pixel_format", "color_primaries", "color_transfer", "color_matrix", "color_range"):
         assert getattr(before, name) == getattr(after, name)
     assert after.pixel_format == "yuv420p10le"
 
 
-def test_the_face_changes_without_losing_depth_and_the_rest_stays(finished_hdr):
+def test_the_face_changes_at_full_depth_and_the_rest_is_unchanged(finished_hdr):
     folder = finished_hdr.artifacts["composite"].path
     patches, places = (FrameArray.open(folder / name) for name in ("patches", "places"))
     sources, results = (planes_of(path) for path in (finished_hdr.request.video, finished_hdr.output))

@@ -1,4 +1,4 @@
-"""A real catalog on a real server: real edits in processes of their own, and clips that cannot be edited."""
+"""A catalog on a real server: edits in child processes, and clips that cannot be edited."""
 
 import json
 import shutil
@@ -14,21 +14,21 @@ from flows.edit_catalog import edit_catalog
 
 
 @pytest.fixture(scope="module")
-def make_tuned_night(make_night, finished):
-    """`make_tuned_night(folder)`: there, and a store that has all up to the tuned generator."""
+def make_tuned_catalog(make_catalog, finished):
+    """`make_tuned_catalog(folder)` writes a catalog, and a store with all stages up to the tuned generator."""
 
     def make(folder: Path) -> Path:
         for stage in ("decode", "detect", "align", "occlude", "invert", "tune"):
             shutil.copytree(finished.store.folder / stage, folder / "store" / stage)
-        return make_night(folder)
+        return make_catalog(folder)
 
     return make
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory, make_tuned_night):
-    """A catalog that ran once."""
-    folder = make_tuned_night(tmp_path_factory.mktemp("night"))
+def night(tmp_path_factory, make_tuned_catalog):
+    """A catalog after its first run."""
+    folder = make_tuned_catalog(tmp_path_factory.mktemp("night"))
     return folder, edit_catalog(request(folder), return_state=True)
 
 
@@ -36,10 +36,9 @@ def request(folder: Path, **others: object) -> CatalogRequest:
     return CatalogRequest(catalog=folder / "night.yaml", store=str(folder / "store"), device="cpu", **others)
 
 
-def command(folder: Path, *words: str) -> str:
-    result = CliRunner().invoke(
-        app, [words[0], str(folder / "night.yaml"), *words[1:], "--store", str(folder / "store"), "--device", "cpu"]
-    )
+def command(folder: Path, name: str, *options: str) -> str:
+    places = ["--store", str(folder / "store"), "--device", "cpu"]
+    result = CliRunner().invoke(app, [name, str(folder / "night.yaml"), *options, *places])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.stdout
 
@@ -48,7 +47,7 @@ def outcomes(folder: Path) -> dict[str, dict]:
     return {Path(one["source"]).name: one for one in json.loads(command(folder, "status", "--json"))}
 
 
-def test_the_good_clips_are_done_and_the_others_told(night):
+def test_good_clips_are_edited_and_the_others_reported(night):
     folder, state = night
     found = outcomes(folder)
     assert state.is_failed()
@@ -56,11 +55,11 @@ def test_the_good_clips_are_done_and_the_others_told(night):
     assert found["broken.mp4"]["state"] == found["empty.mp4"]["state"] == "failed"
     assert "cannot be opened" in found["broken.mp4"]["error"]
     assert found["empty.mp4"]["error"].startswith("No face in ")
-    assert found["phone.mp4"]["state"] in {REVIEW, HELD}  # tuned for a moment only
+    assert found["phone.mp4"]["state"] in {REVIEW, HELD}  # tuned for a few steps only
     assert Path(found["phone.mp4"]["output"]).name == "phone_smile+2.mp4"
 
 
-def test_a_second_night_does_only_what_is_new(night):
+def test_a_second_run_edits_only_new_clips(night):
     folder, _ = night
     before = outcomes(folder)["phone.mp4"]
     shutil.copy(folder / "phone.mp4", folder / "phone_again.mp4")
@@ -76,41 +75,41 @@ def test_a_second_night_does_only_what_is_new(night):
     (folder / "phone_again.mp4").unlink()
 
 
-def test_a_held_result_is_published_by_approval_and_taken_back_by_rejection(night):
+def test_approval_publishes_a_held_result_and_rejection_withdraws_it(night):
     folder, _ = night
     output = folder / "done" / "phone_smile+2.mp4"
     command(folder, "approve", "phone.mp4", "--by", "anna")
     assert output.exists()
     assert not list((folder / "held").rglob("*.mp4"))
-    told = outcomes(folder)["phone.mp4"]
-    assert (told["state"], told["decision"]["by"]) == ("published", "anna")
+    outcome = outcomes(folder)["phone.mp4"]
+    assert (outcome["state"], outcome["decision"]["by"]) == ("published", "anna")
 
     command(folder, "reject", "phone.mp4", "--by", "bert")
     assert not output.exists()
     assert (folder / "held" / "done" / output.name).exists()
     assert edit_catalog(request(folder, tags=["good"]), return_state=True).is_completed()
-    assert outcomes(folder)["phone.mp4"]["state"] == "rejected"  # it was not made again
+    assert outcomes(folder)["phone.mp4"]["state"] == "rejected"  # it was not recomputed
     assert not output.exists()
 
 
-def test_what_was_rejected_is_not_published_though_new_code_makes_it_again(night):
+def test_a_rejected_result_that_new_code_recomputes_is_not_published(night):
     folder, _ = night
     command(folder, "reject", "phone.mp4", "--by", "bert")
-    (kept,) = [path for path in (folder / "store/catalogs/night").glob("*.json") if "phone_smile" in path.read_text()]
-    words = json.loads(kept.read_text())
-    kept.write_text(json.dumps(words | {"code": "of yesterday"}))
+    (record,) = [path for path in (folder / "store/catalogs/night").glob("*.json") if "phone_smile" in path.read_text()]
+    before = json.loads(record.read_text())
+    record.write_text(json.dumps(before | {"code": "old"}))
     (folder / "held" / "done" / "phone_smile+2.mp4").unlink()
 
     assert edit_catalog(request(folder, tags=["good"]), return_state=True).is_completed()
-    told = outcomes(folder)["phone.mp4"]
-    assert (told["state"], told["decision"]["by"]) == ("rejected", "bert")
-    assert told["flow_run"] != words["flow_run"]
+    outcome = outcomes(folder)["phone.mp4"]
+    assert (outcome["state"], outcome["decision"]["by"]) == ("rejected", "bert")
+    assert outcome["flow_run"] != before["flow_run"]
     assert (folder / "held" / "done" / "phone_smile+2.mp4").exists()
     assert not (folder / "done" / "phone_smile+2.mp4").exists()
 
 
-def test_a_clip_that_takes_too_long_is_stopped_and_goes_on_the_next_time(make_night, tmp_path):
-    make_night(tmp_path)
+def test_a_clip_beyond_the_time_limit_is_stopped(make_catalog, tmp_path):
+    make_catalog(tmp_path)
     state = edit_catalog(request(tmp_path, tags=["good"], time_limit_s=3), return_state=True)
     assert state.is_failed()
     found = outcomes(tmp_path)["phone.mp4"]
@@ -118,21 +117,21 @@ def test_a_clip_that_takes_too_long_is_stopped_and_goes_on_the_next_time(make_ni
     assert "longer than 3 s" in found["error"]
 
 
-def test_a_run_whose_process_is_killed_is_tried_again(make_tuned_night, tmp_path, monkeypatch):
-    make_tuned_night(tmp_path)
+def test_a_run_whose_process_is_killed_is_retried(make_tuned_catalog, tmp_path, monkeypatch):
+    make_tuned_catalog(tmp_path)
     from flows.catalog.children import LocalChildren  # noqa: PLC0415
 
-    start, begun = LocalChildren.start, []
+    start, started = LocalChildren.start, []
 
-    def killed_at_first(self, *words):
-        child = start(self, *words)
-        begun.append(child)
-        if len(begun) == 1:
+    def start_and_kill_the_first(self, *arguments):
+        child = start(self, *arguments)
+        started.append(child)
+        if len(started) == 1:
             child.process.kill()
         return child
 
-    monkeypatch.setattr(LocalChildren, "start", killed_at_first)
+    monkeypatch.setattr(LocalChildren, "start", start_and_kill_the_first)
     state = edit_catalog(request(tmp_path, tags=["good"]), return_state=True)
     assert state.is_completed(), state.message
     assert outcomes(tmp_path)["phone.mp4"]["attempts"] == 2
-    assert len(begun) == 2
+    assert len(started) == 2

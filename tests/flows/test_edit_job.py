@@ -1,4 +1,4 @@
-"""A request is resolved once: how often its files are read and its options merged."""
+"""A request is resolved once: its files are hashed and its options merged only once."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from flows import edit_job
 from flows.catalog.jobs import Job, prepare_job
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
-from flows.cli.arguments import edit_job as job_of_words
+from flows.cli.arguments import edit_job as job_of_arguments
 from flows.edit_job import hand_over, resolve, take_over
 from flows.edit_request import Edit, EditRequest
 from storage import artifact
@@ -51,8 +51,8 @@ def request(clip: Path, folder: Path) -> EditRequest:
 
 
 def test_an_edit_reads_its_clip_and_its_options_once(own_clip: Path, tmp_path: Path, calls: Counter[str]) -> None:
-    job = job_of_words(["smile=2"], None, video=own_clip, store=str(tmp_path / "store"))
-    assert take_over(hand_over(job)) is job  # what the command line passes to the flow
+    job = job_of_arguments(["smile=2"], None, video=own_clip, store=str(tmp_path / "store"))
+    assert take_over(hand_over(job)) is job  # as the command line passes it to the flow
     assert calls == {"take.mp4": 1, "load_config": 1}
 
 
@@ -68,11 +68,11 @@ def test_a_clip_of_a_catalog_is_hashed_once_by_both_processes(
     catalog = tmp_path / "night.yaml"
     entry = "{source: take.mp4, edits: {smile: 2}, output: '{stem}_out.mp4'}"
     catalog.write_text(f"catalog: night\nconsent_required: false\nclips: [{entry}]\n")
-    night = CatalogRequest(catalog=catalog, store=str(tmp_path / "store"), device="cpu")
+    catalog_request = CatalogRequest(catalog=catalog, store=str(tmp_path / "store"), device="cpu")
     opened = open_catalog(catalog, store=Store.at(tmp_path / "store"))
-    job = prepare_job(opened.clips[0], opened, night, Store.at(tmp_path / "store"))
+    job = prepare_job(opened.clips[0], opened, catalog_request, Store.at(tmp_path / "store"))
     assert isinstance(job, Job)
-    resolve(job.request)  # as the run of the clip does, in a process of its own
+    resolve(job.request)  # as the child run does in its process
     assert calls["take.mp4"] == 1
 
 
@@ -83,6 +83,6 @@ def test_a_job_is_taken_over_once(own_clip: Path, tmp_path: Path) -> None:
     assert take_over(handed) is None
 
 
-def test_a_job_is_not_taken_for_a_changed_request(own_clip: Path, tmp_path: Path) -> None:
+def test_a_job_is_not_taken_over_with_a_changed_request(own_clip: Path, tmp_path: Path) -> None:
     handed = hand_over(resolve(request(own_clip, tmp_path)))
     assert take_over(handed.model_copy(update={"preset": "draft"})) is None

@@ -1,4 +1,4 @@
-"""From a clip to the same clip with another face; and how little of it is done twice."""
+"""Edit a clip from file to file, and reuse cached stages."""
 
 import json
 import logging
@@ -19,13 +19,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
 )
 
-from flows.cli.display import STAGES
 from flows.edit_job import resolve
 from flows.edit_request import Edit
 from flows.edit_video import edit_stages
 from stitchedit.options.composite import CompositeOptions
 from storage.arrays.frame_array import FrameArray
 from storage.video.info import probe, rgb
+from tasks.runtime.stage_names import STAGES
 
 
 def frames_of(path):
@@ -41,9 +41,9 @@ def sound_of(path):
 
 
 def states_of(flow_run):
-    """State name of every stage in a flow run, as Prefect's API and so its pages tell it."""
+    """Name of the state of every stage in a flow run, from Prefect's API."""
     only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-    give_up = time.monotonic() + 120  # task runs reach the server some time after they ended
+    give_up = time.monotonic() + 120  # task runs reach the server after a delay
     with get_client(sync_client=True) as client:
         while True:
             runs = client.read_task_runs(flow_run_filter=only)
@@ -69,7 +69,7 @@ def test_sound_is_kept_byte_for_byte(finished):
     assert len(sound_of(finished.output)) > 5
 
 
-def test_the_face_is_another_and_all_else_is_nearly_the_source(finished):
+def test_the_face_changes_and_the_rest_stays_close_to_the_source(finished):
     folder = finished.artifacts["composite"].path
     patches, places = (FrameArray.open(folder / name).read() for name in ("patches", "places"))
     pairs = zip(frames_of(finished.request.video), frames_of(finished.output), strict=True)
@@ -83,7 +83,7 @@ def test_the_face_is_another_and_all_else_is_nearly_the_source(finished):
         assert difference[alpha == 0].mean() < 1.5
 
 
-def test_preview_sheet_and_report_lie_beside_the_video_and_nothing_else(finished):
+def test_only_preview_sheet_and_report_are_written_beside_the_video(finished):
     names = {path.name for path in finished.output.parent.iterdir() if path.is_file()}
     assert names == {"out.mp4", "out_preview.mp4", "out_sheet.png", "out_report.html"}
 
@@ -100,7 +100,7 @@ def test_a_second_run_shows_every_stage_as_cached(copied, edit_once, told):
     assert again.output.read_bytes() == copied.output.read_bytes()
 
 
-def test_another_strength_shares_all_up_to_the_tuned_generator(copied, edit_once, told):
+def test_another_strength_reuses_all_stages_up_to_the_tuned_generator(copied, edit_once, told):
     request = copied.request.model_copy(update={"edits": [Edit(direction="smile", strength=-2)]})
     again = edit_once(request)
 
@@ -111,7 +111,7 @@ def test_another_strength_shares_all_up_to_the_tuned_generator(copied, edit_once
 
 
 @pytest.mark.parametrize(("direction", "limited"), [("smile", True), ("lipstick", False)])
-def test_lips_are_held_to_the_colors_of_the_clip_unless_they_are_edited(finished, direction, limited):
+def test_lips_keep_the_colors_of_the_clip_unless_they_are_edited(finished, direction, limited):
     request, given = finished.request.model_copy(update={"edits": [Edit(direction=direction, strength=1)]}), {}
 
     def call(stage, *arguments):
@@ -124,7 +124,7 @@ def test_lips_are_held_to_the_colors_of_the_clip_unless_they_are_edited(finished
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_deleted_artifact_makes_its_stage_run_and_no_other(copied, edit_once, told, stage):
+def test_a_deleted_artifact_reruns_only_its_stage(copied, edit_once, told, stage):
     shutil.rmtree(copied.artifacts[stage].path)
     edit_once(copied.request)
 
@@ -133,7 +133,7 @@ def test_a_deleted_artifact_makes_its_stage_run_and_no_other(copied, edit_once, 
     assert copied.artifacts[stage].digest == copied.artifacts[stage].digest
 
 
-def test_a_chunk_that_is_gone_is_made_anew(copied, edit_once, told):
+def test_a_missing_chunk_is_recomputed(copied, edit_once, told):
     crops = copied.artifacts["stitch"].path / "crops"
     next(path for path in sorted(crops.rglob("*")) if path.is_file() and path.name != "zarr.json").unlink()
     edit_once(copied.request)
@@ -141,7 +141,7 @@ def test_a_chunk_that_is_gone_is_made_anew(copied, edit_once, told):
     assert told.stages("finished") == ["stitch"]
 
 
-def test_an_output_that_was_deleted_is_there_again(copied, edit_once):
+def test_a_deleted_output_is_written_again(copied, edit_once):
     edit_once(copied.request)
     copied.request.output.unlink()
     edit_once(copied.request)
@@ -160,7 +160,7 @@ def test_every_stage_is_in_the_log_of_the_run(copied, edit_once, caplog):
         assert any(wanted.match(line) for line in lines), stage
 
 
-def test_the_numbers_are_on_prefects_page_of_the_run(finished):
+def test_prefect_shows_the_numbers_of_the_run(finished):
     def artifact(key):
         name, run = ArtifactFilterKey(any_=[key]), ArtifactFilterFlowRunId(any_=[finished.flow_run])
         (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=name, flow_run_id=run))

@@ -1,4 +1,4 @@
-"""Two people in every frame: who is edited, and who is not touched."""
+"""Clips with two persons: the chosen faces are edited, the others are unchanged."""
 
 from collections import Counter
 from fractions import Fraction
@@ -15,12 +15,12 @@ from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
 from storage.video.index import read_frames
 from storage.video.planes import writable_planes
-from tasks.encode import frame_editor
 from tasks.inputs.clip import open_clip
+from tasks.inputs.edited_frames import frame_editor
 
 FRAMES = 3
 TINY = [
-    "align.size=256", "landmarks.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
+    "align.size=256", "detect.backend=dlib", "invert.refine_steps=2", "invert.color_steps=1",
     "invert.refine_passes=1", "tune.passes=1", "tune.keyframes=2", "stitch.steps=1",
     "stitch.settle_steps=1", "stitch.learning_rate=3e-5",
     "encode.preset=veryfast",
@@ -29,19 +29,19 @@ TWICE = [("left", "smile"), ("right", "age")]
 MAN, WOMAN = "single_face.mp4", "WolfgangLanger_Pexels.mp4"  # 640x360 each
 
 
-def pictures(path, first, count):
+def frames_of(path, first, count):
     with av.open(str(path)) as source:
         return [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)][first : first + count]
 
 
 @pytest.fixture(scope="module")
 def couple(packaged, tmp_path_factory):
-    """The man on the left, the woman on the right, 1280x360."""
+    """A clip of a man on the left and a woman on the right, 1280x360."""
     path = tmp_path_factory.mktemp("couple") / "couple.mp4"
     with av.open(str(path), "w") as target:
         video = target.add_stream("libx264", rate=25, width=1280, height=360, options={"crf": "8"})
         video.pix_fmt, video.time_base = "yuv420p", Fraction(1, 25)
-        sides = zip(pictures(packaged(MAN), 0, FRAMES), pictures(packaged(WOMAN), 120, FRAMES), strict=True)
+        sides = zip(frames_of(packaged(MAN), 0, FRAMES), frames_of(packaged(WOMAN), 120, FRAMES), strict=True)
         for number, both in enumerate(sides):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.concatenate(both, axis=1)), "rgb24")
             frame.pts = number
@@ -52,16 +52,16 @@ def couple(packaged, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photo(packaged, tmp_path_factory):
-    """The woman half a second later."""
+    """A photo of the woman, half a second later."""
     path = tmp_path_factory.mktemp("photo") / "woman.png"
-    (picture,) = pictures(packaged(WOMAN), 135, 1)
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    (image,) = frames_of(packaged(WOMAN), 135, 1)
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return path
 
 
 @pytest.fixture(scope="module")
 def edited(couple, photo, edit_once, tmp_path_factory):
-    """She, found by the photo, gets older; then both are edited in one pass, he with a smile."""
+    """Two runs: age for the woman, found by the photo; then both in one pass, with a smile for the man."""
     folder = tmp_path_factory.mktemp("edited")
 
     def run(*faces):
@@ -90,13 +90,13 @@ def number_of_faces(inputs):
 
 
 def changed_samples(run, frames):
-    """Share of the samples that differ from the source before the codec, left half and right half."""
-    made = {(artifact.stage, artifact.key): artifact for artifact in run.store.artifacts()}
+    """Share of samples that differ from the source before encoding, in the left and the right half."""
+    stored = {(artifact.stage, artifact.key): artifact for artifact in run.store.artifacts()}
     count = len(run.request.faces)
-    inputs = next(found for found in map(inputs_of_encode(run), made) if found and number_of_faces(found) == count)
+    inputs = next(found for found in map(inputs_of_encode(run), stored) if found and number_of_faces(found) == count)
 
     def artifact(name):
-        return made[inputs[name]["stage"], inputs[name]["key"]]
+        return stored[inputs[name]["stage"], inputs[name]["key"]]
 
     def artifacts(name):
         return [artifact(f"{name}.{person}") for person in range(count)]
@@ -114,7 +114,7 @@ def changed_samples(run, frames):
     return np.array(shares)
 
 
-def test_only_the_person_of_the_photo_is_edited_and_the_other_stays_bit_identical(edited):
+def test_only_the_person_in_the_photo_is_edited_and_the_other_is_bit_identical(edited):
     left, right = changed_samples(edited[0], FRAMES).T
     assert not left.any()
     assert (right > 0.02).all()
@@ -126,7 +126,7 @@ def test_both_are_edited_in_one_pass(edited):
     assert (right > 0.02).all()
 
 
-def test_the_second_run_takes_what_the_first_made_of_her(edited):
+def test_the_second_run_reuses_the_artifacts_of_the_first(edited):
     counts = Counter(artifact.stage for artifact in edited[1].store.artifacts())
     assert [counts[stage] for stage in ("detect", "align", "tune", "composite", "encode")] == [1, 2, 2, 2, 2]
 
@@ -138,13 +138,13 @@ def test_each_face_has_its_own_edits_and_the_file_is_named_for_them(edited):
 
 
 def test_one_person_named_twice_is_refused_before_the_long_stages(clip, edit_once, tmp_path, told):
-    """Alone in the clip he is on the left and on the right, and one of the edits would be lost."""
+    """The only person in a clip is both left and right, and one of the edits would be lost."""
     faces = [FaceEdits(face=place, edits=[Edit(direction=name, strength=2)]) for place, name in TWICE]
     request = EditRequest(
         video=clip, faces=faces, options=TINY, output=tmp_path / "out.mp4", store=str(tmp_path / "store")
     )
 
-    for _ in range(2):  # also when there is nothing to be aligned any more
+    for _ in range(2):  # also when `align` is cached
         with pytest.raises(InputError, match=r"left and right are the same person .* --face left:smile=\+2,age=-3"):
             edit_once(request)
 

@@ -1,4 +1,4 @@
-"""File names and messages with marks of HTML, Markdown, terminals and logs are shown as they are."""
+"""File names and messages with HTML, Markdown, terminal and log syntax are displayed literally."""
 
 import html
 import json
@@ -47,7 +47,7 @@ NAMES = [
 
 
 class Links(HTMLParser):
-    """Tags and links of a page, as a browser reads them."""
+    """Tags and links of a page, as a browser parses them."""
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
@@ -82,7 +82,7 @@ def read_page(catalog, outcome):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_page_of_a_catalog_links_to_the_report_and_runs_nothing(opened, name):
+def test_the_page_of_a_catalog_links_to_the_report_and_runs_no_code(opened, name):
     outcome = outcome_of(name, opened.folder, decision={"what": name, "by": name, "on": name})
     report = exported_files(outcome.place)["report"]
     report.write_text("report")
@@ -94,7 +94,7 @@ def test_the_page_of_a_catalog_links_to_the_report_and_runs_nothing(opened, name
     assert os.fsencode(unquote(link, errors="surrogateescape")) == os.fsencode(report.name)
 
 
-def test_a_report_outside_of_the_folder_is_linked_by_its_whole_address(opened, tmp_path_factory):
+def test_a_report_outside_the_folder_is_linked_by_its_full_address(opened, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("else where")
     outcome = outcome_of("a b.mp4", elsewhere)
     exported_files(outcome.place)["report"].write_text("report")
@@ -103,7 +103,7 @@ def test_a_report_outside_of_the_folder_is_linked_by_its_whole_address(opened, t
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_page_of_an_edit_shows_a_name_and_runs_nothing(name):
+def test_the_page_of_an_edit_shows_a_name_and_runs_no_code(name):
     track = {
         "frames": [0, 5], "faces": 6, "numbers": {}, "strength": {name: 1.0}, "side_effects": {name: 0.5},
         "verdict": "review",
@@ -123,12 +123,12 @@ def test_the_page_of_an_edit_shows_a_name_and_runs_nothing(name):
 
 
 def read_markdown(text):
-    """What CommonMark with tables makes of it, as a browser reads that."""
+    """Tags and links of Markdown rendered as CommonMark with tables."""
     return Links(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_markdown_shows_a_name_and_obeys_none_of_it(opened, name):
+def test_markdown_shows_a_name_literally(opened, name):
     read = read_markdown(markdown(name))
     assert (read.tags, "".join(read.text).strip()) == (["p"], printable(name))
 
@@ -144,7 +144,7 @@ def test_markdown_shows_a_name_and_obeys_none_of_it(opened, name):
     assert "".join(summary.text).strip() == f"{printable(name)} · {printable(name)} · review"
 
 
-def test_markdown_makes_no_lists_links_or_headings():
+def test_markdown_has_no_lists_links_or_headings():
     assert [markdown(text) for text in ("- a", "1. a", "# a", "= a", "+ a", "www.x.y", "http://x")] == [
         "&#45; a", "&#49;. a", "\\# a", "&#61; a", "&#43; a", "www\\.x.y", "http:/\\/x",
     ]  # fmt: skip
@@ -152,7 +152,7 @@ def test_markdown_makes_no_lists_links_or_headings():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_line_shows_a_name_and_obeys_none_of_it(name):
+def test_the_command_line_shows_a_name_literally(name):
     text = StringIO()
     console = Console(file=text, force_terminal=True, width=400)
     with RunDisplay(console):
@@ -181,41 +181,41 @@ def test_the_command_line_shows_a_name_and_obeys_none_of_it(name):
         ("", '""'),
     ],
 )
-def test_a_line_of_the_log_ends_where_it_ends(value, line):
+def test_a_value_cannot_start_another_log_line_or_field(value, line):
     assert format_value(value) == line
 
 
 def test_artifacts_of_prefect_have_escaped_titles_and_links(prefect_server, finished, monkeypatch, tmp_path):
-    made = []
+    created = []
     for kind in ("markdown", "table", "image", "link"):
         monkeypatch.setattr(
-            f"flows.server.artifacts.create_{kind}_artifact", lambda *words, **named: made.append((words, named))
+            f"flows.server.artifacts.create_{kind}_artifact", lambda *values, **named: created.append((values, named))
         )
     artifacts = finished.artifacts
     written_to = finished.output
     show_edit("a|b](x) <img>\n.mp4", artifacts["report"], [artifacts["measure"]], written_to)
-    titles = {named["description"] for _, named in made if "description" in named and "key" in named}
-    assert titles == {"a\\|b\\](x) \\<img\\>\\\\n.mp4", "Where this machine has it."}
+    titles = {named["description"] for _, named in created if "description" in named and "key" in named}
+    assert titles == {"a\\|b\\](x) \\<img\\>\\\\n.mp4", "File on the machine of the run."}
     link_page(tmp_path / "[a](javascript:x)_report.html", "edit-report")
-    (link,), named = made[-1]
+    (link,), named = created[-1]
     assert named["link_text"] == "\\[a\\](javascript:x)\\_report.html"
     assert link.startswith("file:///")
     assert not set("()[]") & set(link)
 
 
-def test_a_server_that_is_away_is_told_without_its_password(finished, monkeypatch, caplog):
+def test_a_missing_server_is_logged_without_its_password(finished, monkeypatch, caplog):
     import httpx  # noqa: PLC0415
 
-    def away(*_, **__):
+    def refuse(*_, **__):
         raise httpx.ConnectError("http://anna:hush-hush@host/api is away\nall is well")
 
-    monkeypatch.setattr("flows.server.artifacts.create_markdown_artifact", away)
+    monkeypatch.setattr("flows.server.artifacts.create_markdown_artifact", refuse)
     caplog.set_level(logging.WARNING)
     show_edit("a", finished.artifacts["report"], [finished.artifacts["measure"]], finished.output)
-    (record,) = [one for one in caplog.records if "does not show it" in one.getMessage()]
+    (record,) = [one for one in caplog.records if "could not be created" in one.getMessage()]
     assert "hush" not in record.getMessage()
     assert "\n" not in record.getMessage()
 
 
-def test_an_outcome_keeps_no_password():
+def test_an_outcome_contains_no_password():
     assert first_line("StorageError: http://anna:hush-hush@host is away") == "StorageError: http://***@host is away"

@@ -1,4 +1,4 @@
-"""A request whose result cannot be encoded or written is refused before anything is computed."""
+"""Refuse a request whose result cannot be encoded or written, before anything is computed."""
 
 from collections.abc import Callable
 from pathlib import Path

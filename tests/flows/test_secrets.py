@@ -1,4 +1,4 @@
-"""No error, record, artifact or list of processes shows a secret."""
+"""Errors, records, artifacts and the process list contain no secrets."""
 
 import json
 import os
@@ -28,16 +28,14 @@ def _secrets(monkeypatch):
         monkeypatch.setenv(name, SECRET)
 
 
-def command(*words):
+def command(*arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *words], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", "flows.cli.main", *arguments], capture_output=True, text=True, check=False, timeout=300
     )
     return done.stdout + done.stderr
 
 
-def test_a_run_of_a_catalog_is_started_without_a_secret_on_its_command_line(
-    prefect_server, clip, tmp_path, monkeypatch
-):
+def test_a_child_run_has_no_secret_on_its_command_line(prefect_server, clip, tmp_path, monkeypatch):
     monkeypatch.delenv("PREFECT_API_KEY")  # or the client would use it
     request = EditRequest(video=clip, edits=[Edit(direction="smile", strength=1)], store=str(tmp_path / "store"))
     with get_client(sync_client=True) as client:
@@ -56,7 +54,7 @@ def test_a_run_of_a_catalog_is_started_without_a_secret_on_its_command_line(
     assert run.parameters["request"]["video"] == str(clip)
 
 
-def test_a_record_of_a_run_keeps_no_secret_of_its_error(tmp_path):
+def test_the_record_of_a_run_has_no_secret_in_its_error(tmp_path):
     store = Store.at(tmp_path / "store")
     with pytest.raises(OSError), recorded(store, "a.mp4", "digest", "smile+1", {}):  # noqa: PT011
         raise OSError(f"http://anna:{SECRET}@host?X-Amz-Signature=ab12 refuses {SECRET}")
@@ -64,14 +62,14 @@ def test_a_record_of_a_run_keeps_no_secret_of_its_error(tmp_path):
     assert run.error == "OSError: http://***@host?X-Amz-Signature=*** refuses ***"
 
 
-def test_doctor_and_errors_of_the_command_line_show_no_secret(tmp_path):
-    told = command("doctor", "--json", "--store", str(tmp_path))
-    assert "disk at" in told
-    assert SECRET not in told
-    told = command("store", "--store", f"s3://AKIAEXAMPLE:{SECRET}@bucket/prefix")
-    assert "AWS_SECRET_ACCESS_KEY" in told
-    assert SECRET not in told
-    assert "AKIAEXAMPLE" not in told
+def test_doctor_and_command_line_errors_show_no_secret(tmp_path):
+    output = command("doctor", "--json", "--store", str(tmp_path))
+    assert "disk at" in output
+    assert SECRET not in output
+    output = command("store", "--store", f"s3://AKIAEXAMPLE:{SECRET}@bucket/prefix")
+    assert "AWS_SECRET_ACCESS_KEY" in output
+    assert SECRET not in output
+    assert "AKIAEXAMPLE" not in output
 
 
 def test_keys_in_an_address_are_refused_and_not_repeated(tmp_path, monkeypatch):
@@ -89,7 +87,7 @@ def test_keys_in_an_address_are_refused_and_not_repeated(tmp_path, monkeypatch):
         assert "AKIAEXAMPLE" not in str(caught.value)
 
 
-def test_a_password_of_an_endpoint_is_not_shown(monkeypatch):
+def test_the_password_of_an_endpoint_is_not_shown(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://anna:pass-word-of-anna@127.0.0.1:9")

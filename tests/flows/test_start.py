@@ -1,4 +1,4 @@
-"""How little has to be imported before the first stage runs."""
+"""The first stage runs before slow packages are imported."""
 
 import subprocess
 import sys

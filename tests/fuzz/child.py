@@ -1,4 +1,4 @@
-"""Decode and encode the clips named on standard input, without an edit; tell on standard output what came of each."""
+"""Decode and encode the clips named on standard input, without an edit; print the outcome of each as JSON."""
 
 import json
 import sys

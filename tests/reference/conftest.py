@@ -1,20 +1,27 @@
-"""Numbers made with the published code. They lie beside the repository, in shared/reference (see its README)."""
+"""Numbers computed with the published code.
+
+Those in `data/` ship with the project; `data/README.md` says where they come from. Larger ones lie in shared/reference,
+beside some checkouts.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "shared" / "reference"
+SHIPPED = Path(__file__).parent / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "reference"
 
 
 @pytest.fixture(scope="session")
 def reference() -> Callable[[str], Path]:
-    """`reference(name)` is the path of one file; the test is skipped where it is not to be had."""
+    """`reference(name)` finds a file; a test that needs a file that does not ship is skipped without it."""
 
     def path(name: str) -> Path:
-        if not (FOLDER / name).exists():
-            pytest.skip(f"no {FOLDER / name}: parity with the published code can only be tested where it is")
-        return FOLDER / name
+        if (SHIPPED / name).exists():
+            return SHIPPED / name
+        if not (SHARED / name).exists():
+            pytest.skip(f"{name} is too large to ship and not in {SHARED}")
+        return SHARED / name
 
     return path

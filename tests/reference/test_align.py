@@ -8,8 +8,7 @@ import pytest
 from stitchedit.align import face_quads
 from stitchedit.images.warp import frame_to_crop, translation
 
-REFERENCE = Path(__file__).parents[2] / "../shared/reference/stit_align_quads.npz"
-pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")
+REFERENCE = Path(__file__).parent / "data" / "stit_align_quads.npz"
 
 SETTINGS = [
     ("float64", 0),

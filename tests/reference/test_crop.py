@@ -14,8 +14,7 @@ from PIL import Image
 
 from stitchedit.images.warp import crop_face, crop_to_frame, inside, resample
 
-REFERENCE = Path(__file__).parents[2] / "../shared/reference/stit_align_crop.npz"
-pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")
+REFERENCE = Path(__file__).parent / "data" / "stit_align_crop.npz"
 
 
 def load(case: str) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:

@@ -10,8 +10,7 @@ from PIL import Image
 from stitchedit.images.masks import SeamMasks, resize_masks, seam_masks
 from stitchedit.options.masks import MaskOptions
 
-REFERENCE = Path(__file__).parents[2] / "../shared/reference/stit_masks.npz"
-pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")
+REFERENCE = Path(__file__).parent / "data" / "stit_masks.npz"
 
 MAPS = ["glasses", "hat", "longhair", "touch", "bisenet_face0", "bisenet_face2"]
 

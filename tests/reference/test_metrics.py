@@ -7,8 +7,7 @@ import pytest
 
 from stitchedit.measure.metrics import identity_consistency
 
-REFERENCE = Path(__file__).parents[2] / "../shared/reference/tlid_tgid.npz"
-pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not here")
+REFERENCE = Path(__file__).parent / "data" / "tlid_tgid.npz"
 
 CASES = {
     "typical": 1e-9,

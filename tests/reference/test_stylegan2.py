@@ -25,12 +25,12 @@ def test_codes_equal_the_published_ones_at_every_truncation(reference, network):
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_pictures_equal_the_published_ones(reference, network, noise):
+def test_images_equal_the_published_ones(reference, network, noise):
     published = np.load(reference(f"sg2ada_{network}.npz"))
     generator = read_stylegan2(reference(f"sg2ada_{network}.pkl"), NOISES[noise])
-    pictures = [key for key in published.files if key.startswith("img_") and key.endswith(noise)]
-    assert pictures
-    for key in pictures:
+    keys = [key for key in published.files if key.startswith("img_") and key.endswith(noise)]
+    assert keys
+    for key in keys:
         code = key.split("_")[1]
         codes = torch.from_numpy(published["wplus" if code == "wplus" else f"w_{code}"])
         with torch.no_grad():

@@ -41,7 +41,7 @@ def test_every_loss_equals_the_published_one(tuned, published):
     np.testing.assert_allclose(state.losses, published["loss"].ravel(), rtol=1e-4)
 
 
-def test_tuned_pictures_equal_the_published_ones(tuned, published):
+def test_tuned_images_equal_the_published_ones(tuned, published):
     generator, _ = tuned
     with torch.no_grad():
         images = generator(torch.from_numpy(published["pivots"]), generator.sizes[0])

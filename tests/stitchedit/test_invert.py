@@ -1,4 +1,4 @@
-"""Inversion with a whole generator at toy size, of pictures that it drew itself."""
+"""Inversion with a whole generator at toy size, of images that it drew itself."""
 
 from itertools import islice
 
@@ -21,8 +21,8 @@ def footage(toy_generator, toy_codes):
     """Six faces between two codes, in two runs."""
     ends = toy_codes(2)
     codes = torch.lerp(ends[0], ends[1], torch.linspace(0, 0.3, 6)[:, None, None])
-    pictures = toy_generator(codes, 32)
-    return Footage(lambda rows: pictures[rows], RUNS, 32)
+    images = toy_generator(codes, 32)
+    return Footage(lambda rows: images[rows], RUNS, 32)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_frames_are_nearer_to_their_faces_than_the_person(inverter, toy_generato
 
 
 def test_codes_of_one_run_do_not_depend_on_those_of_another(inverter, mean):
-    """Batches as large as the segment: what is drawn together is all there is in both cases."""
+    """Batches as large as the segment: what is generated together is all there is in both cases."""
     toy = inverter(batch=6, frame_weight=0.0)
     person = toy.person(mean)
     parts = torch.cat([toy.frames(person, NONE[:4], np.arange(4)), toy.frames(person, NONE[4:], np.arange(4, 6))])
@@ -115,15 +115,15 @@ def test_the_generator_stays_as_it_is(inverter, toy_generator, mean):
     assert all(torch.equal(value, before[name]) for name, value in toy_generator.state_dict().items())
 
 
-def test_steps_are_told_up_to_the_last(inverter, mean):
-    told = []
+def test_steps_are_reported_up_to_the_last(inverter, mean):
+    reported = []
     toy = inverter(refine_steps=3, color_steps=2, refine_passes=2)
-    course = Course(on_step=lambda done, total: told.append((done, total)))
+    course = Course(on_step=lambda done, total: reported.append((done, total)))
     person = toy.person(mean, course)
-    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
-    told.clear()
+    assert reported == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    reported.clear()
     toy.frames(person, NONE[:4], np.arange(4), Course(on_step=course.on_step))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
+    assert reported == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two passes over four faces, three at a time
 
 
 def test_losses_that_stay_on_the_device_are_all_read_in_the_end(inverter, mean, monkeypatch):
@@ -148,7 +148,7 @@ def test_options_name_what_is_wrong(name):
 
 
 def test_without_steps_codes_are_as_they_start_steady_in_time(inverter, mean):
-    """Own parts smoothed within a run, and only in the layers that shape the small picture."""
+    """Own parts smoothed within a run, and only in the layers that shape the small image."""
     toy = inverter(refine_steps=0, refine_passes=0)
     own = torch.randn(6, 8, 10, generator=torch.Generator().manual_seed(1))
     codes = toy.frames(toy.person(mean), own, np.arange(6))

@@ -6,7 +6,7 @@ from stitchedit.occlude import SIDE, enlarged, hidden, in_colors_of, seen_only
 from stitchedit.options.occlude import OcclusionOptions
 
 
-def likelihood(*boxes):
+def probability(*boxes):
     """0.02, but for boxes `(top, bottom, left, right, value)`."""
     made = np.full((SIDE, SIDE), 0.02)
     for top, bottom, left, right, value in boxes:
@@ -15,24 +15,25 @@ def likelihood(*boxes):
 
 
 def test_what_is_certain_brings_along_what_is_likely_and_joined_to_it():
-    found = hidden(likelihood((10, 20, 10, 14, 0.95), (10, 20, 14, 24, 0.5), (40, 50, 40, 50, 0.6)), OcclusionOptions())
+    probabilities = probability((10, 20, 10, 14, 0.95), (10, 20, 14, 24, 0.5), (40, 50, 40, 50, 0.6))
+    found = hidden(probabilities, OcclusionOptions())
     assert found[10:20, 10:24].min() == 1
     assert found[38:52, 38:52].max() == 0
 
 
 def test_it_fades_out_round_about_what_was_found():
-    found = hidden(likelihood((30, 40, 30, 40, 0.9)), OcclusionOptions(grow=2.0))
+    found = hidden(probability((30, 40, 30, 40, 0.9)), OcclusionOptions(grow=2.0))
     assert found[35, 28:32].tolist() == [1, 1, 1, 1]
     assert found[35, 24:28].tolist() == [0, 0, 0, 0.5]
 
 
 @pytest.mark.parametrize("options", [OcclusionOptions(certain=0.95), OcclusionOptions(smallest=0.03)])
 def test_too_unlikely_or_too_small_is_nothing(options):
-    assert hidden(likelihood((30, 40, 30, 40, 0.9)), options).max() == 0
+    assert hidden(probability((30, 40, 30, 40, 0.9)), options).max() == 0
 
 
 def test_nothing_likely_is_nothing():
-    assert hidden(likelihood(), OcclusionOptions()).max() == 0
+    assert hidden(probability(), OcclusionOptions()).max() == 0
 
 
 @pytest.mark.parametrize(
@@ -57,13 +58,13 @@ def test_a_mask_is_enlarged_evenly():
 
 
 def test_what_is_covered_is_not_learned():
-    drawn = torch.rand(1, 3, 8, 8, requires_grad=True)
+    generated = torch.rand(1, 3, 8, 8, requires_grad=True)
     covered = torch.zeros(1, 1, 8, 8)
     covered[..., 4:] = 1
-    target = seen_only(torch.rand(1, 3, 8, 8), drawn, covered)
-    (drawn - target).square().sum().backward()
-    assert drawn.grad[..., 4:].abs().max() == 0
-    assert drawn.grad[..., :4].abs().min() > 0
+    target = seen_only(torch.rand(1, 3, 8, 8), generated, covered)
+    (generated - target).square().sum().backward()
+    assert generated.grad[..., 4:].abs().max() == 0
+    assert generated.grad[..., :4].abs().min() > 0
 
 
 def test_a_face_that_is_seen_whole_is_learned_to_the_last_bit():
@@ -74,9 +75,9 @@ def test_a_face_that_is_seen_whole_is_learned_to_the_last_bit():
 def test_what_is_behind_takes_its_colors_from_what_is_seen():
     covered = torch.zeros(1, 1, 8, 8)
     covered[..., 4:] = 1
-    seen, drawn = torch.rand(1, 3, 8, 8) * 0.4 - 0.5, torch.rand(1, 3, 8, 8) * 0.2
-    made = in_colors_of(drawn, seen, covered)
+    seen, generated = torch.rand(1, 3, 8, 8) * 0.4 - 0.5, torch.rand(1, 3, 8, 8) * 0.2
+    made = in_colors_of(generated, seen, covered)
     torch.testing.assert_close(made[..., :4].mean(dim=(2, 3)), seen[..., :4].mean(dim=(2, 3)))
     spreads = [one[..., :4].std(dim=(2, 3), correction=0) for one in (made, seen)]
     torch.testing.assert_close(*spreads)
-    assert torch.corrcoef(torch.stack([made[0, 0].flatten(), drawn[0, 0].flatten()]))[0, 1] > 0.999
+    assert torch.corrcoef(torch.stack([made[0, 0].flatten(), generated[0, 0].flatten()]))[0, 1] > 0.999

@@ -34,19 +34,19 @@ def test_the_ring_gets_lower(toy_generator, toy_codes, target):
     assert stitched.ring_after < 0.6 * stitched.ring_before
 
 
-def test_the_ring_is_told_in_levels(toy_generator, toy_codes, target):
+def test_ring_errors_are_in_levels(toy_generator, toy_codes, target):
     stitched = stitch_face(fresh_copy(toy_generator), toy_codes(1), target, StitchOptions(**TOY))
 
-    for crop, told in ((target.edited, stitched.ring_before), (stitched.crop, stitched.ring_after)):
+    for crop, reported in ((target.edited, stitched.ring_before), (stitched.crop, stitched.ring_after)):
         inside = ((crop - target.source) * 127.5)[target.border.expand(-1, 3, -1, -1) == 1]
-        assert told == pytest.approx(inside.square().mean().sqrt().item(), rel=1e-4)
+        assert reported == pytest.approx(inside.square().mean().sqrt().item(), rel=1e-4)
 
 
 def test_a_seam_that_meets_already_takes_no_step(toy_generator, toy_codes, target):
     meets = SeamTarget(target.edited, target.border, target.edited, target.content)
     tuned = fresh_copy(toy_generator)
     stitched = stitch_face(
-        tuned, toy_codes(1), meets, StitchOptions(stop_below=1e-6), lambda *told: pytest.fail("a step was taken")
+        tuned, toy_codes(1), meets, StitchOptions(stop_below=1e-6), lambda *reported: pytest.fail("a step was taken")
     )
 
     assert stitched.steps == 0
@@ -83,7 +83,7 @@ def test_a_heavier_content_keeps_more_of_the_edit(toy_generator, toy_codes, targ
     assert lost(1.0) < lost(0.0)
 
 
-def test_a_warm_start_goes_on_from_the_frame_before(toy_generator, toy_codes, target):
+def test_a_warm_start_continues_from_the_frame_before(toy_generator, toy_codes, target):
     tuned = fresh_copy(toy_generator)
     first = stitch_face(tuned, toy_codes(1), target, StitchOptions(**TOY))
     second = stitch_face(tuned, toy_codes(1), target, StitchOptions(steps=0))
@@ -91,7 +91,7 @@ def test_a_warm_start_goes_on_from_the_frame_before(toy_generator, toy_codes, ta
     assert second.ring_before == pytest.approx(first.ring_after, rel=1e-5)
 
 
-def test_the_original_stays_as_it_was(toy_generator, toy_codes, target):
+def test_the_original_does_not_change(toy_generator, toy_codes, target):
     before = {name: value.clone() for name, value in toy_generator.state_dict().items()}
     stitch_face(fresh_copy(toy_generator), toy_codes(1), target, StitchOptions(steps=2, stop_below=0))
 
@@ -123,11 +123,11 @@ def test_a_settled_generator_meets_every_face_of_the_run(toy_generator, toy_code
         (code, SeamTarget(toy_generator(torch.lerp(code, other, 0.4), 32), masks[0], toy_generator(code, 32), masks[1]))
         for code in codes
     ]
-    options, told = StitchOptions(**TOY, settle_steps=60), []
+    options, reported = StitchOptions(**TOY, settle_steps=60), []
     settled = fresh_copy(toy_generator)
-    settle(settled, seams, options, told.append)
+    settle(settled, seams, options, reported.append)
 
-    assert told == list(range(60))
+    assert reported == list(range(60))
     for code, target in seams:
         before, after = (
             stitch_face(fresh_copy(one), code, target, StitchOptions(steps=0)) for one in (toy_generator, settled)

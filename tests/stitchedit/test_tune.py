@@ -17,10 +17,10 @@ TOY = {"passes": 4, "batch": 2, "learning_rate": 2e-3, "lpips_weight": 0.05, "ch
 
 @pytest.fixture
 def pivots(toy_generator, toy_codes):
-    """Five codes, and pictures that the generator draws of slightly other ones."""
+    """Five codes, and images that the generator draws of slightly other ones."""
     codes = toy_codes(5)
-    pictures = toy_generator(codes + 0.3 * toy_codes(5, seed=1), 32)
-    return Pivots(codes, lambda rows: pictures[rows], 32)
+    images = toy_generator(codes + 0.3 * toy_codes(5, seed=1), 32)
+    return Pivots(codes, lambda rows: images[rows], 32)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_another_seed_is_another_order():
     assert not np.array_equal(first, second)
 
 
-def test_tuning_draws_the_faces_better(tune, toy_generator, pivots):
+def test_tuning_improves_the_reconstructions(tune, toy_generator, pivots):
     generator, state = tune(passes=12)
     target = pivots.crops(np.arange(5))
     before, after = (F.mse_loss(each(pivots.codes, 32), target).item() for each in (toy_generator, generator))
@@ -102,7 +102,7 @@ def test_the_mapping_network_stays_and_nothing_asks_for_gradients(tune, toy_gene
 
 
 @pytest.mark.parametrize("locality_weight", [0.0, 0.5])
-def test_a_tuning_that_goes_on_from_any_checkpoint_ends_in_the_same_weights(tune, locality_weight):
+def test_a_tuning_that_resumes_from_any_checkpoint_ends_in_the_same_weights(tune, locality_weight):
     checkpoints = []
     locality = {"locality_weight": locality_weight, "locality_every": 2}
     undisturbed, state = tune(on_checkpoint=lambda state: checkpoints.append(kept(state)), **locality)
@@ -146,10 +146,10 @@ def test_locality_keeps_other_faces_as_they_were(tune, toy_generator, toy_codes)
     assert change(locality_weight=20.0, locality_distance=1.0, locality_every=1) < 0.8 * change()
 
 
-def test_steps_are_told_with_the_number_there_will_be(tune):
-    told = []
-    tune(on_step=lambda state, total: told.append((state.step, total)))
-    assert told == [(step, 12) for step in range(1, 13)]
+def test_steps_are_reported_with_the_number_there_will_be(tune):
+    reported = []
+    tune(on_step=lambda state, total: reported.append((state.step, total)))
+    assert reported == [(step, 12) for step in range(1, 13)]
 
 
 def test_a_loss_that_is_not_finite_names_the_option_to_lower(toy_generator, toy_perceptual, pivots):

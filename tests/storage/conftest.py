@@ -1,4 +1,4 @@
-"""The same tests for both places that artifacts can be in."""
+"""Fixtures that run the same tests with both backends."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ PLACES = ["folder", "bucket"]
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    """A folder, or a bucket of a real S3 server with its scratch folder; nothing in it yet."""
+    """An empty folder, or an empty bucket of a real S3 server with its scratch folder."""
     if request.param == "folder":
         return Folder(tmp_path / "store")
     return Bucket(request.getfixturevalue("s3_url"), tmp_path / "scratch")
@@ -29,7 +29,7 @@ def store(place: Backend) -> Store:
 
 @pytest.fixture
 def another_machine(store: Store, tmp_path: Path) -> Store:
-    """The same store as another machine sees it: the same folder, or the same bucket with nothing in its scratch."""
+    """The same store on another machine: the same folder, or the same bucket with an empty scratch folder."""
     if isinstance(store.backend, Bucket):
         return replace(store, backend=replace(store.backend, scratch=tmp_path / "another scratch"))
     return store

@@ -1,4 +1,4 @@
-"""Where a store can be, whose keys it needs, and that nobody sees them."""
+"""Addresses of stores, sources of keys, and redaction of secrets."""
 
 import os
 import time
@@ -21,7 +21,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("", "is empty"),
         ("  ", "is empty"),
@@ -34,8 +34,8 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("a\0b", "zero byte"),
     ],
 )
-def test_what_is_no_address_is_refused_and_not_repeated_with_its_password(url: str, told: str) -> None:
-    with pytest.raises(StoreAddressError, match=told) as error:
+def test_an_invalid_address_is_rejected_without_repeating_its_password(url: str, message: str) -> None:
+    with pytest.raises(StoreAddressError, match=message) as error:
         open_store(url)
     assert "secret-words" not in str(error.value)
 
@@ -53,7 +53,7 @@ def test_a_folder_with_a_colon_is_a_folder(tmp_path: Path) -> None:
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set"),
     ],
 )
-def test_missing_keys_are_told_at_once(no_keys: pytest.MonkeyPatch, given: dict[str, str], missing: str) -> None:
+def test_missing_keys_are_reported_at_once(no_keys: pytest.MonkeyPatch, given: dict[str, str], missing: str) -> None:
     for name, value in given.items():
         no_keys.setenv(name, value)
     began = time.monotonic()
@@ -73,7 +73,7 @@ def test_missing_keys_are_told_at_once(no_keys: pytest.MonkeyPatch, given: dict[
         {"AWS_METADATA_ENDPOINT": "http://127.0.0.1"},
     ],
 )
-def test_keys_may_come_from_elsewhere_if_somebody_says_so(given: dict[str, str]) -> None:
+def test_other_sources_of_keys_are_accepted_if_configured(given: dict[str, str]) -> None:
     check_keys(given)
 
 
@@ -87,8 +87,8 @@ def test_no_error_of_a_server_shows_a_secret(no_keys: pytest.MonkeyPatch) -> Non
     assert "hidden" not in str(error.value)
 
 
-def test_an_object_is_brought_over_its_own_copies_only(tmp_path: Path) -> None:
-    """A request that was submitted may name any file as the place of the copy."""
+def test_a_download_overwrites_only_copies(tmp_path: Path) -> None:
+    """A submitted request may name any path for the copy."""
     url, mine = "s3://bucket/clips/a.mp4", tmp_path / "a.mp4"
     check_copy(url, mine)
     mine.write_text("mine")
@@ -101,6 +101,6 @@ def test_an_object_is_brought_over_its_own_copies_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["../../../evil.mp4", "a/../../b.mp4", "/evil.mp4", "./a.mp4"])
-def test_a_copy_never_lies_outside_of_the_scratch_folder(tmp_path: Path, key: str) -> None:
+def test_a_copy_is_never_outside_of_the_scratch_folder(tmp_path: Path, key: str) -> None:
     copy = RemoteClip(f"s3://bucket/{key}", 0, 0).copy_in(tmp_path)
     assert copy.resolve().is_relative_to(tmp_path / "sources" / "bucket")

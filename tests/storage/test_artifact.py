@@ -53,13 +53,13 @@ def test_number_that_is_not_finite_is_named(number: float) -> None:
 
 
 @pytest.mark.parametrize("value", [{1, 2}, Path("clip.mp4"), {1: "one"}, Camera, b"raw"])
-def test_option_without_one_spelling_is_refused(value: object) -> None:
+def test_option_without_canonical_json_is_rejected(value: object) -> None:
     with pytest.raises(TypeError, match=r"align\.layers\[0\]"):
         replace(RECIPE, options={"layers": [value]})
 
 
 @pytest.mark.parametrize("stage", ["", "../align", "Align", "two words", "staging", "leases", "runs"])
-def test_stage_that_makes_no_folder_of_its_own_is_refused(stage: str) -> None:
+def test_stage_name_that_is_not_a_valid_folder_is_rejected(stage: str) -> None:
     with pytest.raises(ValueError, match="A stage is one word"):
         replace(RECIPE, stage=stage)
 
@@ -85,7 +85,7 @@ def test_source_moved_and_touched_is_the_same(tmp_path: Path) -> None:
     assert Source.of(moved).digest != before.digest
 
 
-def test_source_that_is_no_file_is_explained(tmp_path: Path) -> None:
+def test_source_that_is_not_a_file_is_rejected_with_a_reason(tmp_path: Path) -> None:
     empty = tmp_path / "empty.mp4"
     empty.touch()
 

@@ -1,4 +1,4 @@
-"""Files are there as a whole or not at all, and nobody can lead a writer elsewhere."""
+"""Atomic writes that cannot be redirected by links."""
 
 import os
 import stat
@@ -35,16 +35,16 @@ def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
     assert (victim.read_text(), target.read_text(), target.is_symlink()) == ("mine", "ours", False)
 
 
-def test_no_two_writers_have_the_same_name_and_each_has_one_of_its_own(tmp_path: Path) -> None:
+def test_concurrent_writers_use_different_temporary_names(tmp_path: Path) -> None:
     with appearing(tmp_path / "video.mp4") as one, appearing(tmp_path / "video.mp4") as other:
         assert one != other
-        assert {path.suffix for path in (one, other)} == {".part"}  # the mirror of a bucket leaves these out
+        assert {path.suffix for path in (one, other)} == {".part"}  # the mirror of a bucket skips these
         one.write_text("first")
         other.write_text("second")
     assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
 
 
-def test_a_name_that_is_taken_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_temporary_name_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.files.token_hex", lambda length: "0" * 16)
     planted = tmp_path / f".a.json.{'0' * 16}.part"
     planted.symlink_to(tmp_path / "victim")
@@ -56,7 +56,7 @@ def test_a_name_that_is_taken_is_not_opened(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "victim").exists()
 
 
-def test_after_an_error_what_was_there_stays_and_nothing_else(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
     write_atomic(target, b"before")
     with suppress(ZeroDivisionError), replacing(target) as file:
@@ -65,15 +65,15 @@ def test_after_an_error_what_was_there_stays_and_nothing_else(tmp_path: Path) ->
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.json": b"before"}
 
 
-def test_the_mode_is_what_the_umask_leaves(tmp_path: Path) -> None:
-    words = "import os, sys; from pathlib import Path; from storage.files import write_whole; os.umask(0o027)"
-    command = f"{words}; write_whole(Path(sys.argv[1]), b'x')"
+def test_the_file_mode_respects_the_umask(tmp_path: Path) -> None:
+    words = "import os, sys; from pathlib import Path; from storage.files import write_atomic; os.umask(0o027)"
+    command = f"{words}; write_atomic(Path(sys.argv[1]), b'x')"
     subprocess.run([sys.executable, "-c", command, tmp_path / "a"], check=True)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize("there", ["file", "link to nothing"])
-def test_a_new_name_is_never_taken_from_somebody(tmp_path: Path, there: str) -> None:
+def test_rename_new_never_replaces_an_existing_file(tmp_path: Path, there: str) -> None:
     part, target = tmp_path / "part", tmp_path / "target"
     part.write_text("ours")
     if there == "file":
@@ -88,7 +88,7 @@ def test_a_new_name_is_never_taken_from_somebody(tmp_path: Path, there: str) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
-def test_of_a_linked_folder_the_link_is_removed(tmp_path: Path) -> None:
+def test_removing_a_linked_folder_removes_only_the_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "mine").touch()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
@@ -97,16 +97,16 @@ def test_of_a_linked_folder_the_link_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stem", ["take", "x" * 251, "ü" * 140, "caf\udce9" * 60])
-def test_a_name_is_cut_to_what_a_disk_takes_and_stays_different(tmp_path: Path, stem: str) -> None:
+def test_a_long_name_is_shortened_and_stays_unique(tmp_path: Path, stem: str) -> None:
     names = {fitted_name(one, "_preview.mp4") for one in (stem, stem + "a", stem + "b")}
     assert len(names) == 3
     assert max(map(name_bytes, names)) <= NAME_BYTES
     assert all(name.endswith("_preview.mp4") for name in names)
     for name in names:
-        write_atomic(tmp_path / name, b"")  # with a temporary name beside it
+        write_atomic(tmp_path / name, b"")  # also creates a temporary name
 
 
-def test_ffmpeg_takes_a_colon_for_a_part_of_a_name() -> None:
+def test_a_colon_in_a_name_is_not_a_protocol_for_ffmpeg() -> None:
     assert ffmpeg_name(Path("take-12:30.mp4")) == "file:take-12:30.mp4"
 
 

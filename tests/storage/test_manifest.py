@@ -1,4 +1,4 @@
-"""A manifest that lies, or a link that leads elsewhere, harms nothing outside of its artifact."""
+"""Invalid manifests and links cannot affect anything outside of their artifact."""
 
 import json
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def fill(workspace: Workspace) -> None:
     (workspace.path / "report.txt").write_text("fine")
 
 
-def lie(store: Store, made: Artifact, how: Callable[[dict[str, Any]], object]) -> None:
-    """Have a writer of the store change a manifest, and make its digest fit."""
+def forge(store: Store, made: Artifact, how: Callable[[dict[str, Any]], object]) -> None:
+    """Change a manifest and recompute its digest, as another writer of the store could."""
     name = f"{made.stage}/{made.key}/{MANIFEST}"
     stored = store.backend.objects.read(name)
     assert stored is not None
@@ -46,7 +46,7 @@ def listed(content: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_names_that_lead_outside_are_told(name: str) -> None:
+def test_names_that_lead_outside_are_recognised(name: str) -> None:
     assert is_inside(name) == (name == MANIFEST)
 
 
@@ -58,7 +58,7 @@ def test_nothing_outside_of_an_artifact_is_read_or_removed(store: Store, tmp_pat
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("mine")
     name = name.format(outside=tmp_path / "outside")
-    lie(store, made, lambda manifest: manifest["files"].update({name: listed(b"other")}))
+    forge(store, made, lambda manifest: manifest["files"].update({name: listed(b"other")}))
 
     assert store.find(RECIPE) is None
     with pytest.raises(DamagedError, match="gone or unreadable"):
@@ -67,13 +67,13 @@ def test_nothing_outside_of_an_artifact_is_read_or_removed(store: Store, tmp_pat
     (found,) = verify_files(store, made)
     assert found.fault is not None
     assert "is no file of this artifact" in found.fault
-    assert store.make(RECIPE, fill) == made  # all of it is made again
+    assert store.make(RECIPE, fill) == made  # all of it is recomputed
 
     assert [place.read_text() for place in places] == ["mine"] * 3
 
 
-def test_a_workspace_with_a_lying_manifest_is_begun_anew(store: Store, tmp_path: Path) -> None:
-    """As `../evil` was removed by what keeps the whole files of a damaged artifact."""
+def test_a_workspace_with_an_invalid_manifest_is_emptied(store: Store, tmp_path: Path) -> None:
+    """Regression: the recovery of a damaged artifact removed `../evil`."""
     made = store.make(RECIPE, fill)
     workspace = store.folder / "staging" / f"align-{RECIPE.key}.somebody"
     workspace.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def another_stage(manifest: dict[str, Any]) -> None:
 
 
 def no_sizes(manifest: dict[str, Any]) -> None:
-    manifest["files"] = {name: {"sha256": one["sha256"]} for name, one in manifest["files"].items()}
+    manifest["files"] = {name: {"sha256": listed["sha256"]} for name, listed in manifest["files"].items()}
 
 
 def inputs_elsewhere(manifest: dict[str, Any]) -> None:
@@ -105,44 +105,44 @@ def inputs_elsewhere(manifest: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("how", [another_recipe, another_stage, no_sizes, inputs_elsewhere])
-def test_a_manifest_that_does_not_fit_its_name_is_made_again(store: Store, how: Callable[..., None]) -> None:
+def test_an_artifact_with_an_invalid_manifest_is_recomputed(store: Store, how: Callable[..., None]) -> None:
     made = store.make(RECIPE, fill)
-    lie(store, made, how)
+    forge(store, made, how)
     assert store.find(RECIPE) is None
     assert list(store.artifacts()) == []
     assert store.make(RECIPE, fill) == made
 
 
-def test_a_manifest_of_endless_depth_is_no_manifest() -> None:
+def test_a_deeply_nested_manifest_is_rejected() -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         parse_manifest(b"[" * 100_000, "align", RECIPE.key)
 
 
-def test_a_ticket_is_for_the_bytes_that_it_was_given_out_for(store: Store) -> None:
+def test_a_ticket_is_only_valid_for_the_content_it_was_issued_for(store: Store) -> None:
     made = store.make(RECIPE, fill)
     (made.path / "report.txt").write_bytes(b"evil")
     with pytest.raises(DamagedError, match=r"report\.txt is damaged"):
         Store(store.backend).fetch(made)
 
-    if not isinstance(store.backend, Bucket):  # whose own copy there is whole
-        lie(store, made, lambda manifest: manifest["files"].update({"report.txt": listed(b"evil")}))
-        with pytest.raises(MismatchError, match="made anew with other content"):
+    if not isinstance(store.backend, Bucket):  # whose local copy is intact
+        forge(store, made, lambda manifest: manifest["files"].update({"report.txt": listed(b"evil")}))
+        with pytest.raises(MismatchError, match="recomputed with other content"):
             store.fetch(made)
 
 
-def test_a_link_is_no_file_of_an_artifact(store: Store, tmp_path: Path) -> None:
+def test_a_link_in_an_artifact_counts_as_a_missing_file(store: Store, tmp_path: Path) -> None:
     made = store.make(RECIPE, fill)
     (tmp_path / "secret").write_text("fine")
     (made.path / "report.txt").unlink()
     (made.path / "report.txt").symlink_to(tmp_path / "secret")
-    if isinstance(store.backend, Bucket):  # brought from there again
+    if isinstance(store.backend, Bucket):  # downloaded again
         store.fetch(made)
         assert not (made.path / "report.txt").is_symlink()
         return
     assert store.find(RECIPE) is None
     with pytest.raises(DamagedError, match="found no file"):
         store.fetch(made)
-    assert [one.fault for one in verify_files(store, made) if one.fault] == ["a link, which is not followed"]
+    assert [file.fault for file in verify_files(store, made) if file.fault] == ["a link, which is not followed"]
 
 
 def test_a_link_to_a_folder_is_not_followed_and_its_content_stays(tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_a_link_to_a_folder_is_not_followed_and_its_content_stays(tmp_path: Path
     assert (mine / RECIPE.key / "report.txt").read_text() == "fine"
 
 
-def test_links_in_a_workspace_are_dropped_and_a_stage_may_leave_none(tmp_path: Path) -> None:
-    store, secret = Store(Store.at(tmp_path / "store").place, Patience(poll=0.05)), tmp_path / "secret"
+def test_links_in_a_workspace_are_removed_and_rejected_in_a_result(tmp_path: Path) -> None:
+    store, secret = Store(Store.at(tmp_path / "store").backend, Patience(poll=0.05)), tmp_path / "secret"
     secret.write_text("mine")
     workspace = store.folder / "staging" / f"align-{RECIPE.key}.somebody"
     workspace.mkdir(parents=True)
@@ -178,7 +178,7 @@ def test_links_in_a_workspace_are_dropped_and_a_stage_may_leave_none(tmp_path: P
     assert secret.read_text() == "mine"
 
 
-def test_the_mirror_of_a_bucket_carries_no_link_up(tmp_path: Path) -> None:
+def test_the_mirror_of_a_bucket_does_not_upload_links(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("private")
     workspace = tmp_path / "workspace"
     workspace.mkdir()
@@ -195,7 +195,9 @@ def test_the_mirror_of_a_bucket_carries_no_link_up(tmp_path: Path) -> None:
         {"evil": "partial/align-{key}/../../runs/x"},
     ],
 )
-def test_what_a_lease_says_of_copies_leads_nowhere_else(s3_url: str, tmp_path: Path, copies: dict[str, str]) -> None:
+def test_copies_outside_of_the_artifacts_prefixes_are_ignored(
+    s3_url: str, tmp_path: Path, copies: dict[str, str]
+) -> None:
     store = Store(Bucket(s3_url, tmp_path / "scratch"), Patience(poll=0.05))
     named = {name: {"at": at.format(key=RECIPE.key), **listed(b"evil")} for name, at in copies.items()}
     words = {"owner": None, "files": named, "by": "x"}
@@ -210,8 +212,8 @@ def test_what_a_lease_says_of_copies_leads_nowhere_else(s3_url: str, tmp_path: P
     assert [path for path in tmp_path.rglob("*") if path.name == "evil"] == []
 
 
-def test_other_names_than_those_of_artifacts_are_left_alone(tmp_path: Path) -> None:
-    """Such as a pattern, with which the workspaces of others were found and removed."""
+def test_names_that_are_not_artifacts_are_ignored(tmp_path: Path) -> None:
+    """Regression: a key that is a glob pattern matched and removed other workspaces."""
     store = Store.at(tmp_path / "store")
     for name in ("[a-z]*-*.x", "align-0123.x", f"align-{RECIPE.key}.y"):
         (store.folder / "staging" / name).mkdir(parents=True)
@@ -221,7 +223,7 @@ def test_other_names_than_those_of_artifacts_are_left_alone(tmp_path: Path) -> N
     assert store.backend.finished() == []
 
 
-def test_records_of_runs_that_are_no_records_are_left_out(tmp_path: Path) -> None:
+def test_invalid_records_of_runs_are_skipped(tmp_path: Path) -> None:
     from storage.runs import runs  # noqa: PLC0415
 
     store = Store.at(tmp_path / "store")

@@ -1,4 +1,4 @@
-"""What runs wrote for people is known again; everything else is never overwritten."""
+"""Output files of runs are recognised; other files are never overwritten."""
 
 import os
 from pathlib import Path
@@ -30,20 +30,20 @@ def put(outputs: Outputs, source: Path, target: Path) -> None:
     outputs.put(source, target, file_sha256(source))
 
 
-def test_what_was_written_may_be_overwritten(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_files_written_by_a_run_may_be_overwritten(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     put(outputs, made, target)
     assert outputs.foreign([target, tmp_path / "not there"]) == []
 
-    made.write_bytes(b"made again")
+    made.write_bytes(b"recomputed")
     put(outputs, made, target)
 
-    assert target.read_bytes() == b"made again"
+    assert target.read_bytes() == b"recomputed"
     assert outputs.foreign([target]) == []
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
-def test_what_somebody_changed_since_is_theirs(outputs: Outputs, made: Path, tmp_path: Path, keep_time: bool) -> None:
+def test_a_file_changed_since_is_foreign(outputs: Outputs, made: Path, tmp_path: Path, keep_time: bool) -> None:
     target = tmp_path / "out.mp4"
     put(outputs, made, target)
     before = target.stat()
@@ -58,7 +58,7 @@ def test_what_somebody_changed_since_is_theirs(outputs: Outputs, made: Path, tmp
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["made.mp4", "out.mp4"]
 
 
-def test_a_touched_or_copied_file_is_known_by_its_bytes(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_a_touched_or_copied_file_is_recognised_by_its_bytes(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     put(outputs, made, target)
     os.utime(target, (1, 1))
@@ -69,7 +69,7 @@ def test_a_touched_or_copied_file_is_known_by_its_bytes(outputs: Outputs, made: 
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "link to nothing"])
-def test_whatever_else_is_there_stays(outputs: Outputs, made: Path, tmp_path: Path, kind: str) -> None:
+def test_any_other_existing_file_is_kept(outputs: Outputs, made: Path, tmp_path: Path, kind: str) -> None:
     target, mine = tmp_path / "out.mp4", tmp_path / "mine"
     mine.write_text("mine")
     if kind == "file":
@@ -86,7 +86,7 @@ def test_whatever_else_is_there_stays(outputs: Outputs, made: Path, tmp_path: Pa
     assert target.is_symlink() == kind.startswith("link")
 
 
-def test_a_link_in_the_place_of_what_was_written_is_not_followed(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_written_file_is_not_followed(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     target, copy = tmp_path / "out.mp4", tmp_path / "copy.mp4"
     put(outputs, made, target)
     target.rename(copy)
@@ -94,24 +94,26 @@ def test_a_link_in_the_place_of_what_was_written_is_not_followed(outputs: Output
     assert outputs.foreign([target]) == [target]
 
 
-def test_what_the_store_has_is_ours_though_nobody_remembers(outputs: Outputs, store: Store, tmp_path: Path) -> None:
-    """As earlier versions wrote it."""
+def test_an_unrecorded_file_with_the_bytes_of_an_artifact_is_ours(
+    outputs: Outputs, store: Store, tmp_path: Path
+) -> None:
+    """Earlier versions wrote files without records."""
     store.make(RECIPE, lambda workspace: (workspace.path / "video.mp4").write_bytes(b"made"))
     target, other = tmp_path / "out.mp4", tmp_path / "other.mp4"
     target.write_bytes(b"made")
     other.write_bytes(b"mine")
     assert outputs.foreign([target, other]) == [other]
 
-    put(outputs, other, tmp_path / "new.mp4")  # from now on everything is remembered
+    put(outputs, other, tmp_path / "new.mp4")  # from now on every file is recorded
     assert outputs.foreign([target]) == []
     os.utime(target)
     assert outputs.foreign([target]) == [target]
 
 
-def test_what_a_run_with_another_store_wrote_is_ours_until_it_is_changed(
+def test_a_file_of_a_run_with_another_store_is_ours_until_it_changes(
     outputs: Outputs, made: Path, tmp_path: Path
 ) -> None:
-    """Such as the same command in another folder, or after the store was deleted."""
+    """For example the same command in another folder, or after the store was deleted."""
     target, another = tmp_path / "out.mp4", Outputs(Store.at(tmp_path / "another store"))
     try:
         os.setxattr(made, MARK, b"")
@@ -119,15 +121,15 @@ def test_what_a_run_with_another_store_wrote_is_ours_until_it_is_changed(
         pytest.skip("the file system has no extended attributes")
     put(outputs, made, target)
     assert another.foreign([target]) == []
-    kept = target.rename(tmp_path / "kept.mp4")  # somebody wants it
+    kept = target.rename(tmp_path / "kept.mp4")  # the user keeps it
     assert another.foreign([kept]) == [kept]
     kept.rename(target)
-    with target.open("ab") as file:  # in place, so that the mark stays
+    with target.open("ab") as file:  # in place, so that the mark is kept
         file.write(b"mine")
     assert another.foreign([target]) == [target]
 
 
-def test_a_file_that_came_while_one_was_written_stays(
+def test_a_file_that_appears_during_writing_is_kept(
     outputs: Outputs, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, note = tmp_path / "out.mp4", Outputs._note
@@ -142,11 +144,11 @@ def test_a_file_that_came_while_one_was_written_stays(
     assert target.read_bytes() == b"mine"
 
 
-def test_a_run_that_was_killed_before_the_rename_left_nothing_foreign(
+def test_a_file_of_a_run_killed_before_the_rename_is_ours(
     outputs: Outputs, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(part: Path, path: Path) -> None:
-        path.write_bytes(part.read_bytes())  # it has its name, and then the process ends
+        path.write_bytes(part.read_bytes())  # renamed, and then the process is killed
         raise KeyboardInterrupt
 
     monkeypatch.setattr("storage.outputs.rename_new", killed)
@@ -155,13 +157,13 @@ def test_a_run_that_was_killed_before_the_rename_left_nothing_foreign(
     assert outputs.foreign([tmp_path / "out.mp4"]) == []
 
 
-def test_a_source_that_changed_is_not_put_there(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_a_changed_source_is_not_copied(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=r"made\.mp4 changed while it was copied"):
         outputs.put(made, tmp_path / "out.mp4", "0" * 64)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["made.mp4"]
 
 
-def test_moved_files_are_known_where_they_are_now(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_moved_files_are_recognised_under_the_new_name(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     held, published = tmp_path / "held" / "out.mp4", tmp_path / "out.mp4"
     held.parent.mkdir()
     put(outputs, made, held)
@@ -182,7 +184,7 @@ def test_nothing_is_moved_if_one_of_the_names_is_taken(outputs: Outputs, made: P
     assert names[1][1].read_text() == "mine"
 
 
-def test_what_somebody_changed_stays_theirs_when_it_is_moved(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_a_changed_file_stays_foreign_after_a_move(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     held, published = tmp_path / "held.mp4", tmp_path / "out.mp4"
     put(outputs, made, held)
     held.write_bytes(b"retouched")
@@ -191,14 +193,14 @@ def test_what_somebody_changed_stays_theirs_when_it_is_moved(outputs: Outputs, m
     assert outputs.foreign([published]) == [published]
 
 
-def test_a_folder_has_the_same_files_by_whatever_link_it_is_named(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_files_are_recognised_through_a_linked_folder(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     put(outputs, made, tmp_path / "link" / "caf\udce9.mp4")
     assert outputs.foreign([tmp_path / "real" / "caf\udce9.mp4"]) == []
 
 
-def test_what_is_remembered_of_a_file_does_not_grow_for_ever(outputs: Outputs, made: Path, tmp_path: Path) -> None:
+def test_the_number_of_recorded_versions_is_limited(outputs: Outputs, made: Path, tmp_path: Path) -> None:
     for number in range(KEPT + 2):
         made.write_bytes(b"%d" % number)
         put(outputs, made, tmp_path / "out.mp4")

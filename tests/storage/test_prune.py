@@ -24,13 +24,13 @@ from storage.workspace import Workspace
 HOUR, DAY = 3600.0, 86400.0
 QUICK = Patience(beat=0.1, expiry=1, poll=0.02)
 
-# Begins a run in the store argv[1] with scratch argv[2], makes one artifact and a part of another, and is killed then.
+# Starts a run in the store argv[1] with scratch argv[2], computes one artifact and a part of another, and is killed.
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 from storage.artifact import Recipe
 from storage.backends.bucket import Bucket
-from storage.backends.lease import holder
+from storage.backends.lease import lease_owner
 from storage.runs import recorded
 from storage.store import open_store
 
@@ -41,7 +41,7 @@ def whole(out):
 
 def half(out):
     (out.path / "values").write_bytes(bytes(500))
-    while isinstance(store.backend, Bucket) and not holder(store.backend.objects, lease)["files"].get("values"):
+    while isinstance(store.backend, Bucket) and not lease_owner(store.backend.objects, lease)["files"].get("values"):
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -75,7 +75,7 @@ def source_of(clip: str) -> str:
 
 @contextmanager
 def running(store: Store, clip: str, edit: str) -> Iterator[tuple[RunRecord, dict[str, Artifact]]]:
-    """A run that has reached decode and align, which all edits of the clip share, and an edit of its own."""
+    """A run that has reached decode and align, shared by all edits of the clip, and its own edit."""
     with recorded(store, f"/clips/{clip}", source_of(clip), edit, {}) as record:
         decode = make(store, "decode", clip)
         align = make(store, "align", clip, decode)
@@ -91,7 +91,7 @@ def run(store: Store, clip: str, edit: str) -> dict[str, Artifact]:
 
 
 def age(store: Store, edit: str, days: float) -> None:
-    """Let the runs of an edit have been so many days ago."""
+    """Date back the runs of an edit by some days."""
     then = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds")
     for found in runs(store):
         if found.edit == edit:
@@ -100,7 +100,7 @@ def age(store: Store, edit: str, days: float) -> None:
 
 
 def pruned(store: Store, rule: PruneRule, after_s: float = 2 * HOUR) -> PrunePlan:
-    """The plan that was carried out, as if so much time had gone by since."""
+    """Prune as if some time had passed, and return the plan."""
     plan = plan_prune(store, rule, time.time() + after_s)
     prune(store, plan)
     return plan
@@ -119,7 +119,7 @@ def names(*artifacts: Artifact) -> set[tuple[str, str]]:
 
 
 def file_bytes(store: Store) -> int:
-    """Of all files of artifacts, finished or not, as the disk or the bucket has them."""
+    """Bytes of all files of finished and partial artifacts, on disk or in the bucket."""
     if isinstance(store.backend, Folder):
         paths = [path for path in store.folder.rglob("*") if path.is_file() and path.name != ".guard"]
         sizes = {path.relative_to(store.folder).as_posix(): path.stat().st_size for path in paths}
@@ -150,11 +150,11 @@ def test_the_newest_runs_of_each_clip_stay(store: Store) -> None:
     plan = pruned(store, PruneRule(keep_last=2))
 
     assert edits_left(store) == ["age-1", "smile+2", "smile+3"]
-    assert [verdict.stage for verdict in plan.goes] == ["edit"]
+    assert [decision.stage for decision in plan.goes] == ["edit"]
     assert list(plan.dropped.values()) == ["it is not among the last 2 of its clip"]
 
 
-def test_what_a_kept_run_shares_with_dropped_ones_stays_until_the_last_goes(store: Store) -> None:
+def test_artifacts_shared_with_a_kept_run_stay_until_the_last_run_goes(store: Store) -> None:
     old, new = run(store, "a.mp4", "smile+1"), run(store, "a.mp4", "smile+2")
 
     pruned(store, PruneRule(keep_last=1))
@@ -166,7 +166,7 @@ def test_what_a_kept_run_shares_with_dropped_ones_stays_until_the_last_goes(stor
     assert runs(store) == []
 
 
-def test_what_an_artifact_was_made_of_stays_though_no_record_names_it(store: Store) -> None:
+def test_inputs_of_a_kept_artifact_stay_without_a_record(store: Store) -> None:
     decode = make(store, "decode", "a.mp4")
     align = make(store, "align", "a.mp4", decode)
     with recorded(store, "/clips/a.mp4", source_of("a.mp4"), "smile+1", {}) as record:
@@ -177,7 +177,7 @@ def test_what_an_artifact_was_made_of_stays_though_no_record_names_it(store: Sto
     assert left(store) == names(decode, align)
 
 
-def test_runs_that_ended_too_long_ago_go(store: Store) -> None:
+def test_runs_that_are_too_old_are_dropped(store: Store) -> None:
     run(store, "a.mp4", "smile+1")
     new = run(store, "a.mp4", "smile+2")
     age(store, "smile+1", 31)
@@ -203,7 +203,7 @@ def test_the_oldest_runs_go_until_the_rest_fits(store: Store) -> None:
     assert left(store) == set()
 
 
-def test_nothing_goes_when_all_of_it_fits(store: Store) -> None:
+def test_nothing_is_removed_if_everything_fits(store: Store) -> None:
     run(store, "a.mp4", "smile+1")
 
     plan = plan_prune(store, PruneRule(max_bytes=3000), time.time() + 2 * HOUR)
@@ -222,7 +222,7 @@ def test_of_several_limits_each_drops_runs(store: Store) -> None:
     assert edits_left(store) == ["smile+3"]
 
 
-def test_a_run_that_goes_on_keeps_all_that_it_reached(store: Store) -> None:
+def test_a_run_in_progress_keeps_all_that_it_reached(store: Store) -> None:
     with running(store, "a.mp4", "smile+1") as (record, artifacts):
         age(store, "smile+1", 100)
 
@@ -230,10 +230,10 @@ def test_a_run_that_goes_on_keeps_all_that_it_reached(store: Store) -> None:
 
         assert left(store) == names(*artifacts.values())
         assert [run.name for run in runs(store)] == [record.run.name]
-        assert {verdict.why for verdict in plan.stays} == {f"run {record.run.name} needs it"}
+        assert {decision.why for decision in plan.stays} == {f"run {record.run.name} needs it"}
 
 
-def test_what_a_live_process_reads_and_what_it_makes_stay(store: Store) -> None:
+def test_artifacts_that_a_live_process_reads_or_computes_stay(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     age(store, "smile+1", 100)
     plans: list[PrunePlan] = []
@@ -253,7 +253,7 @@ def test_what_a_live_process_reads_and_what_it_makes_stay(store: Store) -> None:
     assert edits_left(store) == []
 
 
-def test_an_artifact_that_is_made_again_stays(store: Store) -> None:
+def test_an_artifact_that_is_being_recomputed_stays(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     values = f"edit/{old['edit'].key}/values"
     stored = store.backend.objects.read(values)
@@ -270,7 +270,7 @@ def test_an_artifact_that_is_made_again_stays(store: Store) -> None:
     store.verify(mended)
 
 
-def test_what_no_run_has_recorded_stays_for_an_hour(store: Store) -> None:
+def test_unrecorded_artifacts_stay_for_an_hour(store: Store) -> None:
     decode = make(store, "decode", "a.mp4")
     align = make(store, "align", "a.mp4", decode)
 
@@ -278,10 +278,10 @@ def test_what_no_run_has_recorded_stays_for_an_hour(store: Store) -> None:
     assert left(store) == names(decode, align)
     plan = pruned(store, PruneRule(keep_last=9), after_s=HOUR + 60)
     assert left(store) == set()
-    assert {verdict.why for verdict in plan.goes} == {"no run has recorded it"}
+    assert {decision.why for decision in plan.goes} == {"no run has recorded it"}
 
 
-def test_what_a_killed_run_left_stays_as_long_as_its_record(store: Store, killed: Run) -> None:
+def test_artifacts_of_a_killed_run_stay_as_long_as_its_record(store: Store, killed: Run) -> None:
     before = store.backend.partial_artifacts()
 
     pruned(store, PruneRule(keep_last=1))
@@ -296,7 +296,7 @@ def test_what_a_killed_run_left_stays_as_long_as_its_record(store: Store, killed
     assert (left(store), runs(store), store.backend.objects.names("leases/")) == (set(), [], [])
 
 
-def test_what_a_killed_run_left_is_gone_on_with_after_a_prune(store: Store, killed: Run) -> None:
+def test_a_partial_artifact_of_a_killed_run_is_resumed_after_a_prune(store: Store, killed: Run) -> None:
     pruned(store, PruneRule(keep_last=1), after_s=2 * DAY)
     ((stage, key, _),) = store.backend.partial_artifacts()
     (decode,) = store.artifacts()
@@ -309,7 +309,7 @@ def test_what_a_killed_run_left_is_gone_on_with_after_a_prune(store: Store, kill
     assert found == [True]
 
 
-def test_a_plan_changes_nothing(store: Store, killed: Run) -> None:
+def test_making_a_plan_changes_nothing(store: Store, killed: Run) -> None:
     run(store, "a.mp4", "smile+1")
     before = store.backend.objects.names("")
 
@@ -319,7 +319,7 @@ def test_a_plan_changes_nothing(store: Store, killed: Run) -> None:
     assert store.backend.objects.names("") == before
 
 
-def test_bytes_freed_are_those_that_are_gone(store: Store, killed: Run) -> None:
+def test_bytes_freed_equal_the_bytes_removed(store: Store, killed: Run) -> None:
     run(store, "a.mp4", "smile+1")
     run(store, "a.mp4", "smile+2")
     before = file_bytes(store)
@@ -331,34 +331,34 @@ def test_bytes_freed_are_those_that_are_gone(store: Store, killed: Run) -> None:
     assert file_bytes(store) == plan.kept_bytes == 3000
 
 
-def test_what_a_run_reached_since_the_plan_was_made_stays(store: Store) -> None:
+def test_artifacts_reached_since_the_plan_stay(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     plan = plan_prune(store, PruneRule(keep_last=0), time.time() + 2 * HOUR)
     with recorded(store, "/clips/a.mp4", source_of("a.mp4"), "smile+2", {}) as record:
         record.reached(old["decode"])
         record.reached(old["align"])
-    told: dict[str, bool] = {}
+    decisions: dict[str, bool] = {}
 
-    freed = prune(store, plan, lambda verdict, done: told.update({verdict.stage: done}))
+    freed = prune(store, plan, lambda decision, done: decisions.update({decision.stage: done}))
 
-    assert told == {"decode": False, "align": False, "edit": True}
+    assert decisions == {"decode": False, "align": False, "edit": True}
     assert freed == 1000
     assert left(store) == names(old["decode"], old["align"])
 
 
-def test_what_somebody_took_since_the_plan_was_made_stays(store: Store) -> None:
+def test_artifacts_leased_since_the_plan_stay(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     plan = plan_prune(store, PruneRule(keep_last=0), time.time() + 2 * HOUR)
-    told: list[tuple[PruneDecision, bool]] = []
+    decisions: list[tuple[PruneDecision, bool]] = []
 
     with leased(store.backend.objects, f"leases/edit-{old['edit'].key}.json", QUICK, {}):
-        prune(store, plan, lambda verdict, done: told.append((verdict, done)))
+        prune(store, plan, lambda decision, done: decisions.append((decision, done)))
 
-    assert {verdict.stage: done for verdict, done in told} == {"decode": True, "align": True, "edit": False}
+    assert {decision.stage: done for decision, done in decisions} == {"decode": True, "align": True, "edit": False}
     assert left(store) == names(old["edit"])
 
 
-def test_a_lease_of_a_machine_that_is_gone_keeps_nothing(store: Store) -> None:
+def test_a_lease_of_a_lost_machine_keeps_nothing(store: Store) -> None:
     store = replace(store, patience=QUICK)
     old = run(store, "a.mp4", "smile+1")
     gone = {"owner": "a", "host": "another", "machine": "another", "process": 1, "began": "1", "inputs": [], "beat": 3}
@@ -366,12 +366,12 @@ def test_a_lease_of_a_machine_that_is_gone_keeps_nothing(store: Store) -> None:
     store.backend.objects.write(f"leases/edit-{old['edit'].key}.json", json.dumps(words).encode())
 
     pruned(store, PruneRule(keep_last=0), after_s=60)
-    assert left(store) == names(old["edit"])  # it may live: the lease was renewed a minute ago
+    assert left(store) == names(old["edit"])  # it may be alive: the lease was renewed a minute ago
     pruned(store, PruneRule(keep_last=0), after_s=HOUR + 60)
     assert left(store) == set()
 
 
-def test_a_run_that_uses_what_is_pruned_at_that_moment_is_told_and_makes_it_again(store: Store) -> None:
+def test_a_run_that_uses_a_pruned_artifact_gets_an_error_and_recomputes_it(store: Store) -> None:
     old = run(store, "a.mp4", "smile+1")
     pruned(store, PruneRule(keep_last=0))
 
@@ -380,7 +380,7 @@ def test_a_run_that_uses_what_is_pruned_at_that_moment_is_told_and_makes_it_agai
     assert run(store, "a.mp4", "smile+1") == old
 
 
-def test_edits_that_run_while_everything_is_pruned_over_and_over_come_to_their_end(store: Store) -> None:
+def test_edits_complete_while_everything_is_pruned_repeatedly(store: Store) -> None:
     store = replace(store, patience=QUICK)
     over = threading.Event()
     plans: list[PrunePlan] = []
@@ -411,7 +411,7 @@ def test_edits_that_run_while_everything_is_pruned_over_and_over_come_to_their_e
 
 
 @pytest.mark.parametrize("damage", ["gone", "unreadable"])
-def test_files_without_a_manifest_go_and_what_is_not_the_stores_stays(store: Store, damage: str) -> None:
+def test_files_without_a_manifest_are_removed_and_unrelated_files_stay(store: Store, damage: str) -> None:
     kept, lost = make(store, "align", "kept"), make(store, "align", "lost")
     with recorded(store, "/clips/a.mp4", source_of("a.mp4"), "smile+1", {}) as record:
         record.reached(kept)
@@ -430,20 +430,21 @@ def test_files_without_a_manifest_go_and_what_is_not_the_stores_stays(store: Sto
     assert file_bytes(store) == 1000 + 3 * len(b"mine")
 
 
-def test_leases_that_nobody_holds_go_after_a_day(store: Store) -> None:
+def test_leases_without_an_owner_are_removed_after_a_day(store: Store) -> None:
     with running(store, "a.mp4", "smile+1") as (record, artifacts):
         pruned(store, PruneRule(keep_last=9), after_s=DAY - 60)
         assert f"leases/edit-{artifacts['edit'].key}.json" in {
-            one.name for one in store.backend.objects.names("leases/")
+            lease.name for lease in store.backend.objects.names("leases/")
         }
 
         pruned(store, PruneRule(keep_last=9), after_s=DAY + 60)
-        assert [one.name for one in store.backend.objects.names("leases/")] == [f"leases/run-{record.run.name}.json"]
+        names_left = [lease.name for lease in store.backend.objects.names("leases/")]
+        assert names_left == [f"leases/run-{record.run.name}.json"]
     assert left(store) == names(*artifacts.values())
 
 
 @pytest.mark.parametrize("rule", [{}, {"keep_last": -1}, {"older_than_s": 1.0, "max_bytes": -5}])
-def test_a_rule_that_says_nothing_is_refused(rule: dict[str, int]) -> None:
+def test_a_rule_without_a_valid_limit_is_rejected(rule: dict[str, int]) -> None:
     build: Callable[..., PruneRule] = PruneRule
-    with pytest.raises(ValueError, match="A rule keeps so many runs"):
+    with pytest.raises(ValueError, match="A rule limits the number of runs"):
         build(**rule)

@@ -13,7 +13,7 @@ from storage.workspace import Workspace
 
 CLIP, SOURCE, EDIT = "/clips/interview.mp4", "ab" * 32, "smile+2"
 
-# Begins a run in the store argv[1] with scratch argv[2], says its name, and is killed then.
+# Starts a run in the store argv[1] with scratch argv[2], prints its name, and is killed.
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
@@ -30,7 +30,7 @@ def fill(workspace: Workspace) -> None:
     (workspace.path / "report.txt").write_text("fine")
 
 
-def test_a_run_says_what_was_wanted_what_it_reached_and_that_it_ended(store: Store) -> None:
+def test_a_run_records_its_request_its_artifacts_and_its_end(store: Store) -> None:
     with recorded(store, CLIP, SOURCE, EDIT, {"preset": "draft"}) as record:
         made = store.make(Recipe("align", 1, {}, {}, {}), fill)
         record.reached(made)
@@ -42,7 +42,7 @@ def test_a_run_says_what_was_wanted_what_it_reached_and_that_it_ended(store: Sto
     assert run.started <= run.finished
 
 
-def test_a_run_that_fails_says_why(store: Store) -> None:
+def test_a_failed_run_records_the_error(store: Store) -> None:
     with pytest.raises(OSError, match="No space left"), recorded(store, CLIP, SOURCE, EDIT, {}):
         raise OSError(28, "No space left on device")
 
@@ -50,29 +50,29 @@ def test_a_run_that_fails_says_why(store: Store) -> None:
     assert (run.state, run.error) == ("failed", "OSError: [Errno 28] No space left on device")
 
 
-def test_a_run_holds_a_lease_as_long_as_it_lasts(store: Store) -> None:
+def test_a_run_holds_a_lease_while_it_is_in_progress(store: Store) -> None:
     with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
         lease = f"leases/run-{record.run.name}.json"
-        said = lease_owner(store.backend.objects, lease)
-        assert said is not None
-        assert said["run"] == record.run.name
+        owner = lease_owner(store.backend.objects, lease)
+        assert owner is not None
+        assert owner["run"] == record.run.name
         assert [run.state for run in runs(store)] == ["running"]
 
     assert lease_owner(store.backend.objects, lease) is None
 
 
-def test_a_run_that_was_killed_is_running_by_its_record_and_dead_by_its_lease(store: Store, tmp_path: Path) -> None:
+def test_a_killed_run_is_running_in_its_record_and_has_a_dead_owner(store: Store, tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, store.backend.url, str(tmp_path / "scratch of the killed")]
     name = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
     (run,) = runs(store)
     assert (run.name, run.state, run.finished) == (name, "running", None)
-    said = lease_owner(store.backend.objects, f"leases/run-{name}.json")
-    assert said is not None
-    assert is_dead(said)
+    owner = lease_owner(store.backend.objects, f"leases/run-{name}.json")
+    assert owner is not None
+    assert is_dead(owner)
 
 
-def test_runs_come_in_the_order_in_which_they_began(store: Store) -> None:
+def test_runs_are_listed_in_the_order_of_their_start(store: Store) -> None:
     names = []
     for _ in range(5):  # within one second
         with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
@@ -81,7 +81,7 @@ def test_runs_come_in_the_order_in_which_they_began(store: Store) -> None:
     assert [run.name for run in runs(store)] == names
 
 
-def test_records_of_a_later_version_are_read_and_unreadable_ones_left_out(store: Store) -> None:
+def test_records_of_a_later_version_are_read_and_unreadable_ones_skipped(store: Store) -> None:
     with recorded(store, CLIP, SOURCE, EDIT, {}) as record:
         pass
     words = {**vars(record.run), "cost": 3}
@@ -93,7 +93,7 @@ def test_records_of_a_later_version_are_read_and_unreadable_ones_left_out(store:
     assert read_run(store, "never there") is None
 
 
-def test_the_last_record_of_one_of_prefects_runs_is_found_among_others(store: Store) -> None:
+def test_the_last_record_of_a_prefect_flow_run_is_found(store: Store) -> None:
     for strength, flow_run in (("1", "a"), ("2", "b"), ("3", "b"), ("4", "c")):
         with recorded(store, CLIP, SOURCE, f"smile+{strength}", {}, flow_run):
             pass

@@ -1,4 +1,4 @@
-"""What files and servers are called is shown, not obeyed, and without secrets."""
+"""Text from files and servers is shown without control characters and secrets."""
 
 import pytest
 
@@ -20,7 +20,7 @@ KEY = "wJalrXUtnFEMI/K7MDENG"
         ("caf\udce9 \ud800", "caf\\xe9 \\ud800"),
     ],
 )
-def test_what_a_terminal_would_obey_is_written_out(text, shown):
+def test_control_characters_are_escaped(text, shown):
     assert printable(text) == shown
     assert printable(text).encode()
 
@@ -38,6 +38,6 @@ def test_what_a_terminal_would_obey_is_written_out(text, shown):
         ("key=1 short", "key=1 short"),
     ],
 )
-def test_secrets_of_addresses_and_of_the_environment_are_not_shown(text, shown):
+def test_secrets_in_urls_and_of_the_environment_are_redacted(text, shown):
     environment = {"AWS_SECRET_ACCESS_KEY": KEY, "MY_TOKEN": "short", "HOME": "bucket/anna"}
     assert redacted(text, environment) == shown

@@ -35,8 +35,8 @@ RECIPE = Recipe("align", 1, {"sigma": 3.0}, {}, {"clip": "01ab"})
 LIKE = np.zeros(3, np.float32)
 IMAGE = np.zeros((3, 8, 8), np.uint8)
 
-# Makes RECIPE in the store argv[1] with scratch argv[4]: a line in argv[2] for each time `fill` runs, then one chunk,
-# then waits argv[3] s.
+# Computes RECIPE in the store argv[1] with scratch argv[4]: writes a line to argv[2] whenever `fill` runs, then one
+# chunk, then waits argv[3] s.
 CHILD = """
 import sys, time
 from pathlib import Path
@@ -63,7 +63,7 @@ print(open_store(sys.argv[1], Path(sys.argv[4])).make(recipe, fill).digest, flus
 @pytest.fixture
 def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[str]]:
     def start(seconds: float) -> subprocess.Popen[str]:
-        scratch = str(tmp_path / f"scratch of a child {next(numbers)}")  # each child is a machine of its own
+        scratch = str(tmp_path / f"scratch of a child {next(numbers)}")  # each child acts as a separate machine
         command = [sys.executable, "-c", CHILD, store.backend.url, str(tmp_path / "log"), str(seconds), scratch]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -73,16 +73,16 @@ def child(store: Store, tmp_path: Path) -> Callable[[float], subprocess.Popen[st
 
 
 def wait_until_safe(store: Store) -> None:
-    """Until what is finished of RECIPE would outlast the machine: in a folder at once, in a bucket within seconds."""
+    """Wait until the finished units of RECIPE would survive the loss of the machine: seconds in a bucket."""
     while isinstance(store.backend, Bucket):
-        said = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
-        if said and ".quads.done" in said["files"]:
+        owner = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
+        if owner and ".quads.done" in owner["files"]:
             return
         time.sleep(0.05)
 
 
 def change(store: Store, artifact: Artifact, name: str, how: Callable[[bytes], bytes | None]) -> None:
-    """Change the bytes of a file in the store behind its back; None removes it."""
+    """Change the bytes of a file in the store directly; None removes it."""
     objects, whole = store.backend.objects, f"{artifact.stage}/{artifact.key}/{name}"
     stored = objects.read(whole)
     assert stored is not None
@@ -94,7 +94,7 @@ def change(store: Store, artifact: Artifact, name: str, how: Callable[[bytes], b
 
 
 def flip_the_middle(value: bytes) -> bytes:
-    """One bit of one byte."""
+    """Flip one bit."""
     middle = len(value) // 2
     return value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :]
 
@@ -110,10 +110,10 @@ def fill_text(workspace: Workspace) -> None:
 
 
 def not_again(workspace: Workspace) -> None:
-    raise AssertionError(f"made again in {workspace.path}")
+    raise AssertionError(f"recomputed in {workspace.path}")
 
 
-def test_what_is_made_is_found_again_and_not_made_twice(store: Store) -> None:
+def test_a_finished_artifact_is_found_and_not_recomputed(store: Store) -> None:
     assert store.find(RECIPE) is None
 
     made = store.make(RECIPE, fill_quads)
@@ -125,7 +125,7 @@ def test_what_is_made_is_found_again_and_not_made_twice(store: Store) -> None:
     assert store.find(replace(RECIPE, revision=2)) is None
 
 
-def test_a_failed_fill_is_gone_on_with(store: Store) -> None:
+def test_a_failed_fill_is_resumed(store: Store) -> None:
     def fail_half_way(workspace: Workspace) -> None:
         assert not workspace.resumed
         array = FrameArray.create(workspace.path / "quads", LIKE, rows=10, chunk=4, kind="number")
@@ -145,7 +145,7 @@ def test_a_failed_fill_is_gone_on_with(store: Store) -> None:
     resumed = store.make(RECIPE, go_on)
 
     store.delete(resumed)
-    assert store.make(RECIPE, fill_quads) == resumed  # undisturbed, same digest
+    assert store.make(RECIPE, fill_quads) == resumed  # without a failure, same digest
 
 
 def test_a_killed_process_holds_no_lock_and_loses_no_chunk(
@@ -243,7 +243,7 @@ def test_digest_is_of_the_content_only(store: Store, tmp_path: Path) -> None:
     assert one.digest != other_content.digest
 
 
-def test_manifest_tells_where_it_came_from(store: Store) -> None:
+def test_manifest_records_the_lineage(store: Store) -> None:
     def fill(workspace: Workspace) -> None:
         fill_text(workspace)
         workspace.facts["frames"] = 36
@@ -260,7 +260,7 @@ def test_manifest_tells_where_it_came_from(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda value: None, lambda value: value[:-3]])
-def test_a_file_gone_or_cut_short_is_made_anew(
+def test_a_missing_or_truncated_file_is_recomputed(
     store: Store, damage: Callable[[bytes], bytes | None], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = store.make(RECIPE, fill_quads)
@@ -272,7 +272,7 @@ def test_a_file_gone_or_cut_short_is_made_anew(
     store.verify(made)
 
 
-def test_only_the_rows_that_were_damaged_are_made_again(store: Store, another_machine: Store) -> None:
+def test_only_damaged_rows_are_recomputed(store: Store, another_machine: Store) -> None:
     def fill(workspace: Workspace) -> None:
         fill_text(workspace)
         array = FrameArray.create(workspace.path / "crops", IMAGE, rows=24, chunk=4, kind="image")
@@ -283,10 +283,10 @@ def test_only_the_rows_that_were_damaged_are_made_again(store: Store, another_ma
     (name,) = (name for name in store.manifest(made)["files"] if name.startswith("crops/c"))
     change(store, made, name, flip_the_middle)
 
-    with pytest.raises(DamagedError) as told:
+    with pytest.raises(DamagedError) as caught:
         another_machine.verify(made)
-    assert told.value.path is not None
-    assert another_machine.report_damage(told.value.path) == replace(made, store=another_machine.folder)
+    assert caught.value.path is not None
+    assert another_machine.report_damage(caught.value.path) == replace(made, store=another_machine.folder)
     assert another_machine.find(RECIPE) is None
     again: list[slice] = []
 
@@ -304,7 +304,7 @@ def test_only_the_rows_that_were_damaged_are_made_again(store: Store, another_ma
     store.verify(made)
 
 
-def test_a_manifest_that_is_no_json_is_made_anew(store: Store) -> None:
+def test_an_artifact_whose_manifest_is_not_json_is_recomputed(store: Store) -> None:
     made = store.make(RECIPE, fill_text)
     change(store, made, "manifest.json", lambda value: b"{")
 
@@ -327,12 +327,12 @@ def test_verify_names_the_file_whose_bytes_changed(store: Store) -> None:
         store.verify(made)
 
 
-def test_verify_tells_a_stale_ticket(store: Store) -> None:
+def test_verify_rejects_a_stale_ticket(store: Store) -> None:
     stale = store.make(RECIPE, fill_text)
     store.delete(stale)
     store.make(RECIPE, fill_quads)
 
-    with pytest.raises(MismatchError, match="made anew with other content"):
+    with pytest.raises(MismatchError, match="recomputed with other content"):
         store.verify(stale)
 
 
@@ -347,7 +347,7 @@ def test_delete_and_listing_and_size(store: Store) -> None:
     assert list(store.artifacts()) == [two]
 
 
-def test_store_and_ticket_travel_to_other_processes(store: Store) -> None:
+def test_store_and_ticket_are_picklable(store: Store) -> None:
     made = store.make(RECIPE, fill_text)
 
     assert pickle.loads(pickle.dumps(store)).find(RECIPE) == pickle.loads(pickle.dumps(made))
@@ -358,7 +358,7 @@ def test_ticket_of_a_relative_store_is_absolute(tmp_path: Path, monkeypatch: pyt
     assert Store.at(Path("store")).make(RECIPE, fill_text).path.is_absolute()
 
 
-def test_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_store_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
 
     with pytest.raises(StorageError, match=r"cannot be made at .*taken.* Give another folder with --store"):
@@ -373,7 +373,7 @@ def test_other_disk_errors_pass_through(store: Store) -> None:
         store.make(RECIPE, fill)
 
 
-def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, another_machine: Store) -> None:
+def test_another_machine_resumes_the_work_of_a_lost_one(store: Store, another_machine: Store) -> None:
     quick = Patience(beat=0.1, expiry=0.5, poll=0.05)
     lost, heir = replace(store, patience=Patience(beat=500, expiry=1000)), replace(another_machine, patience=quick)
     written, over = threading.Event(), threading.Event()
@@ -385,7 +385,7 @@ def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, ano
         wait_until_safe(store)
         written.set()
         over.wait()
-        fill_quads(workspace)  # it wakes up, and knows of nothing
+        fill_quads(workspace)  # it resumes without noticing the takeover
 
     def run() -> None:
         try:
@@ -396,8 +396,8 @@ def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, ano
     machine = threading.Thread(target=run)
     machine.start()
     written.wait()
-    said = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
-    assert said is not None
+    owner = lease_owner(store.backend.objects, f"leases/align-{RECIPE.key}.json")
+    assert owner is not None
     pending: list[slice] = []
 
     def go_on(workspace: Workspace) -> None:
@@ -410,15 +410,13 @@ def test_another_machine_goes_on_with_what_a_lost_one_finished(store: Store, ano
     machine.join()
 
     assert pending == [slice(4, 8), slice(8, 10)]
-    assert len(outcome) == 1  # who was taken for dead publishes nothing
+    assert len(outcome) == 1  # the process that lost its lease publishes nothing
     heir.verify(made)
     heir.delete(made)
     assert heir.make(RECIPE, fill_quads).digest == made.digest
 
 
-def test_a_server_that_is_killed_and_comes_back_costs_nothing_that_was_finished(
-    s3_server: Any, s3_url: str, tmp_path: Path
-) -> None:
+def test_a_restarted_object_storage_server_loses_no_finished_work(s3_server: Any, s3_url: str, tmp_path: Path) -> None:
     store = open_store(s3_url, tmp_path / "scratch")
 
     def fill(workspace: Workspace) -> None:

@@ -39,8 +39,8 @@ def lose_chunk() -> Callable[[Path, int, ArrayKind], None]:
 
 
 @pytest.fixture
-def make_again() -> Callable[..., None]:
-    """`make_again(stage, folder, inputs and options...)` calls the stage as after a crash."""
+def rerun_stage() -> Callable[..., None]:
+    """`rerun_stage(stage, folder, inputs and options...)` calls the stage as after a crash."""
 
     def run(stage: Any, folder: Path, *given: object) -> None:
         stage.fn.__wrapped__(Workspace(folder, resumed=True), *given)

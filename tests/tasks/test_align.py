@@ -89,11 +89,11 @@ def inputs_of(finished):
 
 
 @pytest.mark.parametrize("lost", [["quads"], ["crops"], ["labels"], ["crops", "labels"], ["landmarks"], ["frames"]])
-def test_what_was_lost_is_made_again_as_it_was(finished, artifact, workspace, make_again, assert_same, lost):
+def test_what_was_lost_is_recomputed_unchanged(finished, artifact, workspace, rerun_stage, assert_same, lost):
     folder = workspace(artifact)
     for name in lost:
         shutil.rmtree(folder / name)
-    make_again(align_faces, folder, *inputs_of(finished))
+    rerun_stage(align_faces, folder, *inputs_of(finished))
     assert_same(folder, artifact)
 
 

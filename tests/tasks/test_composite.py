@@ -60,22 +60,22 @@ def test_the_pasted_frame_equals_the_source_outside_and_differs_inside(finished,
 
 
 @pytest.mark.parametrize("lost", ["patches", "places", "rings"])
-def test_a_lost_array_is_made_again_as_it_was(finished, workspace, make_again, assert_same, lost):
+def test_a_lost_array_is_recomputed_unchanged(finished, workspace, rerun_stage, assert_same, lost):
     artifact, config = finished.artifacts["composite"], finished.config
     folder = workspace(artifact)
     shutil.rmtree(folder / lost)
     inputs = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "stitch")]
-    make_again(composite_faces, folder, finished.source, *inputs, config.composite, config.masks)
+    rerun_stage(composite_faces, folder, finished.source, *inputs, config.composite, config.masks)
     assert_same(folder, artifact)
 
 
-def test_lips_and_teeth_are_toned_down_unless_their_color_is_what_is_edited(finished, patches, workspace, make_again):
+def test_lips_and_teeth_are_toned_down_unless_their_color_is_what_is_edited(finished, patches, workspace, rerun_stage):
     config = finished.config
     folder = workspace(finished.artifacts["composite"])
     shutil.rmtree(folder / "patches")
     inputs = [finished.artifacts[stage] for stage in ("decode", "align", "occlude", "stitch")]
     free = replace(config.composite, mouth_colors=False)
-    make_again(composite_faces, folder, finished.source, *inputs, free, config.masks)
+    rerun_stage(composite_faces, folder, finished.source, *inputs, free, config.masks)
     painted = FrameArray.open(folder / "patches").read()
     assert np.array_equal(painted[:, 3], patches["patches"][:, 3])
     assert spread(patches["patches"]) < spread(painted)

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.shots import ShotOptions
 from storage.artifact import Source
 from storage.store import Store
@@ -74,7 +74,7 @@ def test_no_face_is_taken_from_damaged_frames_that_are_skipped(packaged, tmp_pat
 
     made = decode_video.fn(store, source, DecodeOptions(end=0.3, damaged="skip"), ShotOptions())
     footage = open_clip(source, made)
-    detected = list(find_faces(tmp_path / "faces", footage, LandmarkOptions(backend="dlib")))
+    detected = list(find_faces(tmp_path / "faces", footage, DetectOptions(backend="dlib")))
 
     facts = json.loads((made.path / "clip.json").read_text())
     skipped = {number for first, last in facts["damaged"] for number in range(first, last + 1)}

@@ -23,8 +23,9 @@ from storage.video.levels import levels
 from storage.video.planes import writable_planes
 from storage.video.writer import EncodeOptions
 from tasks.composite import composite_faces
-from tasks.encode import encode_video, frame_editor
+from tasks.encode import encode_video
 from tasks.inputs.clip import save_clip, save_rows
+from tasks.inputs.edited_frames import frame_editor
 
 SIDE, FRAMES, SIZE = 360, 3, 256  # px of the frame, and of a crop
 QUAD = np.array([(30.0, 30), (30, 330), (330, 330), (330, 30)])
@@ -129,12 +130,12 @@ class Edited:
             for _, frame in read_frames(frames)
         ]
 
-    def encoded(self, options: EncodeOptions, make_again: Callable[..., None]) -> Clip:
+    def encoded(self, options: EncodeOptions, rerun_stage: Callable[..., None]) -> Clip:
         """The result, as read from its file."""
         folder = self.folder / "encode"
         folder.mkdir()
         given = (self.artifact("decode"), (self.artifact("align"),), (self.artifact("composite"),))
-        make_again(encode_video, folder, self.source, *given, options, ".mkv")
+        rerun_stage(encode_video, folder, self.source, *given, options, ".mkv")
         info = probe(folder / "video.mkv")
         return Clip(folder / "video.mkv", info, index_frames(folder / "video.mkv", info))
 
@@ -149,7 +150,7 @@ class Edited:
 
 
 @pytest.fixture
-def edited(tmp_path: Path, make_again: Callable[..., None]) -> Callable[[Footage, np.ndarray | float], Edited]:
+def edited(tmp_path: Path, rerun_stage: Callable[..., None]) -> Callable[[Footage, np.ndarray | float], Edited]:
     """`edited(kind, change)` composites a face whose generator knows only the coarse of it, and adds `change`."""
 
     def make(kind: Footage, change: np.ndarray | float) -> Edited:
@@ -182,7 +183,7 @@ def edited(tmp_path: Path, make_again: Callable[..., None]) -> Callable[[Footage
         made.write("stitch", "crops", packed([image + change for image in matched]), "image")
         (made.artifact("composite").path).mkdir(parents=True)
         inputs = [made.artifact(stage) for stage in ("decode", "align", "occlude", "stitch")]
-        make_again(
+        rerun_stage(
             composite_faces, made.artifact("composite").path, made.source, *inputs, CompositeOptions(), MaskOptions()
         )
         return made
@@ -216,9 +217,9 @@ def test_samples_outside_the_patch_stay_whatever_the_edit(kind, edited):
 
 
 @pytest.mark.parametrize("change", ["identity", "real"])
-def test_a_gradient_of_10_bits_keeps_its_codes_through_the_codec(edited, make_again, change):
+def test_a_gradient_of_10_bits_keeps_its_codes_through_the_codec(edited, rerun_stage, change):
     made = edited(FULL10, 0.0 if change == "identity" else bump())
-    result = made.encoded(EncodeOptions(preset="ultrafast"), make_again)
+    result = made.encoded(EncodeOptions(preset="ultrafast"), rerun_stage)
     assert (result.info.pixel_format, result.info.color_range) == ("yuv420p10le", 2)
     for number, (before, after) in enumerate(zip(made.samples(made.clip), made.samples(result), strict=True)):
         inside = made.alpha(number) > 0.5

@@ -2,23 +2,25 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from stitchedit.errors import NoFaceError
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.shots import ShotOptions
-from stitchedit.options.tracks import TrackOptions
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Source
 from storage.store import Store
 from storage.video.decode_options import DecodeOptions
 from tasks.decode import decode_video
-from tasks.detect import detect_faces, read_persons
+from tasks.detect import detect_faces, find_tracks
 from tasks.inputs import detections
+from tasks.inputs.clip import open_clip
+from tasks.inputs.persons import read_persons
 
-DLIB = LandmarkOptions(backend="dlib")
+DLIB = DetectOptions(backend="dlib")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def artifact(finished):
 
 def inputs_of(finished):
     config = finished.config
-    return finished.source, finished.artifacts["decode"], config.landmarks, config.tracks
+    return finished.source, finished.artifacts["decode"], config.detect
 
 
 def test_artifact_has_a_row_per_face_and_a_descriptor_per_track(artifact):
@@ -58,20 +60,30 @@ def test_a_clip_without_a_face_is_refused(packaged, tmp_path):
     store, source = Store.at(tmp_path), Source.of(packaged("no_face.mp4"))
     clip = decode_video.fn(store, source, DecodeOptions(end=0.07), ShotOptions())
     with pytest.raises(NoFaceError, match=r"[Nn]o face"):
-        detect_faces.fn(store, source, clip, DLIB, TrackOptions())
+        detect_faces.fn(store, source, clip, DLIB)
+
+
+def test_a_damaged_clip_without_a_face_says_that_it_is_damaged(packaged, tmp_path):
+    store, source = Store.at(tmp_path), Source.of(packaged("no_face.mp4"))
+    clip = decode_video.fn(store, source, DecodeOptions(end=0.07), ShotOptions())
+    footage = open_clip(source, clip)
+    index = replace(footage.clip.index, intact=False, warnings=("2 of 2 frames are damaged.",))
+    damaged = replace(footage, clip=replace(footage.clip, index=index))
+    with pytest.raises(NoFaceError, match=r"The clip is damaged\. 2 of 2 frames are damaged\. No face"):
+        find_tracks(tmp_path / "found", damaged, DLIB)
 
 
 @pytest.mark.parametrize("lost", [["landmarks"], ["frame", "descriptors"]])
-def test_what_was_lost_is_made_again_as_it_was(finished, artifact, workspace, make_again, assert_same, lost):
+def test_what_was_lost_is_recomputed_unchanged(finished, artifact, workspace, rerun_stage, assert_same, lost):
     folder = workspace(artifact)
     for name in lost:
         shutil.rmtree(folder / name)
-    make_again(detect_faces, folder, *inputs_of(finished))
+    rerun_stage(detect_faces, folder, *inputs_of(finished))
     assert_same(folder, artifact)
 
 
 def test_a_search_that_was_cut_off_keeps_what_it_found(
-    finished, artifact, tmp_path, make_again, assert_same, told, monkeypatch
+    finished, artifact, tmp_path, rerun_stage, assert_same, told, monkeypatch
 ):
     monkeypatch.setattr(detections, "CHUNK", 2)  # frames, of six
     folder = tmp_path / "again"
@@ -83,12 +95,12 @@ def test_a_search_that_was_cut_off_keeps_what_it_found(
 
     told.on_record = cut
     with pytest.raises(KeyboardInterrupt):
-        make_again(detect_faces, folder, *inputs_of(finished))
+        rerun_stage(detect_faces, folder, *inputs_of(finished))
     kept = {path.name: path.stat().st_mtime_ns for path in (folder / ".detections").iterdir()}
     assert "000000.safetensors" in kept
     assert len(kept) < 3
 
     told.on_record = lambda record: None
-    make_again(detect_faces, folder, *inputs_of(finished))
+    rerun_stage(detect_faces, folder, *inputs_of(finished))
     assert {name: (folder / ".detections" / name).stat().st_mtime_ns for name in kept} == kept
     assert_same(folder, artifact)

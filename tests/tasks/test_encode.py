@@ -14,8 +14,9 @@ from storage.arrays.frame_array import FrameArray
 from storage.video.index import read_frames
 from storage.video.info import rgb
 from storage.video.planes import writable_planes
-from tasks.encode import encode_video, frame_editor
+from tasks.encode import encode_video
 from tasks.inputs.clip import open_clip
+from tasks.inputs.edited_frames import frame_editor
 from tasks.inputs.faces import open_faces
 
 
@@ -72,9 +73,9 @@ def test_artifact_has_video_preview_sheet_and_notes(finished):
 
 def test_preview_shows_source_and_result_side_by_side(finished):
     with av.open(str(finished.artifacts["encode"].path / "preview.mp4")) as preview:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in preview.decode(video=0)]
-    assert len(pictures) == 6
-    assert pictures[0].shape[1] > 2 * 640 * pictures[0].shape[0] / 360 * 0.8  # two upright panels
+        images = [frame.to_ndarray(format="rgb24") for frame in preview.decode(video=0)]
+    assert len(images) == 6
+    assert images[0].shape[1] > 2 * 640 * images[0].shape[0] / 360 * 0.8  # two upright panels
     assert preview.format.name.startswith("mov")
 
 
@@ -105,25 +106,25 @@ def test_sheet_shows_the_source_above_the_result(finished, footage):
         (["video.mp4", "sheet.png"], ["preview.mp4"]),
     ],
 )
-def test_what_was_lost_is_made_again_and_the_rest_left(finished, workspace, make_again, assert_same, lost, kept):
+def test_what_was_lost_is_recomputed_and_the_rest_left(finished, workspace, rerun_stage, assert_same, lost, kept):
     artifact = finished.artifacts["encode"]
     folder = workspace(artifact)
     for name in lost:
         (folder / name).unlink()
     before = [(folder / name).stat().st_ino for name in kept]
 
-    make_again(encode_video, folder, *inputs_of(finished), finished.config.encode, ".mp4")
+    rerun_stage(encode_video, folder, *inputs_of(finished), finished.config.encode, ".mp4")
 
     assert_same(folder, artifact)
     assert [(folder / name).stat().st_ino for name in kept] == before
 
 
-def test_a_run_that_was_cut_off_goes_on_with_the_segment_it_was_in(finished, tmp_path, told, make_again, assert_same):
+def test_a_run_that_was_cut_off_resumes_with_its_segment(finished, tmp_path, told, rerun_stage, assert_same):
     given = (*inputs_of(finished), replace(finished.config.encode, segment=4), ".mp4")
     undisturbed, cut_off = tmp_path / "undisturbed", tmp_path / "cut_off"
     undisturbed.mkdir()
     cut_off.mkdir()
-    make_again(encode_video, undisturbed, *given)
+    rerun_stage(encode_video, undisturbed, *given)
 
     def fill_disk(record):
         if record.event == "advanced" and record.done == 6:
@@ -131,10 +132,10 @@ def test_a_run_that_was_cut_off_goes_on_with_the_segment_it_was_in(finished, tmp
 
     told.on_record = fill_disk
     with pytest.raises(OSError, match="no space left"):
-        make_again(encode_video, cut_off, *given)
+        rerun_stage(encode_video, cut_off, *given)
     told.on_record = lambda record: None
     told.records.clear()
-    make_again(encode_video, cut_off, *given)
+    rerun_stage(encode_video, cut_off, *given)
 
     assert [record.done for record in told.records if record.label == "encode"] == [5, 6]
     shutil.rmtree(undisturbed / ".segments")  # as the store does

@@ -75,22 +75,22 @@ def labels(told):
 @pytest.mark.parametrize(
     ("array", "number", "work"), [("start", 0, "invert: start"), ("w_plus", 1, "invert: frames 4-5")]
 )
-def test_a_lost_chunk_is_made_again_alone(
-    finished, workspace, lose_chunk, make_again, assert_same, told, array, number, work
+def test_a_lost_chunk_is_recomputed_alone(
+    finished, workspace, lose_chunk, rerun_stage, assert_same, told, array, number, work
 ):
     artifact = finished.artifacts["invert"]
     folder = workspace(artifact)
     lose_chunk(folder / array, number, "number")
-    make_again(invert_faces, folder, *inputs(finished), finished.config.invert, "auto")
+    rerun_stage(invert_faces, folder, *inputs(finished), finished.config.invert, "auto")
     assert labels(told) == {work}
     assert_same(folder, artifact)
 
 
-def test_a_lost_person_is_found_again_and_no_frame_is(finished, workspace, make_again, assert_same, told):
+def test_a_lost_person_is_found_again_and_no_frame_is(finished, workspace, rerun_stage, assert_same, told):
     artifact = finished.artifacts["invert"]
     folder = workspace(artifact)
     (folder / "person.safetensors").unlink()
-    make_again(invert_faces, folder, *inputs(finished), finished.config.invert, "auto")
+    rerun_stage(invert_faces, folder, *inputs(finished), finished.config.invert, "auto")
     assert labels(told) == {"invert: person"}
     assert_same(folder, artifact)
 
@@ -110,27 +110,27 @@ def steps_told(told):
 
 
 @pytest.mark.parametrize(("step", "every"), [(3, 2), (5, 2), (6, 1)])  # four coarse steps, then two fine ones
-def test_a_person_cut_off_goes_on_from_the_checkpoint(finished, workspace, make_again, assert_same, told, step, every):
+def test_a_person_cut_off_resumes_from_the_checkpoint(finished, workspace, rerun_stage, assert_same, told, step, every):
     artifact, options = finished.artifacts["invert"], replace(finished.config.invert, checkpoint_every=every)
     folder = workspace(artifact)
     (folder / "person.safetensors").unlink()
     cut_at(told, "invert: person", step)
     with pytest.raises(KeyboardInterrupt):
-        make_again(invert_faces, folder, *inputs(finished), options, "auto")
+        rerun_stage(invert_faces, folder, *inputs(finished), options, "auto")
     told.on_record, told.records[:] = lambda record: None, []
-    make_again(invert_faces, folder, *inputs(finished), options, "auto")
+    rerun_stage(invert_faces, folder, *inputs(finished), options, "auto")
     assert steps_told(told)[0] == (step - 1) // every * every + 1
     assert_same(folder, artifact)
     assert list(folder.glob(".state*")) == []
 
 
-def test_a_segment_cut_off_goes_on_from_the_checkpoint(finished, workspace, lose_chunk, make_again, told):
+def test_a_segment_cut_off_resumes_from_the_checkpoint(finished, workspace, lose_chunk, rerun_stage, told):
     options = replace(finished.config.invert, refine_passes=4, checkpoint_every=2)
     folder = workspace(finished.artifacts["invert"])
 
     def again():
         lose_chunk(folder / "w_plus", 1, "number")
-        make_again(invert_faces, folder, *inputs(finished), options, "auto")
+        rerun_stage(invert_faces, folder, *inputs(finished), options, "auto")
         return FrameArray.open(folder / "w_plus").read()
 
     undisturbed = again()
@@ -138,7 +138,7 @@ def test_a_segment_cut_off_goes_on_from_the_checkpoint(finished, workspace, lose
     with pytest.raises(KeyboardInterrupt):
         again()
     told.on_record, told.records[:] = lambda record: None, []
-    make_again(invert_faces, folder, *inputs(finished), options, "auto")
+    rerun_stage(invert_faces, folder, *inputs(finished), options, "auto")
     assert steps_told(told)[0] == 3
     assert np.array_equal(FrameArray.open(folder / "w_plus").read(), undisturbed)
 

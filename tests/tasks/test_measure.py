@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from stitchedit.measure.face import COLUMNS
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact
-from tasks.measure import _pairs, measure_edit, with_the_one_before
-from tasks.reporting.measures import COLUMNS, Measured, scored_rows
+from tasks.measure import measure_edit
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +74,18 @@ def changed_patches(finished, folder, change):
     return Artifact(folder, "composite", "changed", "f" * 64)
 
 
-def measured(make_again, finished, folder, patches):
+def measured(rerun_stage, finished, folder, patches):
     made = folder / "again"
     made.mkdir()
-    make_again(measure_edit, made, *inputs_of(finished, patches))
+    rerun_stage(measure_edit, made, *inputs_of(finished, patches))
     return json.loads((made / "measures.json").read_text())["tracks"][0]
 
 
-def test_an_untouched_clip_is_perfectly_consistent_and_not_edited(finished, tmp_path, make_again):
+def test_an_untouched_clip_is_perfectly_consistent_and_not_edited(finished, tmp_path, rerun_stage):
     def untouched(layers):
         return np.concatenate([layers[:, :3], np.zeros_like(layers[:, 3:])], axis=1)
 
-    track = measured(make_again, finished, tmp_path, changed_patches(finished, tmp_path, untouched))
+    track = measured(rerun_stage, finished, tmp_path, changed_patches(finished, tmp_path, untouched))
     assert track["numbers"]["tl_id"] == pytest.approx(1, abs=1e-6)
     assert track["numbers"]["tg_id"] == pytest.approx(1, abs=1e-6)
     assert track["numbers"]["outside"] == 0
@@ -93,41 +93,20 @@ def test_an_untouched_clip_is_perfectly_consistent_and_not_edited(finished, tmp_
     assert any(reason.startswith("smile moved +0.00") for reason in track["reasons"])
 
 
-def test_an_edit_that_flickers_has_a_larger_warp_error(finished, tmp_path, make_again, track):
+def test_an_edit_that_flickers_has_a_larger_warp_error(finished, tmp_path, rerun_stage, track):
     def flicker(layers):
         brighter = layers.copy()
         brighter[::2, :3] = np.clip(layers[::2, :3].astype(int) + 25, 0, 255)
         return brighter
 
-    shaken = measured(make_again, finished, tmp_path, changed_patches(finished, tmp_path, flicker))
+    shaken = measured(rerun_stage, finished, tmp_path, changed_patches(finished, tmp_path, flicker))
     assert shaken["numbers"]["warp_result"] > track["numbers"]["warp_result"] + 10
     assert any("warp error" in reason and "fail" in reason for reason in shaken["reasons"])
 
 
 @pytest.mark.parametrize("lost", ["numbers", "embeddings", "after"])
-def test_what_was_lost_is_measured_again_as_it_was(finished, artifact, workspace, make_again, assert_same, lost):
+def test_what_was_lost_is_recomputed_unchanged(finished, artifact, workspace, rerun_stage, assert_same, lost):
     folder = workspace(artifact)
     shutil.rmtree(folder / lost)
-    make_again(measure_edit, folder, *inputs_of(finished))
+    rerun_stage(measure_edit, folder, *inputs_of(finished))
     assert_same(folder, artifact)
-
-
-@pytest.mark.parametrize(
-    "todo", [[slice(0, 4), slice(4, 6)], [slice(4, 6)], [slice(0, 2), slice(4, 6)], [slice(2, 4), slice(4, 6)]]
-)
-def test_every_face_is_seen_beside_the_one_before(todo):
-    rows = [piece.start for piece in with_the_one_before(todo)]
-    pairs = list(_pairs(iter(rows), todo))
-    assert pairs == [(max(0, row - 1), row) for piece in todo for row in range(piece.start, piece.stop)]
-
-
-def test_faces_to_be_scored_are_spread_over_each_track():
-    runs = np.array([0] * 10 + [1] * 3)
-    assert np.flatnonzero(scored_rows(runs, 4)).tolist() == [0, 3, 6, 9, 10, 11, 12]
-
-
-def test_a_track_of_one_face_has_no_consistency_and_is_looked_at(artifact):
-    read = {
-        name: FrameArray.open(artifact.path / name).read()[:1] for name in ("numbers", "embeddings", "before", "after")
-    }
-    assert np.isnan(Measured(np.array([3]), np.array([0]), **read).identity).all()

@@ -20,7 +20,7 @@ def covers(store, clip, moment, options):
     """Crops and masks of the faces of a moment."""
     start, end = moment
     config = load_config(
-        "draft", [f"decode.start={start}", f"decode.end={end}", "landmarks.backend=dlib", "align.size=256"]
+        "draft", [f"decode.start={start}", f"decode.end={end}", "detect.backend=dlib", "align.size=256"]
     )
     source = Source.of(clip)
 
@@ -29,7 +29,7 @@ def covers(store, clip, moment, options):
         return artifact if isinstance(artifact, Artifact) else artifact.data  # a cached one comes in a state
 
     decoded = made(decode_video, source, config.decode, config.shots)
-    detected = made(detect_faces, source, decoded, config.landmarks, config.tracks)
+    detected = made(detect_faces, source, decoded, config.detect)
     faces = made(align_faces, source, decoded, detected, config.align, "auto")
     occluded = made(find_occlusions, decoded, faces, options, "auto")
     return occluded, FrameArray.open(occluded.path / "hidden").read() / 255
@@ -73,11 +73,11 @@ def test_masks_are_read_as_networks_take_them(store, crying):
     assert images.mean().item() == pytest.approx(hidden.mean(), abs=0.01)
 
 
-@pytest.mark.parametrize("array", ["likelihoods", "hidden"])
-def test_a_lost_array_is_made_again_as_it_was(finished, workspace, lose_chunk, make_again, assert_same, array):
+@pytest.mark.parametrize("array", ["probabilities", "hidden"])
+def test_a_lost_array_is_recomputed_unchanged(finished, workspace, lose_chunk, rerun_stage, assert_same, array):
     artifact, config = finished.artifacts["occlude"], finished.config
     folder = workspace(artifact)
     lose_chunk(folder / array, 0, "label")
     inputs = [finished.artifacts[stage] for stage in ("decode", "align")]
-    make_again(find_occlusions, folder, *inputs, config.occlude, "auto")
+    rerun_stage(find_occlusions, folder, *inputs, config.occlude, "auto")
     assert_same(folder, artifact)

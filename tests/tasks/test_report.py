@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.cli.display import STAGES
 from storage.artifact import Artifact
 from tasks.reporting.report_page import (
     Pair,
@@ -18,6 +17,7 @@ from tasks.reporting.report_page import (
     markdown_summary,
     report_page,
 )
+from tasks.runtime.stage_names import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_the_difference_is_gray_where_nothing_changed_and_four_times_as_large_el
 
 
 def test_a_ticket_of_a_missing_manifest_is_left_out(finished):
-    from tasks.report import _lineage  # noqa: PLC0415
+    from tasks.reporting.lineage import lineage_of  # noqa: PLC0415
 
     encode = finished.artifacts["encode"]
     gone = Artifact(encode.store, "encode", "0" * 16, "f" * 64)
-    assert [stage for stage, *_ in _lineage([gone])] == []
-    assert [stage for stage, *_ in _lineage([encode])][-1] == "encode"
+    assert [stage for stage, *_ in lineage_of([gone])] == []
+    assert [stage for stage, *_ in lineage_of([encode])][-1] == "encode"

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from stitchedit.images.conversion import to_uint8
 from stitchedit.options.masks import MaskOptions
 from stitchedit.options.stitch import StitchOptions
 from storage.arrays.frame_array import FrameArray
 from storage.store import Store
-from tasks.inputs.faces import to_uint8
-from tasks.runtime import networks
-from tasks.stitch import WarmChain, stitch_faces
+from tasks.runtime.checkpoint import WeightFiles
+from tasks.stitch import stitch_faces
 from tasks.tune import tuned_generator
 
 
@@ -47,13 +47,13 @@ def test_a_warm_start_begins_where_the_frame_before_ended(finished):
     assert before[5] < before[0]
 
 
-def test_without_a_step_crops_are_what_the_tuned_generator_draws(finished, inputs, tmp_path):
+def test_without_a_step_crops_are_those_of_the_tuned_generator(finished, inputs, tmp_path):
     stitched = stitch_faces.fn(Store.at(tmp_path), *inputs, StitchOptions(steps=0), MaskOptions(), "auto")
     tuned = tuned_generator(finished.artifacts["tune"], "auto")
     for array, stage in (("crops", "edit"), ("matched", "invert")):
         codes = torch.from_numpy(FrameArray.open(finished.artifacts[stage].path / "w_plus").read(3))
-        drawn = to_uint8(tuned(codes[None], 256))[0]
-        assert np.array_equal(FrameArray.open(stitched.path / array).read(3), drawn)
+        generated = to_uint8(tuned(codes[None], 256))[0]
+        assert np.array_equal(FrameArray.open(stitched.path / array).read(3), generated)
 
 
 def test_an_interrupted_stitching_keeps_its_chunks_and_ends_in_the_same_crops(finished, inputs, tmp_path, told):
@@ -88,20 +88,18 @@ def stitched_rows(told):
 
 
 @pytest.mark.parametrize("array", ["crops", "matched", "seams"])
-def test_a_lost_chunk_is_made_again_from_the_start_of_its_run(
-    finished, inputs, workspace, lose_chunk, make_again, assert_same, told, array
+def test_a_lost_chunk_is_recomputed_from_the_start_of_its_run(
+    finished, inputs, workspace, lose_chunk, rerun_stage, assert_same, told, array
 ):
     artifact, config = finished.artifacts["stitch"], finished.config
     folder = workspace(artifact)
     lose_chunk(folder / array, 1, "number" if array == "seams" else "image")
-    make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+    rerun_stage(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
     assert stitched_rows(told)[-1] == 4  # what comes after rows 2 and 3 is left alone
     assert_same(folder, artifact)
 
 
-def test_a_repair_that_was_cut_off_goes_on_where_it_was(
-    finished, inputs, workspace, lose_chunk, make_again, assert_same, told
-):
+def test_a_repair_that_was_cut_off_resumes(finished, inputs, workspace, lose_chunk, rerun_stage, assert_same, told):
     artifact, config = finished.artifacts["stitch"], finished.config
     folder = workspace(artifact)
     lose_chunk(folder / "crops", 2, "image")
@@ -112,64 +110,19 @@ def test_a_repair_that_was_cut_off_goes_on_where_it_was(
 
     told.on_record = cut
     with pytest.raises(KeyboardInterrupt):
-        make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+        rerun_stage(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
     told.on_record, told.records[:] = lambda record: None, []
-    make_again(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
+    rerun_stage(stitch_faces, folder, *inputs, config.stitch, config.masks, "auto")
     assert stitched_rows(told)[0] == 3
     assert_same(folder, artifact)
 
 
-RUNS = np.array([0] * 7 + [1] * 3 + [4] * 6)  # chunks of four: a run begins within the second and the third
-
-
-@pytest.mark.parametrize(
-    ("start", "saved", "parts"),
-    [
-        (0, [], [range(4)]),
-        (4, [], [range(4), range(4, 8)]),
-        (4, [4], [range(4, 8)]),
-        (8, [], [range(7, 8), range(8, 12)]),
-        (12, [], [range(10, 12), range(12, 16)]),
-        (12, [4, 8], [range(10, 12), range(12, 16)]),
-    ],
-)
-def test_stitching_goes_back_to_the_last_row_whose_weights_are_known(tmp_path, start, saved, parts):
-    for row in saved:
-        (tmp_path / f".warm-{row}.safetensors").touch()
-    chain = WarmChain(tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(chunk=4))
-    assert list(chain.parts(slice(start, start + 4))) == parts
-
-
-def test_cold_stitching_goes_back_nowhere(tmp_path):
-    chain = WarmChain(tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(chunk=4, warm_start=False))
-    assert list(chain.parts(slice(12, 16))) == [range(12, 16)]
-    chain.weights(12)
-    chain.keep(13)
+def test_weights_on_disk_come_back_and_are_found_by_row(tmp_path):
+    files = WeightFiles(tmp_path)
+    files[7] = {"weight": np.arange(6.0, dtype=np.float32)}
+    assert (list(files), len(files), 7 in files, 8 in files) == ([7], 1, True, False)
+    np.testing.assert_array_equal(WeightFiles(tmp_path)[7]["weight"], np.arange(6))
+    del files[7]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_settles_once_before_its_first_face_and_not_again_after_a_crash(tmp_path):
-    settled = []
-
-    def note(generator, rows):
-        settled.append(rows)
-        with torch.no_grad():
-            for _, parameter in generator.synthesis_parameters(256):
-                parameter.add_(1e-3)
-
-    tuned = networks.generator("auto")
-    first, second = (WarmChain(tmp_path, tuned, 256, RUNS, StitchOptions(chunk=4), note) for _ in range(2))
-    weights = [dict(chain.weights(7).synthesis_parameters(256)) for chain in (first, second)]
-
-    assert settled == [range(7, 10)]
-    for name, parameter in tuned.synthesis_parameters(256):
-        assert torch.equal(weights[0][name], weights[1][name])
-        assert not torch.equal(weights[0][name], parameter)
-
-
-@pytest.mark.parametrize("options", [{"warm_start": False}, {"settle_steps": 0}, {"steps": 0}])
-def test_without_a_warm_start_or_steps_nothing_settles(tmp_path, options):
-    chain = WarmChain(
-        tmp_path, networks.generator("auto"), 256, RUNS, StitchOptions(**options), lambda *_: pytest.fail("it settled")
-    )
-    chain.weights(0)
+    with pytest.raises(KeyError):
+        files[7]

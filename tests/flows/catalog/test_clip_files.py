@@ -1,4 +1,4 @@
-"""Which files a catalog takes for clips, and that it tells what it leaves out."""
+"""Files that a catalog takes as clips, and the report of those it leaves out."""
 
 import errno
 import json
@@ -16,15 +16,15 @@ from storage.store import Store
 
 @pytest.fixture
 def opened(tmp_path):
-    """`opened(source, *files)` reads a catalog of that source beside the files."""
+    """`opened(source, *files)` creates the files and reads a catalog of that source beside them."""
 
     def read(source, *files, folder=tmp_path):
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(b"no video")
         clip = {"source": source, "edits": {"smile": 2}, "output": "{folder}/{stem}_{edit}{suffix}"}
-        words = {"catalog": "n", "consent_required": False, "clips": [clip]}
-        (folder / "n.yaml").write_text(json.dumps(words))
+        content = {"catalog": "n", "consent_required": False, "clips": [clip]}
+        (folder / "n.yaml").write_text(json.dumps(content))
         return open_catalog(folder / "n.yaml", store=Store.at(tmp_path / "store"))
 
     return read
@@ -48,14 +48,14 @@ def names(catalog):
         ("who?.mp4", ["who1.mp4"]),
     ],
 )
-def test_a_name_with_brackets_is_that_name_where_it_is_there(opened, source, found):
+def test_an_existing_name_with_brackets_is_taken_literally(opened, source, found):
     files = ["Talk [dQw4w9WgXcQ].mp4", "Talk d.mp4", "[2025] shoot/y.mp4", "2 shoot/y.mp4", "take1.mp4", "take2.mp4"]
     assert names(opened(source, *files, "what?.mp4", "what1.mp4", "who1.mp4")) == found
 
 
 @pytest.mark.parametrize("source", ["**/*.mp4", "*/*.mp4"])
-def test_a_folder_that_may_not_be_read_is_told_and_the_others_are_searched(opened, monkeypatch, source):
-    """Running as root, nothing is closed: `os.listdir` and `os.stat` refuse as they do for others."""
+def test_a_folder_without_read_permission_is_reported_and_the_others_are_searched(opened, monkeypatch, source):
+    """Root may read every folder, so `os.listdir` and `os.stat` are patched to refuse as for other users."""
 
     def refusing(call, parts):
         def checked(path, *args, **options):
@@ -71,24 +71,24 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_others_are_searched(opene
     monkeypatch.setattr(os, "stat", refusing(os.stat, slice(-1)))
     catalog = opened(source)
     assert names(catalog) == ["a/x.mp4", "z/x.mp4"]
-    assert catalog.notes == ["left out, a folder without the permission to read it: closed"]
+    assert catalog.notes == ["left out, a folder without read permission: closed"]
 
 
-def test_a_pattern_of_many_folders_is_as_quick_as_of_one(opened):
+def test_repeated_double_stars_are_as_fast_as_one(opened):
     files = [f"{a}/{b}/{c}/x.mp4" for a in "abcd" for b in "abcd" for c in "abcd"]
     assert names(opened("**/**/**/**/*.mp4", *files)) == sorted(files)
 
 
-def test_a_catalog_may_lie_in_a_folder_with_brackets(opened, tmp_path):
+def test_a_catalog_may_be_in_a_folder_with_brackets(opened, tmp_path):
     inner = tmp_path / "[2025] shoot"
     inner.mkdir()
     assert names(opened("*.mp4", "y.mp4", folder=inner)) == ["y.mp4"]
     assert names(opened("**/*.mp4", "y.mp4", "in/[a]/z.mp4", folder=inner)) == ["in/[a]/z.mp4", "y.mp4"]
 
 
-def test_a_name_with_brackets_that_is_not_there_is_told(opened):
+def test_a_missing_name_with_brackets_is_reported(opened):
     (note,) = opened("Talk [x].mp4").notes
-    assert note.startswith("Talk [x].mp4 names no clip now; where no such name is there, [ ] stand for")
+    assert note.startswith("Talk [x].mp4 matches no clip now; without a file of that very name, [ ] match")
 
 
 def test_every_video_in_a_folder_is_a_clip(opened):
@@ -98,13 +98,13 @@ def test_every_video_in_a_folder_is_a_clip(opened):
     assert set(names(opened("clips/*", *files))) == set(files)
 
 
-def test_what_is_left_out_is_told_with_the_reason(opened):
+def test_files_left_out_are_reported_with_the_reason(opened):
     files = ["c.mp4", "sound.mp3", "list.m3u8", "list.ffconcat", "list.mpd", "notes.txt", "c.srt", "x.xyz", "table.dat"]
     catalog = opened("clips", *(f"clips/{name}" for name in (*files, ".hidden.mp4", ".DS_Store", "day1/d.mp4")))
     assert names(catalog) == ["clips/c.mp4"]
-    told = {os.path.relpath(one.path, catalog.folder / "clips"): one.reason for one in catalog.left_out}
-    assert sorted(told) == sorted([*files[1:], ".hidden.mp4", "day1"])
-    assert all(told.values())
+    reasons = {os.path.relpath(one.path, catalog.folder / "clips"): one.reason for one in catalog.left_out}
+    assert sorted(reasons) == sorted([*files[1:], ".hidden.mp4", "day1"])
+    assert all(reasons.values())
     (playlists,) = (note for note in catalog.notes if "playlist" in note)
     assert "clips/list.ffconcat, clips/list.m3u8, clips/list.mpd" in playlists
     page = write_summary(catalog, [], Store.at(catalog.folder / "store"))
@@ -112,12 +112,12 @@ def test_what_is_left_out_is_told_with_the_reason(opened):
         assert "no clip but names others: clips/list.ffconcat" in text
 
 
-def test_many_that_are_left_out_are_counted(opened):
+def test_many_files_left_out_are_counted(opened):
     (note,) = opened("clips", *(f"clips/{number}.txt" for number in range(10))).notes[1:]
     assert note.endswith("clips/4.txt and 5 more")
 
 
-def test_the_page_names_all_that_is_left_out(opened):
+def test_the_page_lists_all_files_left_out(opened):
     catalog = opened("clips", *(f"clips/{number}.txt" for number in range(10)))
     page = write_summary(catalog, [], Store.at(catalog.folder / "store")).read_text()
     assert "10 left out" in page
@@ -125,17 +125,17 @@ def test_the_page_names_all_that_is_left_out(opened):
 
 
 @pytest.mark.parametrize("name", ["list.m3u8", "LIST.FFCONCAT", "list.mpd"])
-def test_a_playlist_that_is_named_is_refused(opened, name):
+def test_a_named_playlist_is_refused(opened, name):
     with pytest.raises(CatalogError, match="is a playlist, which is no clip but names others"):
         opened(name, name)
     assert not opened(f"*{os.path.splitext(name)[1]}", name).clips  # noqa: PTH122 - of a pattern
 
 
-def test_a_suffix_that_a_pattern_names_is_meant(opened):
+def test_a_pattern_with_a_suffix_includes_that_suffix(opened):
     assert names(opened("*.xyz", "a.xyz")) == ["a.xyz"]
 
 
-def test_links_that_lead_around_have_an_end(opened, tmp_path):
+def test_a_cycle_of_links_ends(opened, tmp_path):
     deep = tmp_path / "deep"
     deep.mkdir()
     for name in "abc":
@@ -146,7 +146,7 @@ def test_links_that_lead_around_have_an_end(opened, tmp_path):
     assert time.process_time() - began < 1
 
 
-def test_a_video_that_looks_like_a_preview_is_told(opened):
+def test_a_video_named_like_a_preview_is_reported(opened):
     catalog = opened("*.mp4", "talk.mp4", "talk_preview.mp4")
     assert names(catalog) == ["talk.mp4"]
-    assert any("talk_preview.mp4" in note and "name it in full" in note for note in catalog.notes)
+    assert any("talk_preview.mp4" in note and "give the full name" in note for note in catalog.notes)

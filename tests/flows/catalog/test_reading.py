@@ -19,7 +19,7 @@ CONSENT = "{by: Anna Example, on: 2026-10-01, reference: release-17.pdf}"
 
 @pytest.fixture
 def folder(tmp_path):
-    """With three files called videos; a catalog is checked without opening any."""
+    """A folder with three files named as videos; checking a catalog does not open them."""
     (tmp_path / "clips").mkdir()
     for name in ("a.mp4", "b.mp4", "c.mov", "notes.txt"):
         (tmp_path / "clips" / name).write_bytes(b"no video")
@@ -41,7 +41,7 @@ def problems_of(opened, text, name="nightly.yaml"):
     return caught.value.problems
 
 
-def test_a_clip_takes_from_the_defaults_what_it_does_not_say(opened, folder):
+def test_a_clip_takes_missing_fields_from_the_defaults(opened, folder):
     catalog = opened(f"""
 catalog: nightly
 defaults:
@@ -69,12 +69,12 @@ clips:
     ("source", "found"),
     [("clips/*.mp4", ["a.mp4", "b.mp4"]), ("clips", ["a.mp4", "b.mp4", "c.mov"]), ("clips/*.mkv", [])],
 )
-def test_a_pattern_and_a_folder_stand_for_what_is_there_now(opened, source, found):
+def test_a_pattern_and_a_folder_name_the_existing_files(opened, source, found):
     catalog = opened(f"catalog: n\nconsent_required: false\nclips: [{{source: '{source}', edits: {{smile: 2}}}}]")
     assert [clip.source.name for clip in catalog.clips] == found
 
 
-def test_every_problem_is_named_with_its_line(opened):
+def test_every_problem_is_reported_with_its_line(opened):
     text = """catalog: nightly
 clips:
   - source: clips/a.mp4
@@ -89,65 +89,69 @@ clips:
 """
     found = problems_of(opened, text)
     assert [line for line, _ in found] == [3, 3, 5, 5, 7, 10]
-    told = "\n".join(text for _, text in found)
-    for words in ("Did you mean 'smile'?", "no such file", "must lie within ±12", "there is no edit"):
-        assert words in told
-    assert told.count("nobody's consent is recorded") == 2
+    messages = "\n".join(text for _, text in found)
+    for part in ("Did you mean 'smile'?", "no such file", "must lie within ±12", "there is no edit"):
+        assert part in messages
+    assert messages.count("no consent is recorded") == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "message"),
     [
         ("catalog: n\nclips:\n  - source: x\n    priorty: 3\n", 4, "priorty"),
         ("catalog: n\nclips:\n  - source: x\n    consent: {by: A, on: 2026-13-01, reference: r}\n", 4, "month value"),
         ("catalog: n\nclips:\n  - {edits: {smile: 2}}\n", 3, r"clips\[0\]\.source: Field required"),
-        ("catalog: n\nclips:\n  - source: [x\n", 4, "no YAML"),
+        ("catalog: n\nclips:\n  - source: [x\n", 4, "invalid YAML"),
         ("catalog: n\ncatalog: m\nconsent_required: false\nclips: []\n", 1, "more than once"),
         ("- a\n- b\n", 1, "at its top"),
         ("catalog: a/b\nclips: []\n", 1, "pattern"),
-        ("catalog: n\nclips:\n  - source: a\x07\n", 3, "no YAML: a character 0x0007"),
+        ("catalog: n\nclips:\n  - source: a\x07\n", 3, "invalid YAML: character 0x0007"),
         ("catalog: n\nclips:\n  - source: x\n    consent: {by: ' ', on: 2026-10-01, reference: r}\n", 4, "at least 1"),
-        ("catalog: n\nclips:\n  - source: x\n    consent: {by: A, on: 2999-01-01, reference: r}\n", 4, "not come yet"),
+        (
+            "catalog: n\nclips:\n  - source: x\n    consent: {by: A, on: 2999-01-01, reference: r}\n",
+            4,
+            "is in the future",
+        ),
         ("catalog: n\nclips:\n  - source: x\n    ramps: {'smile=0:0 #': '0:0,2:1'}\n", 4, "should match pattern"),
         ("catalog: n\nclips:\n  - source: x\n    edits: {smile: true}\n", 4, "valid number, got True"),
         ("catalog: n\nclips:\n  - source: x\n    edits: {smile: 012}\n", 4, "valid number, got '012'"),
-        ("catalog: n\nclips:\n  - source: x\n    start: true\n", 4, "are no numbers, got True"),
+        ("catalog: n\nclips:\n  - source: x\n    start: true\n", 4, "are not numbers, got True"),
         ("catalog: n\nclips:\n  - source: x\n    priority: 99999999999\n", 4, "less than or equal to 1000000000"),
     ],
 )
-def test_what_is_no_catalog_is_told_with_the_line(opened, text, line, told):
+def test_an_invalid_catalog_is_reported_with_the_line(opened, text, line, message):
     found = problems_of(opened, text)
-    assert any(at == line and re.search(told, words) for at, words in found), found
+    assert any(at == line and re.search(message, text) for at, text in found), found
 
 
 def test_two_results_of_one_name_are_refused(opened):
     text = "catalog: n\nconsent_required: false\nclips: [{source: clips/*.mp4, edits: {smile: 2}, output: 'x{suffix}'}]"
-    ((line, told),) = problems_of(opened, text)
-    assert (line, told) == (3, "b.mp4: line 3 writes x too. Give `output`, with {stem}.")
+    ((line, message),) = problems_of(opened, text)
+    assert (line, message) == (3, "b.mp4: line 3 writes x too. Set `output` with {stem}.")
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "message"),
     [
-        ("{name}.mp4", "may hold {stem}, {suffix}, {edit} and {folder}"),
-        ("{stem.name}{suffix}", "may hold {stem}, {suffix}, {edit} and {folder}"),
-        ("{stem[a]}{suffix}", "may hold {stem}, {suffix}, {edit} and {folder}"),
-        ("s3://bucket/{stem}{suffix}", "is no file. Give a folder"),
+        ("{name}.mp4", "may contain {stem}, {suffix}, {edit} and {folder}"),
+        ("{stem.name}{suffix}", "may contain {stem}, {suffix}, {edit} and {folder}"),
+        ("{stem[a]}{suffix}", "may contain {stem}, {suffix}, {edit} and {folder}"),
+        ("s3://bucket/{stem}{suffix}", "is not a local path. Give a folder"),
         ("{stem}_{edit}", "has to end in {suffix} or one of .mp4"),
         ("{stem}.webm", "has to end in {suffix} or one of .mp4"),
-        ("{folder}/{stem}{suffix}", "a.mp4: the result would be written over it"),
-        ("done/../clips/{stem}.mp4", "a.mp4: the result would be written over it"),
+        ("{folder}/{stem}{suffix}", "a.mp4: the result would overwrite the clip"),
+        ("done/../clips/{stem}.mp4", "a.mp4: the result would overwrite the clip"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused(opened, output, told):
+def test_an_invalid_output_is_refused(opened, output, message):
     clip = f"{{source: clips/a.mp4, edits: {{smile: 2}}, output: '{output}'}}"
-    ((line, words),) = problems_of(opened, f"catalog: n\nconsent_required: false\nclips: [{clip}]")
+    ((line, text),) = problems_of(opened, f"catalog: n\nconsent_required: false\nclips: [{clip}]")
     assert line == 3
-    assert told in words
+    assert message in text
 
 
 @pytest.mark.parametrize("name", ["n.yaml", "n.csv", "n.jsonl"])
-def test_an_empty_file_is_no_catalog(folder, name):
+def test_an_empty_file_is_refused(folder, name):
     (folder / name).write_text("\n")
     with pytest.raises(InputError, match="is empty"):
         open_catalog(folder / name)
@@ -157,20 +161,20 @@ def test_an_empty_file_is_no_catalog(folder, name):
     ("name", "text"),
     [("n.yaml", "catalog: n\nclips: []\n"), ("n.csv", "source,edits\n"), ("n.jsonl", '{"catalog": "n"}')],
 )
-def test_a_catalog_without_clips_is_told(opened, name, text):
+def test_a_catalog_without_clips_is_reported(opened, name, text):
     assert opened(text, name).notes == [f"{name} lists no clip: there is nothing to do"]
 
 
-def test_a_pattern_that_finds_nothing_is_told(opened):
+def test_a_pattern_without_matches_is_reported(opened):
     clips = "[{source: clips/*.mkv, edits: {smile: 2}}, {source: clips/a.mp4, edits: {smile: 2}}]"
     catalog = opened(f"catalog: n\nconsent_required: false\nclips: {clips}")
-    assert catalog.notes == ["clips/*.mkv names no clip now"]
+    assert catalog.notes == ["clips/*.mkv matches no clip now"]
     page = write_summary(catalog, [], Store.at(catalog.folder / "store"))
-    assert "clips/*.mkv names no clip now" in page.read_text()
-    assert "clips/\\*.mkv names no clip now" in summary_markdown(catalog, [], page)
+    assert "clips/*.mkv matches no clip now" in page.read_text()
+    assert "clips/\\*.mkv matches no clip now" in summary_markdown(catalog, [], page)
 
 
-def test_a_table_is_a_catalog_too(opened, folder):
+def test_a_catalog_may_be_a_csv_table(opened, folder):
     rows = "source,edits,face,tags,priority,consent_by,consent_on,consent_reference\n"
     rows += "clips/a.mp4,smile=+2 age=-3,left,drama comedy,4,Anna,2026-10-01,r.pdf\n"
     rows += "clips/b.mp4,smile=+1,,,,Anna,2026-10-01,r.pdf\n"
@@ -183,44 +187,44 @@ def test_a_table_is_a_catalog_too(opened, folder):
     assert second.describe() == "smile+1"
 
 
-def test_a_table_names_the_row_that_is_wrong(opened):
+def test_problems_of_a_table_are_reported_with_their_rows(opened):
     rows = "source,edits\nclips/a.mp4,smile\nclips/b.mp4,smile=2\n"
     assert [line for line, _ in problems_of(opened, rows, "week.csv")] == [2, 3]
 
 
-@pytest.mark.parametrize("parted", [",", ";", "\t"])
-def test_a_table_as_spreadsheets_write_it(folder, parted):
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_with_the_delimiters_of_spreadsheets(folder, delimiter):
     rows = [
         ["source", "edits", "ramps", "consent_by", "consent_on", "consent_reference"],
         ["clips/a.mp4", "smile=+2", "smile=0:0,2:1", "Anna", "2026-10-01", "r.pdf"],
     ]
     with (folder / "week.csv").open("w", encoding="utf-8-sig", newline="") as file:
-        csv.writer(file, delimiter=parted).writerows(rows)
+        csv.writer(file, delimiter=delimiter).writerows(rows)
     (clip,) = open_catalog(folder / "week.csv").clips
     assert clip.source.name == "a.mp4"
     assert read_config(clip.request(folder, ".mp4")).edit.ramps == {"smile": "0:0,2:1"}
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "line", "told"),
+    ("name", "text", "line", "message"),
     [
-        ("week.csv", "source,edits,source\nclips/a.mp4,smile=2,clips/b.mp4\n", 1, "column 'source' is there more"),
-        ("week.csv", "source,edits\nclips/a.mp4,smile=2 smile=1\n", 2, "edits: 'smile' is there more than once"),
-        ("jobs.jsonl", '{"source": "clips/a.mp4", "source": "b", "edits": {"smile": 2}}', 1, "'source' is there more"),
+        ("week.csv", "source,edits,source\nclips/a.mp4,smile=2,clips/b.mp4\n", 1, "column 'source' appears more"),
+        ("week.csv", "source,edits\nclips/a.mp4,smile=2 smile=1\n", 2, "edits: 'smile' appears more than once"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "source": "b", "edits": {"smile": 2}}', 1, "'source' appears more"),
         ("jobs.jsonl", '{"catalog": "a", "clips": []}', 1, "each clip has a line of its own"),
         ("jobs.jsonl", '{"catalog": "a"}\n{"catalog": "b"}', 2, "one such line"),
-        ("jobs.jsonl", '{"catalog": "a"}\n{"source": "clips/a.mp4", "output": "\\ud800.mp4"}', 2, "half a character"),
-        ("jobs.jsonl", '{"source": "clips/\\udce9.mp4", "edits": {"smile": 2}}', 1, "half a character"),
-        ("jobs.jsonl", '{"source": "clips/a.mp4", "tags": ["\\udfff"]}', 1, "half a character"),
-        ("jobs.jsonl", '{"source": "clips/a.mp4", "faces": {"\\udfff": {}}}', 1, "half a character"),
-        ("jobs.jsonl", '{"source": "clips/a.mp4", "consent": {"by": "\\udfff"}}', 1, "half a character"),
+        ("jobs.jsonl", '{"catalog": "a"}\n{"source": "clips/a.mp4", "output": "\\ud800.mp4"}', 2, "lone surrogate"),
+        ("jobs.jsonl", '{"source": "clips/\\udce9.mp4", "edits": {"smile": 2}}', 1, "lone surrogate"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "tags": ["\\udfff"]}', 1, "lone surrogate"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "faces": {"\\udfff": {}}}', 1, "lone surrogate"),
+        ("jobs.jsonl", '{"source": "clips/a.mp4", "consent": {"by": "\\udfff"}}', 1, "lone surrogate"),
     ],
 )
-def test_what_would_be_dropped_is_told(opened, name, text, line, told):
-    assert any(at == line and told in words for at, words in problems_of(opened, text, name))
+def test_input_that_would_be_dropped_is_reported(opened, name, text, line, message):
+    assert any(at == line and message in found for at, found in problems_of(opened, text, name))
 
 
-def test_json_lines_are_a_catalog_too(opened, folder):
+def test_a_catalog_may_be_json_lines(opened, folder):
     lines = [{"catalog": "jobs", "consent_required": False}, {"source": "clips/a.mp4", "edits": {"smile": 2}}]
     catalog = opened("\n".join(map(json.dumps, lines)) + "\n\n", "jobs.jsonl")
     assert (catalog.name, [clip.line for clip in catalog.clips]) == ("jobs", [2])
@@ -228,11 +232,11 @@ def test_json_lines_are_a_catalog_too(opened, folder):
     assert sorted(line for line, _ in found) == [2, 3]
 
 
-def test_another_suffix_is_no_catalog(folder):
+def test_another_suffix_is_refused(folder):
     with pytest.raises(InputError, match=r"notes\.txt is not a catalog"):
         open_catalog(folder / "clips" / "notes.txt")
 
 
-def test_the_published_schema_is_that_of_the_model():
+def test_the_published_schema_is_up_to_date():
     published = Path(__file__).parents[3] / "deploy" / "catalog.schema.json"
     assert json.loads(published.read_text()) == Catalog.model_json_schema()

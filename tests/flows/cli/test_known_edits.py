@@ -12,11 +12,11 @@ def test_every_direction_is_listed_and_no_other() -> None:
     assert {edit.name for edit in known_edits()} == set(load_tensors(pretrained()["directions"].locate()))
 
 
-def test_more_of_a_direction_is_more_of_what_it_is_named_for() -> None:
+def test_a_positive_strength_increases_the_named_attribute() -> None:
     assert [edit.name for edit in known_edits() if not edit.unit.startswith("+")] == []
 
 
-def test_what_a_strength_of_1_does_is_as_measured() -> None:
+def test_the_effect_of_a_strength_of_1_is_the_measured_one() -> None:
     measured = measured_effects()["directions"]["age"]
     years = measured["effects"]["age"] / measured["strength"]
 
@@ -25,7 +25,7 @@ def test_what_a_strength_of_1_does_is_as_measured() -> None:
     assert age.unit == f"{years:+.1f} years"
 
 
-def test_the_largest_side_effects_are_told() -> None:
+def test_the_largest_side_effects_are_listed() -> None:
     measured = measured_effects()
     for edit in known_edits():
         found = measured["directions"][edit.name]
@@ -40,7 +40,7 @@ def test_the_largest_side_effects_are_told() -> None:
 
 
 @pytest.mark.parametrize("edit", known_edits(), ids=lambda edit: edit.name)
-def test_at_its_stated_strength_a_direction_changes_its_own_score_most_and_leaves_the_person(edit) -> None:
+def test_a_direction_changes_its_own_score_most_and_keeps_the_identity(edit) -> None:
     measured = measured_effects()
     found, deviations = measured["directions"][edit.name], measured["deviations"]
     changes = {score: abs(change) / deviations[score] for score, change in found["effects"].items()}
@@ -50,7 +50,7 @@ def test_at_its_stated_strength_a_direction_changes_its_own_score_most_and_leave
     assert edit.identity < SAME_PERSON
 
 
-def test_useful_strengths_go_both_ways_and_are_allowed() -> None:
+def test_useful_strengths_have_both_signs_and_are_within_the_limit() -> None:
     limit = EditOptions().max_strength
     for edit in known_edits():
         low, high = map(float, edit.useful.split(" to "))

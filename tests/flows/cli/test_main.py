@@ -1,4 +1,4 @@
-"""The command `stitchedit`: what it says, and with which exit code, when it is asked for something that cannot be."""
+"""Messages and exit codes of the command `stitchedit` for invalid input."""
 
 import importlib
 import json
@@ -18,20 +18,20 @@ from storage.artifact import file_sha256
 from storage.weights.state_dict import load_tensors
 from tasks.runtime import networks
 
-DONE, FAILED, CANNOT_BE = 0, 1, 2
+SUCCESS, FAILED, INVALID = 0, 1, 2
 
-# Root may write anywhere, so the command runs as nobody. Before, once as root, to import what only root may read.
+# Root may write anywhere, so the command runs as user nobody, after a first run as root that imports all modules.
 NOT_ROOT = """
 import os, sys
 from contextlib import suppress
 from flows.cli.main import main
 
 if os.geteuid() == 0:
-    words = sys.argv
-    sys.argv = [*words[:-1], "/no/such/folder/out.mp4"]
+    arguments = sys.argv
+    sys.argv = [*arguments[:-1], "/no/such/folder/out.mp4"]
     with suppress(SystemExit):
         main()
-    sys.argv = words
+    sys.argv = arguments
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
@@ -41,18 +41,18 @@ main()
 
 @pytest.fixture
 def stitchedit(monkeypatch, capfd):
-    """`stitchedit(*words)` is exit code, standard output and standard error, the latter without line ends."""
+    """`stitchedit(*arguments)` returns exit code, standard output and standard error, the latter on one line."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["stitchedit", *map(str, words)])
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["stitchedit", *map(str, arguments)])
         capfd.readouterr()
-        code = DONE
+        code = SUCCESS
         try:
             cli.main()
         except SystemExit as end:
-            code = end.code or DONE
+            code = end.code or SUCCESS
         out, err = capfd.readouterr()
         return code, out, " ".join(err.split())
 
@@ -61,12 +61,12 @@ def stitchedit(monkeypatch, capfd):
 
 @pytest.fixture
 def refused(stitchedit, clip, tmp_path):
-    """`refused(*words)` is what is said when `edit` does not begin. The store stays empty then."""
+    """`refused(*arguments)` returns the error of an `edit` that is refused, and asserts that no store is created."""
 
-    def call(*words, video=clip, edits=("smile=+2",), output=tmp_path / "out.mp4"):
+    def call(*arguments, video=clip, edits=("smile=+2",), output=tmp_path / "out.mp4"):
         flags = [part for edit in edits for part in ("--edit", edit)]
-        code, out, err = stitchedit("edit", video, *words, *flags, "-o", output, "--store", tmp_path / "store")
-        assert code == CANNOT_BE
+        code, out, err = stitchedit("edit", video, *arguments, *flags, "-o", output, "--store", tmp_path / "store")
+        assert code == INVALID
         assert out == ""
         assert "Traceback" not in err
         assert not (tmp_path / "store").exists()
@@ -79,7 +79,7 @@ def test_no_such_file(refused, tmp_path):
     assert f"There is no file {tmp_path / 'gone.mp4'}" in refused(video=tmp_path / "gone.mp4")
 
 
-def test_a_text_file_called_mp4(refused, tmp_path):
+def test_a_text_file_named_mp4(refused, tmp_path):
     text = tmp_path / "notes.mp4"
     text.write_text("This is no video.\n" * 100)
     assert re.search(r"error: .*notes\.mp4.*(not a video|cannot be (read|opened|decoded))", refused(video=text))
@@ -91,11 +91,11 @@ def test_an_empty_file_and_a_folder(refused, tmp_path):
     assert "is a folder" in refused(video=tmp_path)
 
 
-def test_an_unknown_direction_is_told_with_the_nearest(refused):
+def test_an_unknown_direction_is_reported_with_the_nearest(refused):
     assert "No direction 'smiel'. Did you mean 'smile'?" in refused(edits=["smiel=2"])
 
 
-def test_a_direction_like_none_is_told_with_all_there_are(refused):
+def test_a_direction_without_a_similar_one_is_reported_with_all(refused):
     known = load_tensors(tasks.runtime.pretrained.pretrained()["directions"].locate())
     assert f"There are: {', '.join(sorted(known))}." in refused(edits=["xq=2"])
 
@@ -111,7 +111,7 @@ def test_an_edit_without_a_strength(refused):
     assert "Edit 'smile' is not NAME=STRENGTH, such as smile=+2." in refused(edits=["smile"])
 
 
-def test_a_strength_beyond_what_the_generator_knows(refused):
+def test_a_strength_beyond_the_limit(refused):
     assert "Strength of 'smile' is 40; it must lie within ±12 (edit.max_strength)" in refused(edits=["smile=40"])
 
 
@@ -123,7 +123,7 @@ def test_no_edit_at_all(refused):
     assert "Give at least one, such as --edit smile=+2" in refused(edits=[])
 
 
-def test_an_unknown_option_is_told_with_the_nearest(refused):
+def test_an_unknown_option_is_reported_with_the_nearest(refused):
     assert "No option 'stitch.stpes'. Did you mean 'stitch.steps'?" in refused("stitch.stpes=40")
 
 
@@ -149,11 +149,11 @@ def test_a_range_that_ends_before_it_starts(refused):
 
 def test_a_flag_that_does_not_exist(stitchedit, clip):
     code, _, err = stitchedit("edit", clip, "--edti", "smile=2")
-    assert code == CANNOT_BE
+    assert code == INVALID
     assert "No such option: --edti" in err
 
 
-def test_an_output_folder_that_is_not_there(refused, tmp_path):
+def test_a_missing_output_folder(refused, tmp_path):
     assert f"{tmp_path / 'gone'}: no such folder for out.mp4" in refused(output=tmp_path / "gone" / "out.mp4")
 
 
@@ -174,31 +174,31 @@ def test_an_output_folder_that_may_not_be_written_to(clip):
         locked.mkdir()
         for path, mode in ((locked, 0o555), (Path(folder), 0o777), (video, 0o644)):
             path.chmod(mode)
-        words = ["edit", video, "--edit", "smile=2", "--store", Path(folder) / "store", "-o", locked / "out.mp4"]
-        command = [sys.executable, "-c", NOT_ROOT, *map(str, words)]
+        arguments = ["edit", video, "--edit", "smile=2", "--store", Path(folder) / "store", "-o", locked / "out.mp4"]
+        command = [sys.executable, "-c", NOT_ROOT, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert done.returncode == CANNOT_BE, done.stderr
-    assert f"{locked}: no permission to write out.mp4 there. Choose another folder." in done.stderr
+    assert done.returncode == INVALID, done.stderr
+    assert f"{locked}: out.mp4 cannot be written there (Permission denied). Choose another folder." in done.stderr
 
 
-def test_a_name_with_brackets_is_told_as_it_is(refused, tmp_path):
+def test_a_name_with_brackets_is_reported_literally(refused, tmp_path):
     assert "take[red].mp4" in refused(video=tmp_path / "take[red].mp4")
 
 
 def test_a_clip_without_any_face(stitchedit, packaged, tmp_path, prefect_server):
     code, out, err = stitchedit(
-        "edit", packaged("no_face.mp4"), "landmarks.backend=dlib", "--edit", "smile=2", "--end", "0.07",
+        "edit", packaged("no_face.mp4"), "detect.backend=dlib", "--edit", "smile=2", "--end", "0.07",
         "-o", tmp_path / "out.mp4", "--store", tmp_path / "store",
     )  # fmt: skip
-    assert code == CANNOT_BE
+    assert code == INVALID
     assert re.search(r"error: No face", err)
     assert "Traceback" not in err + out
     assert not (tmp_path / "out.mp4").exists()
 
 
 def test_a_network_file_that_was_altered(stitchedit, copied, monkeypatch):
-    """A catalog like ours whose directions lie in a package of the same content but for one byte."""
+    """The packaged list of networks, with directions in another package that differ in one byte."""
     package = copied.store.folder.parent / "altered_package"
     listed = tasks.runtime.pretrained.pretrained()["directions"]
     altered = package / listed.file
@@ -224,7 +224,7 @@ def test_a_network_file_that_was_altered(stitchedit, copied, monkeypatch):
         networks.directions.cache_clear()
 
     assert code == FAILED
-    assert f"{altered} is not the file this version was made for" in err
+    assert f"{altered} is not the file that this version requires" in err
     assert f"Expected SHA-256 {listed.sha256}, found {file_sha256(altered)}" in err
     assert "Traceback" not in err + out
     assert not copied.request.output.exists()
@@ -235,40 +235,40 @@ def test_a_run_prints_a_table_of_its_stages(stitchedit, copied):
         "edit", copied.request.video, *copied.request.options, "--edit", "smile=+2",
         "-o", copied.request.output, "--store", copied.request.store,
     )  # fmt: skip
-    assert code == DONE
+    assert code == SUCCESS
     for stage, artifact in copied.artifacts.items():
         assert re.search(rf"{stage} .*cached .*{artifact.key}", out), stage
     assert str(copied.request.output) in out
     assert err == ""
 
 
-def test_a_summary_as_json_is_all_there_is_on_standard_output(stitchedit, copied):
+def test_standard_output_has_only_the_json_summary(stitchedit, copied):
     code, out, _ = stitchedit(
         "edit", copied.request.video, *copied.request.options, "--edit", "smile=+2", "--json",
         "-o", copied.request.output, "--store", copied.request.store,
     )  # fmt: skip
     summary = json.loads(out)
-    assert code == DONE
+    assert code == SUCCESS
     assert summary["output"] == str(copied.request.output)
     assert {stage: (result["how"], result["key"]) for stage, result in summary["stages"].items()} == {
         stage: ("cached", artifact.key) for stage, artifact in copied.artifacts.items()
     }
 
 
-def test_without_words_it_helps(stitchedit):
+def test_help_is_printed_without_arguments(stitchedit):
     _, out, err = stitchedit()
     assert "Edit faces in real videos" in out + err
 
 
 def test_help_of_edit_shows_examples(stitchedit):
     code, out, _ = stitchedit("edit", "--help")
-    assert code == DONE
+    assert code == SUCCESS
     assert "stitchedit edit interview.mp4 --edit age=-3 --edit smile=+1 -o younger.mp4" in " ".join(out.split())
 
 
 def test_options_lists_every_option_with_the_presets_value(stitchedit):
     code, out, _ = stitchedit("options", "--preset", "draft")
-    assert code == DONE
+    assert code == SUCCESS
     for stage, options in vars(load_config("draft")).items():
         for name, value in vars(options).items():
             assert re.search(rf"{stage}\.{name} +│ {re.escape(str(value))} ", out), name
@@ -276,16 +276,16 @@ def test_options_lists_every_option_with_the_presets_value(stitchedit):
 
 def test_edits_lists_every_direction(stitchedit):
     code, out, _ = stitchedit("edits")
-    assert code == DONE
+    assert code == SUCCESS
     known = load_tensors(tasks.runtime.pretrained.pretrained()["directions"].locate())
     assert all(name in out for name in known)
     assert {entry["name"] for entry in json.loads(stitchedit("edits", "--json")[1])} == set(known)
 
 
-def test_doctor_tells_what_is_there(stitchedit, tmp_path):
+def test_doctor_reports_packages_devices_and_networks(stitchedit, tmp_path):
     code, out, _ = stitchedit("doctor", "--json", "--store", tmp_path)
     findings = {finding["what"]: finding for finding in json.loads(out)}
-    assert code == (DONE if all(finding["good"] for finding in findings.values()) else FAILED)
+    assert code == (SUCCESS if all(finding["good"] for finding in findings.values()) else FAILED)
     assert {
         "python",
         "torch",

@@ -1,4 +1,4 @@
-"""The commands `prune`, `store` and `verify`, as they are typed."""
+"""The commands `prune`, `store` and `verify`."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from flows.cli.main import store as store_commands
-from flows.cli.store import parse_age, parse_size
+from flows.cli import store as store_commands
+from flows.requests.store_parts import parse_age, parse_size
 from stitchedit.errors import InputError
 from storage.arrays.frame_array import FrameArray
 from storage.artifact import Artifact, Recipe
@@ -31,8 +31,8 @@ IMAGE = np.zeros((3, 16, 16), np.uint8)
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command printed, without line ends and frames of tables, and its exit code."""
+class CliOutput:
+    """Exit code and standard output of a command; `text` is without line ends and table frames."""
 
     code: int
     out: str
@@ -43,28 +43,28 @@ class Said:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, store: Store) -> Callable[..., Said]:
-    """`said("prune", "--keep-last", 1)` is what that command says of `store`; an error is raised."""
+def run_command(monkeypatch: pytest.MonkeyPatch, store: Store) -> Callable[..., CliOutput]:
+    """`run_command("prune", "--keep-last", 1)` runs a command on `store` and raises its errors."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
     app = typer.Typer()
     for command in (store_commands.prune, store_commands.store, store_commands.verify):
         app.command()(command)
 
-    def call(*words: object) -> Said:
-        result = CliRunner().invoke(app, [*map(str, words), "--store", store.backend.url])
+    def call(*arguments: object) -> CliOutput:
+        result = CliRunner().invoke(app, [*map(str, arguments), "--store", store.backend.url])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
-        assert all(len(line) <= 100 for line in result.stdout.splitlines()) or "--json" in words
-        return Said(result.exit_code, result.stdout)
+        assert all(len(line) <= 100 for line in result.stdout.splitlines()) or "--json" in arguments
+        return CliOutput(result.exit_code, result.stdout)
 
     return call
 
 
 @pytest.fixture
-def told(said: Callable[..., Said]) -> Callable[..., Any]:
-    """The same as JSON."""
-    return lambda *words: json.loads(said(*words, "--json").out)
+def read_json(run_command: Callable[..., CliOutput]) -> Callable[..., Any]:
+    """`read_json(*arguments)` runs a command with `--json` and parses its output."""
+    return lambda *arguments: json.loads(run_command(*arguments, "--json").out)
 
 
 @pytest.fixture
@@ -72,27 +72,27 @@ def store(tmp_path: Path) -> Store:
     return Store.at(tmp_path / "store")
 
 
-def make(store: Store, stage: str, what: str, *inputs: Artifact, size: int = 1000) -> Artifact:
+def make(store: Store, stage: str, content: str, *inputs: Artifact, size: int = 1000) -> Artifact:
     def fill(out: Workspace) -> None:
-        (out.path / "values").write_bytes(what.encode().ljust(size, b"."))
+        (out.path / "values").write_bytes(content.encode().ljust(size, b"."))
         out.facts["inputs"] = {artifact.stage: {"stage": artifact.stage, "key": artifact.key} for artifact in inputs}
 
     digests = {artifact.stage: artifact.digest for artifact in inputs}
-    return store.make(Recipe(stage, 1, {"what": what}, {}, digests), fill)
+    return store.make(Recipe(stage, 1, {"content": content}, {}, digests), fill)
 
 
-def edit(store: Store, clip: str, words: str) -> Artifact:
-    """A run of which the artifact of `decode` is shared with other edits of the clip: 500 kB, and 1 MB of its own."""
-    with recorded(store, f"/clips/{clip}", hashlib.sha256(clip.encode()).hexdigest(), words, {}) as run:
+def edit(store: Store, clip: str, name: str) -> Artifact:
+    """Record a run with a `decode` artifact of 500 kB, shared by all edits of the clip, and 1 MB of its own."""
+    with recorded(store, f"/clips/{clip}", hashlib.sha256(clip.encode()).hexdigest(), name, {}) as run:
         decode = make(store, "decode", clip, size=500_000)
         run.reached(decode)
-        made = make(store, "stitch", f"{clip} {words}", decode, size=1_000_000)
+        made = make(store, "stitch", f"{clip} {name}", decode, size=1_000_000)
         run.reached(made)
         return made
 
 
 def make_crops(store: Store) -> tuple[Artifact, list[slice]]:
-    """An array of images, and which of its rows had to be written."""
+    """Compute an array of images; return the artifact and the rows that were written."""
     written: list[slice] = []
 
     def fill(out: Workspace) -> None:
@@ -110,44 +110,44 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(value)
 
 
-def test_prune_says_what_goes_and_frees_it(store: Store, said: Callable[..., Said]) -> None:
+def test_prune_lists_and_removes_artifacts(store: Store, run_command: Callable[..., CliOutput]) -> None:
     edit(store, "a.mp4", "smile+1")
     kept = edit(store, "a.mp4", "smile+2")
 
-    result = said("prune", "--keep-last", 1)
+    result = run_command("prune", "--keep-last", 1)
 
     assert result.code == 0
     assert "a.mp4 smile+1" in result.text
     assert "completed it is not among the last 1 of its clip" in result.text
     assert "stitch artifact 1 1.0 MB only dropped runs need it" in result.text
-    assert result.text.endswith("freed 1.0 MB; 1.5 MB stay")
+    assert result.text.endswith("freed 1.0 MB; 1.5 MB kept")
     assert [run.edit for run in runs(store)] == ["smile+2"]
     assert [artifact.stage for artifact in store.artifacts()] == ["decode", "stitch"]
     store.verify(kept)
 
 
-def test_a_dry_run_says_the_same_and_removes_nothing(store: Store, said: Callable[..., Said]) -> None:
+def test_a_dry_run_lists_the_same_and_removes_nothing(store: Store, run_command: Callable[..., CliOutput]) -> None:
     edit(store, "a.mp4", "smile+1")
     edit(store, "a.mp4", "smile+2")
     before = sorted((path, path.stat().st_mtime_ns) for path in store.folder.rglob("*"))
 
-    result = said("prune", "--keep-last", 1, "--dry-run")
+    result = run_command("prune", "--keep-last", 1, "--dry-run")
 
     assert "stitch artifact 1 1.0 MB only dropped runs need it" in result.text
-    assert result.text.endswith("would free 1.0 MB; 1.5 MB stay")
+    assert result.text.endswith("would free 1.0 MB; 1.5 MB kept")
     assert sorted((path, path.stat().st_mtime_ns) for path in store.folder.rglob("*")) == before
 
 
-def test_prune_by_age_and_by_size(store: Store, told: Callable[..., Any]) -> None:
-    for words in ("smile+1", "smile+2", "smile+3"):
-        edit(store, "a.mp4", words)
+def test_prune_by_age_and_by_size(store: Store, read_json: Callable[..., Any]) -> None:
+    for name in ("smile+1", "smile+2", "smile+3"):
+        edit(store, "a.mp4", name)
     first = runs(store)[0]
-    then = (datetime.now(UTC) - timedelta(days=31)).isoformat()
-    record = json.dumps({**vars(first), "started": then, "finished": then}).encode()
+    month_ago = (datetime.now(UTC) - timedelta(days=31)).isoformat()
+    record = json.dumps({**vars(first), "started": month_ago, "finished": month_ago}).encode()
     store.backend.objects.write(f"runs/{first.name}.json", record)
 
-    by_age = told("prune", "--older-than", "30d")
-    by_size = told("prune", "--max-size", "1.5MB")
+    by_age = read_json("prune", "--older-than", "30d")
+    by_size = read_json("prune", "--max-size", "1.5MB")
 
     assert ([run["edit"] for run in by_age["runs"]], by_age["freed_bytes"]) == (["smile+1"], 1_000_000)
     assert ([run["edit"] for run in by_size["runs"]], by_size["freed_bytes"]) == (["smile+2"], 1_000_000)
@@ -155,64 +155,66 @@ def test_prune_by_age_and_by_size(store: Store, told: Callable[..., Any]) -> Non
     assert by_size["skipped"] == []
 
 
-def test_prune_says_when_less_can_go_than_wanted(store: Store, said: Callable[..., Said]) -> None:
+def test_prune_reports_if_the_size_cannot_be_reached(store: Store, run_command: Callable[..., CliOutput]) -> None:
     with recorded(store, "/clips/a.mp4", "ab" * 32, "smile+1", {}) as run:
         run.reached(make(store, "decode", "a.mp4"))
-        result = said("prune", "--max-size", "10B")
+        result = run_command("prune", "--max-size", "10B")
 
-    assert "More than 10B stay: runs that go on" in result.text
+    assert "More than 10B is kept: artifacts of runs in progress" in result.text
 
 
-def test_prune_says_what_came_into_use_meanwhile(store: Store, said: Callable[..., Said]) -> None:
+def test_prune_reports_artifacts_that_came_into_use_meanwhile(
+    store: Store, run_command: Callable[..., CliOutput]
+) -> None:
     made = edit(store, "a.mp4", "smile+1")
     lease = f"leases/stitch-{made.key}.json"
 
     with leased(store.backend.objects, lease, Patience(beat=3, expiry=60), {}):
-        os.utime(store.folder / lease, (0, 0))  # for the plan it was not renewed for long, then it is
-        result = said("prune", "--keep-last", 0)
+        os.utime(store.folder / lease, (0, 0))  # the lease looks expired to the plan, and is then renewed
+        result = run_command("prune", "--keep-last", 0)
 
-    assert f"stitch {made.key} stays: it came into use meanwhile" in result.text
+    assert f"stitch {made.key} is kept: it came into use after planning" in result.text
     assert list(store.artifacts()) == [made]
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("options", "message"),
     [
-        ([], "Say what may go: --keep-last 3, --older-than 30d or --max-size 500GB."),
+        ([], "Say what to remove: --keep-last 3, --older-than 30d or --max-size 500GB."),
         (["--keep-last", "-1"], "--keep-last is -1. Give the number of runs to keep of each clip"),
         (["--older-than", "soon"], "--older-than is 'soon'. Write a number with m, h, d or w, such as 30d"),
         (["--max-size", "12 parsecs"], "--max-size is '12 parsecs'. Write a number with kB, MB, GB, TB"),
     ],
 )
-def test_prune_refuses_what_it_cannot_understand(
-    store: Store, said: Callable[..., Said], words: list[str], why: str
+def test_prune_refuses_invalid_options(
+    store: Store, run_command: Callable[..., CliOutput], options: list[str], message: str
 ) -> None:
     edit(store, "a.mp4", "smile+1")
 
-    with pytest.raises(InputError, match=re.escape(why)):
-        said("prune", *words)
+    with pytest.raises(InputError, match=re.escape(message)):
+        run_command("prune", *options)
     assert len(list(store.artifacts())) == 2
 
 
-@pytest.mark.parametrize("words", [["prune", "--keep-last", "1"], ["store"], ["verify"]])
-def test_a_folder_that_is_no_store_is_told(said: Callable[..., Said], words: list[str], store: Store) -> None:
+@pytest.mark.parametrize("arguments", [["prune", "--keep-last", "1"], ["store"], ["verify"]])
+def test_a_missing_store_is_reported(run_command: Callable[..., CliOutput], arguments: list[str], store: Store) -> None:
     with pytest.raises(InputError, match=r"There is no store at .*store\. Give its folder, or s3://"):
-        said(*words)
+        run_command(*arguments)
     assert not store.folder.exists()
 
 
-def test_ages_and_sizes_are_read_with_their_units() -> None:
+def test_ages_and_sizes_are_parsed_with_their_units() -> None:
     assert [parse_age(text) for text in ("90m", "12h", "30d", "2w", "1.5d")] == [5400, 43200, 2592000, 1209600, 129600]
     assert [parse_size(text) for text in ("1kB", "500GB", "2TiB", "1.5 mb")] == [1000, 5 * 10**11, 2**41, 1500000]
 
 
-def test_store_shows_what_uses_the_space(store: Store, said: Callable[..., Said]) -> None:
+def test_store_shows_the_use_of_space(store: Store, run_command: Callable[..., CliOutput]) -> None:
     edit(store, "a.mp4", "smile+1")
     edit(store, "a.mp4", "smile+2")
     edit(store, "b.mp4", "age-3")
-    make(store, "report", "of nobody")
+    make(store, "report", "of no run")
 
-    text = said("store").text
+    text = run_command("store").text
 
     assert "stitch 3 3.0 MB 75%" in text
     assert "a.mp4 3 2.5 MB 2.5 MB 0 bytes" in text
@@ -222,10 +224,10 @@ def test_store_shows_what_uses_the_space(store: Store, said: Callable[..., Said]
     assert text.endswith("4.0 MB of 3 runs")
 
 
-def test_store_counts_every_byte_once(store: Store, told: Callable[..., Any]) -> None:
+def test_store_counts_every_byte_once(store: Store, read_json: Callable[..., Any]) -> None:
     edit(store, "a.mp4", "smile+1")
     edit(store, "b.mp4", "smile+1")
-    make(store, "report", "of nobody")
+    make(store, "report", "of no run")
 
     def fail_half_way(out: Workspace) -> None:
         (out.path / "values").write_bytes(bytes(300))
@@ -234,7 +236,7 @@ def test_store_counts_every_byte_once(store: Store, told: Callable[..., Any]) ->
     with pytest.raises(MemoryError):
         store.make(Recipe("tune", 1, {}, {}, {}), fail_half_way)
 
-    facts = told("store")
+    facts = read_json("store")
 
     on_disk = [path for path in store.folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
     own = {"runs", "leases", ".guard"}
@@ -245,23 +247,25 @@ def test_store_counts_every_byte_once(store: Store, told: Callable[..., Any]) ->
     assert sum(clip["bytes"] for clip in facts["clips"]) + facts["no_run"]["bytes"] + unfinished == facts["bytes"]
 
 
-def test_two_clips_of_one_name_are_told_apart(store: Store, told: Callable[..., Any]) -> None:
+def test_two_clips_of_one_name_are_distinguished(store: Store, read_json: Callable[..., Any]) -> None:
     for source in ("ab" * 32, "cd" * 32):
         with recorded(store, f"/{source[:2]}/take.mp4", source, "smile+1", {}) as run:
             run.reached(make(store, "decode", source))
 
-    assert {clip["name"] for clip in told("store")["clips"]} == {"take.mp4 (ababab)", "take.mp4 (cdcdcd)"}
+    assert {clip["name"] for clip in read_json("store")["clips"]} == {"take.mp4 (ababab)", "take.mp4 (cdcdcd)"}
 
 
-def test_verify_finds_all_whole(store: Store, said: Callable[..., Said]) -> None:
+def test_verify_reports_intact_artifacts(store: Store, run_command: Callable[..., CliOutput]) -> None:
     edit(store, "a.mp4", "smile+1")
 
-    result = said("verify")
+    result = run_command("verify")
 
-    assert (result.code, result.text) == (0, "2 artifacts, 1.5 MB: all whole")
+    assert (result.code, result.text) == (0, "2 artifacts, 1.5 MB: all intact")
 
 
-def test_verify_names_every_damaged_file(store: Store, said: Callable[..., Said], told: Callable[..., Any]) -> None:
+def test_verify_lists_every_damaged_file(
+    store: Store, run_command: Callable[..., CliOutput], read_json: Callable[..., Any]
+) -> None:
     crops, _ = make_crops(store)
     made = edit(store, "a.mp4", "smile+1")
     names = [name for name in store.manifest(crops)["files"] if name.startswith("crops/c")]
@@ -269,7 +273,7 @@ def test_verify_names_every_damaged_file(store: Store, said: Callable[..., Said]
     (crops.path / "crops" / "zarr.json").unlink()
     (made.path / "values").write_bytes(b"short")
 
-    result, facts = said("verify"), told("verify")
+    result, facts = run_command("verify"), read_json("verify")
 
     assert result.code == 1
     assert f"align {crops.key} {names[0]} its bytes changed" in result.text
@@ -279,30 +283,30 @@ def test_verify_names_every_damaged_file(store: Store, said: Callable[..., Said]
     assert {(row["stage"], row["file"]) for row in facts["damaged"]} == {
         ("align", names[0]), ("align", "crops/zarr.json"), ("stitch", "values"),
     }  # fmt: skip
-    assert store.find(Recipe("align", 1, {}, {}, {})) is None  # for what is missing; else nothing was noted
+    assert store.find(Recipe("align", 1, {}, {}, {})) is None  # because of the missing file; no damage is recorded
     assert "damaged" not in store.manifest(crops)
 
 
-def test_repair_has_only_the_damaged_rows_made_again(store: Store, said: Callable[..., Said]) -> None:
+def test_repair_recomputes_only_the_damaged_rows(store: Store, run_command: Callable[..., CliOutput]) -> None:
     crops, all_rows = make_crops(store)
     (name,) = (name for name in store.manifest(crops)["files"] if name.startswith("crops/c"))
     flip_a_bit(crops.path / name)
-    assert make_crops(store) == (crops, [])  # the same size: nobody saw it
+    assert make_crops(store) == (crops, [])  # not noticed: the size is unchanged
 
-    result = said("verify", "--repair")
+    result = run_command("verify", "--repair")
     assert result.code == 1
-    assert "Noted. Run the same edit again" in result.text
-    mended, rows = make_crops(store)
+    assert "Recorded. Run the same edit again" in result.text
+    repaired, rows = make_crops(store)
 
-    assert mended == crops
+    assert repaired == crops
     assert len(rows) == 1
     assert len(all_rows) == ROWS // CHUNK
-    assert said("verify").code == 0
+    assert run_command("verify").code == 0
 
 
 @pytest.mark.parametrize("damage", [b"{", b'"of": "another"'])
 def test_a_damaged_manifest_is_found_and_repaired(
-    store: Store, told: Callable[..., Any], damage: bytes, said: Callable[..., Said]
+    store: Store, read_json: Callable[..., Any], damage: bytes, run_command: Callable[..., CliOutput]
 ) -> None:
     crops, _ = make_crops(store)
     manifest = crops.path / "manifest.json"
@@ -311,25 +315,25 @@ def test_a_damaged_manifest_is_found_and_repaired(
     else:
         manifest.write_text(manifest.read_text().replace(store.manifest(crops)["digest"], "0" * 64))
 
-    facts = told("verify", "--repair")
+    facts = read_json("verify", "--repair")
 
     assert [row["file"] for row in facts["damaged"]] == ["manifest.json"]
     assert make_crops(store)[0].digest == crops.digest
-    assert said("verify").code == 0
+    assert run_command("verify").code == 0
 
 
-def test_verify_looks_at_what_is_named_only(store: Store, told: Callable[..., Any]) -> None:
+def test_verify_checks_only_the_named_artifacts(store: Store, read_json: Callable[..., Any]) -> None:
     one, two = edit(store, "a.mp4", "smile+1"), edit(store, "a.mp4", "smile+2")
     flip_a_bit(one.path / "values")
 
-    assert told("verify", f"stitch/{two.key}")["damaged"] == []
-    assert told("verify", "decode", two.key[:8])["artifacts"] == 2
-    assert len(told("verify", "stitch")["damaged"]) == 1
+    assert read_json("verify", f"stitch/{two.key}")["damaged"] == []
+    assert read_json("verify", "decode", two.key[:8])["artifacts"] == 2
+    assert len(read_json("verify", "stitch")["damaged"]) == 1
     with pytest.raises(InputError, match=r"No artifact 'stich' in .*store\. Give a stage"):
-        told("verify", "stich")
+        read_json("verify", "stich")
 
 
-def test_an_artifact_that_is_made_again_meanwhile_is_not_called_damaged(store: Store) -> None:
+def test_an_artifact_removed_meanwhile_is_not_reported_as_damaged(store: Store) -> None:
     made = edit(store, "a.mp4", "smile+1")
     files = verify_files(store, made)
     (made.path / "values").unlink()
@@ -338,27 +342,27 @@ def test_an_artifact_that_is_made_again_meanwhile_is_not_called_damaged(store: S
     assert list(files) == []
 
 
-def test_verify_of_a_bucket_reads_the_bucket_and_leaves_copies_here_alone(
-    s3_url: str, tmp_path: Path, said: Callable[..., Said], store: Store
+def test_verify_of_a_bucket_reads_the_bucket_and_keeps_local_copies(
+    s3_url: str, tmp_path: Path, run_command: Callable[..., CliOutput], store: Store
 ) -> None:
     from storage.store import open_store  # noqa: PLC0415
 
     bucket = open_store(s3_url, tmp_path / "scratch")
     crops, _ = make_crops(bucket)
     (name,) = (name for name in bucket.manifest(crops)["files"] if name.startswith("crops/c"))
-    here = (crops.path / name).read_bytes()
-    bucket.place.objects.write(f"align/{crops.key}/{name}", b"damaged")
-    words = ["--repair", "--scratch", tmp_path / "scratch", "--store", s3_url]
+    local = (crops.path / name).read_bytes()
+    bucket.backend.objects.write(f"align/{crops.key}/{name}", b"damaged")
+    options = ["--repair", "--scratch", tmp_path / "scratch", "--store", s3_url]
     app = typer.Typer()
     app.command()(store_commands.verify)
 
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = CliRunner().invoke(app, list(map(str, options)))
 
     assert result.exit_code == 1
     assert "damaged files: 1" in result.stdout
-    assert (crops.path / name).read_bytes() == here
+    assert (crops.path / name).read_bytes() == local
     assert list((tmp_path / "scratch").glob("verify-*")) == []
-    mended, rows = make_crops(bucket)
-    assert mended == crops
+    repaired, rows = make_crops(bucket)
+    assert repaired == crops
     assert rows != []
     bucket.verify(crops)

@@ -1,4 +1,4 @@
-"""`stitchedit train` from the command line: a few steps of the real thing."""
+"""`stitchedit train` from the command line, with a few steps."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from stitchedit.nets.encoder import load_encoder
 from storage.weights.state_dict import load_tensors, read_metadata
 from tasks.runtime import networks
 
-ENCODER = ["encoder.steps=2", "encoder.batch=2", "encoder.drawn=1", "encoder.held_out=2"]
+ENCODER = ["encoder.steps=2", "encoder.batch=2", "encoder.generated=1", "encoder.held_out=2"]
 ENCODER += ["encoder.start_samples=6", "samples.count=8", "drawn_size=256", "processes=1"]
 HEADS = ["heads.steps=2", "heads.batch=1", "heads.held_out=1", "heads.start_samples=2", "samples.count=4"]
 HEADS += ["processes=1"]
@@ -25,7 +25,7 @@ def run(*arguments: object) -> str:
     return re.sub(r"\s+", " ", result.output)
 
 
-def test_an_encoder_is_trained_kept_in_float16_and_can_be_trained_on(tmp_path):
+def test_an_encoder_is_trained_saved_in_float16_and_trained_further(tmp_path):
     first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
     output = run("encoder", first, *ENCODER, "--work", tmp_path / "work", "--device", "cpu")
     assert "held out" in output
@@ -39,12 +39,12 @@ def test_an_encoder_is_trained_kept_in_float16_and_can_be_trained_on(tmp_path):
     (tmp_path / "work" / "encoder.pt").unlink()
     run("encoder", again, *ENCODER, "--work", tmp_path / "work", "--device", "cpu", "--from", first)
     trained = load_encoder({name: torch.from_numpy(value) for name, value in load_tensors(again).items()})
-    begun = load_encoder({name: torch.from_numpy(value) for name, value in tensors.items()})
-    difference = (trained.base.weight - begun.base.weight).norm() / begun.base.weight.norm()
-    assert 0 < difference < 0.1  # begun there, not anew
+    initial = load_encoder({name: torch.from_numpy(value) for name, value in tensors.items()})
+    difference = (trained.base.weight - initial.base.weight).norm() / initial.base.weight.norm()
+    assert 0 < difference < 0.1  # it started from these weights
 
 
-def test_a_finished_training_is_not_done_again(tmp_path):
+def test_a_finished_training_is_not_repeated(tmp_path):
     for name in ("first", "second"):
         run("encoder", tmp_path / name, *ENCODER, "--work", tmp_path / "work", "--device", "cpu")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
@@ -69,6 +69,6 @@ def test_heads_are_trained(tmp_path):
         ("smaples.count=3", UnknownNameError, "smaples"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_named(tmp_path, option, error, message):
+def test_an_invalid_option_is_reported(tmp_path, option, error, message):
     with pytest.raises(error, match=message):
         run("encoder", tmp_path / "no.safetensors", option, "--work", tmp_path)

@@ -1,6 +1,6 @@
-"""What can be known before decoding is told before it: exit code 2, and Prefect is not even imported.
+"""Invalid requests are refused before decoding, with exit code 2 and without importing Prefect.
 
-One child process runs every command of the table, as importing takes seconds. It shows what each left behind.
+One child process runs all commands of the tables, because importing takes seconds, and reports their side effects.
 """
 
 import json
@@ -30,8 +30,8 @@ import contextlib, io, json, sys
 import psutil
 from flows.cli import main as cli
 
-for words in json.load(sys.stdin):
-    sys.argv, out, err, code = ["stitchedit", *words], io.StringIO(), io.StringIO(), 0
+for arguments in json.load(sys.stdin):
+    sys.argv, out, err, code = ["stitchedit", *arguments], io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             cli.main()
@@ -47,16 +47,16 @@ HEAD = "catalog: n\nconsent_required: false\nclips:\n  - source: clip.mp4\n    "
 
 @dataclass(frozen=True)
 class Mistake:
-    """Words after `edit CLIP` that cannot be, and what has to be said: the thing, the number, the way out."""
+    """Invalid arguments after `edit CLIP`, and the parts of the expected message: thing, number and remedy."""
 
-    words: tuple[str, ...]
-    told: tuple[str, ...]
+    arguments: tuple[str, ...]
+    message: tuple[str, ...]
     clip: str = "clip.mp4"
     edits: tuple[str, ...] = field(default=SMILE)
 
     @property
     def command(self) -> tuple[str, ...]:
-        return (self.clip, *self.edits, *self.words)
+        return (self.clip, *self.edits, *self.arguments)
 
 
 MISTAKES = [
@@ -92,7 +92,7 @@ MISTAKES = [
     Mistake(("edit.directions=pipe",), ("pipe", "edit.directions")),
     Mistake(("edit.directions=nan.safetensors",), ("nan.safetensors", "'frown'", "finite")),
     Mistake(("edit.directions=small.safetensors",), ("small.safetensors", "'frown' is (2, 3)", "(16, 512)")),
-    Mistake(("landmarks.backend=fan",), ("landmarks.backend is fan", "set landmarks.backend to dlib")),
+    Mistake(("detect.backend=fan",), ("detect.backend is fan", "set detect.backend to dlib")),
     Mistake(("align.face=photo",), ("'photo' needs the photo", "--face anna.jpg")),
     Mistake(("--face", "photo"), ("'photo' needs the photo", "--face anna.jpg")),
     Mistake(("--face", "anna"), ("No face 'anna'", "largest")),
@@ -101,7 +101,7 @@ MISTAKES = [
     Mistake(("--face", "empty.jpg"), ("empty.jpg cannot be read as an image (0 bytes)", "JPEG, PNG or WebP")),
     Mistake(("--face", "clip.mp4"), ("clip.mp4 cannot be read as an image", "JPEG, PNG or WebP")),
     Mistake(("--face", "left", "--face", "left"), ("--face left is given 2 times", "once")),
-    Mistake(("--face", "left:age=1"), ("--edit is of no use", "Leave one of the two out")),
+    Mistake(("--face", "left:age=1"), ("--edit has no effect", "Omit one of the two")),
     Mistake(("--start", "9"), ("clip.mp4", "last frame is at 0.900 s", "9 s", "Give a start inside")),
     Mistake(("decode.start=9",), ("clip.mp4", "last frame is at 0.900 s", "9 s", "Give a start inside")),
     Mistake(("--start", "1e300"), ("last frame is at 0.900 s", "1e+300 s")),
@@ -126,8 +126,8 @@ MISTAKES = [
     Mistake((), ("gone.mp4", "Check the name"), clip="gone.mp4"),
     Mistake((), ("list.m3u8: a playlist is not a clip",), clip="list.m3u8"),
     Mistake((), ("folder is a folder", "Name one video file"), clip="folder"),
-    Mistake((), ("pipe is a pipe or a device", "into a file"), clip="pipe"),
-    Mistake((), ("/dev/zero is a pipe or a device", "into a file"), clip="/dev/zero"),
+    Mistake((), ("pipe is a pipe or a device", "to a file"), clip="pipe"),
+    Mistake((), ("/dev/zero is a pipe or a device", "to a file"), clip="/dev/zero"),
     Mistake((), ("empty.jpg is empty (0 bytes)", "Copy"), clip="empty.jpg"),
     Mistake((), ("text: cannot be opened", "3 bytes", "copy or export"), clip="text"),
     Mistake((), ("File name too long", "Give another name"), clip="a" * 300 + ".mp4"),
@@ -136,7 +136,7 @@ MISTAKES = [
     Mistake((), ("No direction 'smiel'", "Did you mean 'smile'?"), edits=("--edit", "smiel=2")),
 ]
 
-WRONG_CATALOGS = {  # what comes after `source: clip.mp4`, and what is told with its line
+WRONG_CATALOGS = {  # text after `source: clip.mp4` -> parts of the message, with the line
     "edits: {smile: .nan}": ("n.yaml:5", "edits.smile", "finite number, got nan"),
     "edits: {smile: 1:30}": ("n.yaml:5", "edits.smile", "valid number", "'1:30'"),
     "edits: {smile: 1}\n    start: .inf": ("n.yaml:6", "start", "finite number, got inf"),
@@ -147,7 +147,7 @@ WRONG_CATALOGS = {  # what comes after `source: clip.mp4`, and what is told with
     "edits: {smile: 1}\n    faces: {text.jpg: {}}": ("n.yaml:4", "text.jpg cannot be read as an image"),
     "edits: {smile: 1}\n    preset: drafft": ("n.yaml:4", "Did you mean 'draft'?"),
 }
-CATALOG_COMMANDS = {  # words after the catalog, and what is told of them
+CATALOG_COMMANDS = {  # command -> parts of the message
     ("run", "good.yaml", "--device", "foo"): ("device 'foo'", "auto, cpu, cuda"),
     ("plan", "good.yaml", "--device", "foo"): ("device 'foo'", "auto, cpu, cuda"),
     ("status", "good.yaml", "--device", "foo"): ("device 'foo'", "auto, cpu, cuda"),
@@ -171,7 +171,7 @@ CATALOG_COMMANDS = {  # words after the catalog, and what is told of them
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A clip of ten frames at 10 fps, a photo of nobody, and what is neither."""
+    """A folder with a clip of ten frames at 10 fps, a photo without a face, and invalid files."""
     path = tmp_path_factory.mktemp("request")
     with av.open(str(path / "clip.mp4"), "w") as target:
         video = target.add_stream("libx264", rate=10, width=64, height=48)
@@ -193,14 +193,14 @@ def folder(tmp_path_factory):
     save_file({"frown": np.zeros((2, 3), np.float32)}, path / "small.safetensors")
     (path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nclip.mp4\n")
     (path / "good.yaml").write_text(f"{HEAD}edits: {{smile: 1}}\n")
-    for index, words in enumerate(WRONG_CATALOGS):
-        (path / f"n{index}.yaml").write_text(f"{HEAD}{words}\n")
+    for index, text in enumerate(WRONG_CATALOGS):
+        (path / f"n{index}.yaml").write_text(f"{HEAD}{text}\n")
     return path
 
 
 @pytest.fixture(scope="module")
 def results(folder):
-    """By command, what the child says of it; a folder stands for no home of Prefect's until something is in it."""
+    """Result of each command in the child process."""
     commands = [(name, *mistake.command) for mistake in MISTAKES for name in ("edit", "plan")]
     commands += [(name, f"n{index}.yaml") for index in range(len(WRONG_CATALOGS)) for name in ("run", "plan")]
     commands += list(CATALOG_COMMANDS)
@@ -214,38 +214,38 @@ def results(folder):
     return dict(zip(commands, map(json.loads, child.stdout.splitlines()), strict=True))
 
 
-def is_refused(result, told):
+def assert_refused(result, message):
     assert result["code"] == 2, result
     assert result["out"] == ""
     assert "Traceback" not in result["err"]
-    assert [words for words in told if words not in result["err"]] == [], result["err"]
+    assert [part for part in message if part not in result["err"]] == [], result["err"]
     assert not result["prefect"]
     assert result["children"] == []
 
 
 @pytest.mark.parametrize("command", ["edit", "plan"])
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: "-".join(mistake.command)[:80])
-def test_a_mistake_is_told_before_prefect_is_imported(results, folder, command, mistake):
-    is_refused(results[command, *mistake.command], mistake.told)
+def test_a_mistake_is_reported_before_prefect_is_imported(results, folder, command, mistake):
+    assert_refused(results[command, *mistake.command], mistake.message)
     assert not any((folder / name).exists() for name in (".stitchedit", "home", "store"))
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
-@pytest.mark.parametrize("words", WRONG_CATALOGS)
-def test_a_mistake_in_a_catalog_is_told_with_its_line(results, folder, command, words):
-    name = f"n{list(WRONG_CATALOGS).index(words)}.yaml"
-    told = [part.replace("n.yaml", name) for part in WRONG_CATALOGS[words]]
-    is_refused(results[command, name], told)
+@pytest.mark.parametrize("text", WRONG_CATALOGS)
+def test_a_mistake_in_a_catalog_is_reported_with_its_line(results, folder, command, text):
+    name = f"n{list(WRONG_CATALOGS).index(text)}.yaml"
+    message = [part.replace("n.yaml", name) for part in WRONG_CATALOGS[text]]
+    assert_refused(results[command, name], message)
 
 
-@pytest.mark.parametrize("words", CATALOG_COMMANDS, ids=" ".join)
-def test_a_mistake_of_a_catalogs_command_is_told(results, words):
-    is_refused(results[words], CATALOG_COMMANDS[words])
+@pytest.mark.parametrize("command", CATALOG_COMMANDS, ids=" ".join)
+def test_a_mistake_in_a_catalog_command_is_reported(results, command):
+    assert_refused(results[command], CATALOG_COMMANDS[command])
 
 
 @pytest.fixture
 def request_for(folder):
-    """`request_for(**fields)` as somebody submits it to a deployment: JSON."""
+    """`request_for(**fields)` returns a request as JSON values, as submitted to a deployment."""
 
     def make(**fields):
         edit = {"direction": "smile", "strength": 2}
@@ -258,7 +258,7 @@ def request_for(folder):
 
 @pytest.fixture
 def logged():
-    """Lines of Prefect's log of runs, with tracebacks if there are any."""
+    """Lines of Prefect's log of flow runs, including tracebacks."""
     lines = []
 
     class Lines(logging.Handler):
@@ -276,7 +276,7 @@ def logged():
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"device": "foo"}, "There is no device 'foo'"),
         ({"device": "cuda:99"}, "cuda:99 is not on this machine"),
@@ -284,38 +284,38 @@ def logged():
         ({"options": ["stitch.learning_rate=nan"]}, "stitch.learning_rate is nan"),
         ({"start": 9}, "last frame is at 0.900 s"),
         ({"faces": [{"face": "text.jpg"}]}, "There is no photo text.jpg"),
-        ({"origin": "s3://nobody/clip.mp4", "preset": "drafft"}, "Did you mean 'draft'?"),  # before it is brought
+        ({"origin": "s3://nobody/clip.mp4", "preset": "drafft"}, "Did you mean 'draft'?"),  # before the download
     ],
 )
-def test_a_submitted_run_fails_at_once(prefect_server, request_for, logged, folder, fields, told):
+def test_an_invalid_submitted_run_fails_immediately(prefect_server, request_for, logged, folder, fields, message):
     state = edit_video(request_for(**fields), return_state=True)
 
     assert state.is_failed()
-    assert told in state.message
-    assert any(told in line for line in logged)
+    assert message in state.message
+    assert any(message in line for line in logged)
     assert not any("Traceback" in line for line in logged)
     assert not (folder / "store").exists()
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"device": "foo"}, "There is no device 'foo'"),
         ({"catalog": "n5.yaml"}, "got 300"),
         ({"store": "text"}, "not a folder"),
     ],
 )
-def test_a_submitted_catalog_fails_at_once(prefect_server, folder, logged, fields, told):
+def test_an_invalid_submitted_catalog_fails_immediately(prefect_server, folder, logged, fields, message):
     fields = {name: value if name == "device" else str(folder / value) for name, value in fields.items()}
     places = {"catalog": str(folder / "good.yaml"), "store": str(folder / "store"), "device": "cpu"}
     state = edit_catalog(places | fields, return_state=True)
 
     assert state.is_failed()
-    assert told in state.message
+    assert message in state.message
     assert not any("Traceback" in line for line in logged)
 
 
-def test_a_good_request_passes(folder):
+def test_a_valid_request_passes(folder):
     request = EditRequest.model_validate(
         {
             "video": folder / "clip.mp4",
@@ -336,7 +336,7 @@ def test_strengths_of_two_persons_do_not_add_up():
     assert read_config(EditRequest(video=Path("x"), faces=faces)).edit.strengths == {"smile": 8.0}
 
 
-def test_own_directions_are_known_by_name(folder):
+def test_own_directions_are_found_by_name(folder):
     own = {"frown": np.ones_like(next(iter(packaged_directions().values())))}
     save_file(own, folder / "mine.safetensors")
     fields = {"video": "x", "options": [f"edit.directions={folder / 'mine.safetensors'}"]}

@@ -1,4 +1,4 @@
-"""Nothing of the user's is overwritten: told before anything is computed, with the file and the way out."""
+"""Files of the user are never overwritten; a conflict is reported before anything is computed."""
 
 import json
 import os
@@ -28,15 +28,15 @@ from storage.store import Store
 from storage.weights.state_dict import save_tensors
 
 SMILE = [Edit(direction="smile", strength=2)]
-CANNOT_BE = 2
+INVALID = 2
 
 
 @pytest.fixture
 def stitchedit(monkeypatch, capfd):
-    """`stitchedit(*words)` is exit code and what was told."""
+    """`stitchedit(*arguments)` returns the exit code and all output on one line."""
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["stitchedit", *map(str, words)])
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["stitchedit", *map(str, arguments)])
         capfd.readouterr()
         code = 0
         try:
@@ -50,12 +50,12 @@ def stitchedit(monkeypatch, capfd):
 
 @pytest.fixture
 def request_of(clip, tmp_path):
-    """`request_of(video=…, output=…)`: a request whose clip and result are in `tmp_path`."""
+    """`request_of(video=…, output=…)` is a request with its clip in `tmp_path`."""
     shutil.copy(clip, tmp_path / "clip.mp4")
 
     def make(**fields):
-        words = {"video": tmp_path / "clip.mp4", "edits": SMILE, "store": str(tmp_path / "store")} | fields
-        return EditRequest(**words)
+        defaults = {"video": tmp_path / "clip.mp4", "edits": SMILE, "store": str(tmp_path / "store")}
+        return EditRequest(**defaults | fields)
 
     return make
 
@@ -66,21 +66,21 @@ def test_a_file_that_no_run_wrote_is_not_overwritten(request_of, stitchedit, tmp
     mine = exported_files(tmp_path / "take.mp4")[kind]
     mine.write_text("mine")
     request = request_of()
-    words = ("--edit", "smile=+2", "-o", tmp_path / "take.mp4", "--store", request.store)
+    options = ("--edit", "smile=+2", "-o", tmp_path / "take.mp4", "--store", request.store)
 
-    code, told = stitchedit(command, request.video, *words)
+    code, output = stitchedit(command, request.video, *options)
 
-    assert code == CANNOT_BE
-    assert f"{mine}: there already" in told
-    assert "name another output with -o" in told
+    assert code == INVALID
+    assert f"{mine}: there already" in output
+    assert "name another output with -o" in output
     assert mine.read_text() == "mine"
     assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("how", ["name", "link", "hard link"])
 @pytest.mark.parametrize("kind", ["preview", "sheet", "video"])
-def test_the_source_is_never_overwritten_by_whatever_name(request_of, tmp_path, kind, how):
-    """`-o take.mp4` of `take_preview.mp4` overwrote it."""
+def test_the_source_is_never_overwritten_under_any_name(request_of, tmp_path, kind, how):
+    """Regression: `-o take.mp4` overwrote its source `take_preview.mp4`."""
     written = exported_files(tmp_path / "take.mp4")[kind]
     source, video = tmp_path / "clip.mp4", request_of().video
     if how == "name":
@@ -100,7 +100,7 @@ def test_photo_and_directions_are_never_overwritten_even_if_a_run_wrote_them(req
     source.write_bytes(packaged("single_face.jpg").read_bytes())
     Outputs(store).write(photo, source.read_bytes())
     face = FaceEdits(face=str(photo), edits=SMILE)
-    with pytest.raises(UnwritableOutputError, match=r"take_sheet\.png: would be overwritten, and is what"):
+    with pytest.raises(UnwritableOutputError, match=r"take_sheet\.png: would be overwritten, but is an input"):
         resolve(request_of(faces=[face], output=tmp_path / "take.mp4"))
 
     directions = tmp_path / "take_report.html"
@@ -110,7 +110,7 @@ def test_photo_and_directions_are_never_overwritten_even_if_a_run_wrote_them(req
         resolve(request_of(options=options, output=tmp_path / "take.mp4"))
 
 
-def test_a_held_copy_overwrites_nothing_either(request_of, tmp_path):
+def test_a_held_result_overwrites_no_file_of_the_user(request_of, tmp_path):
     held = tmp_path / "held"
     held.mkdir()
     (held / "take_sheet.png").write_text("mine")
@@ -119,13 +119,13 @@ def test_a_held_copy_overwrites_nothing_either(request_of, tmp_path):
 
 
 @pytest.mark.parametrize("hold", ["file", "file/deep"])
-def test_a_folder_for_held_results_that_cannot_be_is_told(request_of, tmp_path, hold):
+def test_an_invalid_folder_for_held_results_is_reported(request_of, tmp_path, hold):
     (tmp_path / "file").touch()
     with pytest.raises(UnwritableOutputError, match=r"cannot hold a result, because of .*file: it is no folder"):
         resolve(request_of(output=tmp_path / "take.mp4", hold=tmp_path / hold))
 
 
-def test_what_a_run_wrote_it_overwrites_until_somebody_changes_it(copied, edit_once):
+def test_a_run_overwrites_its_own_files_unless_they_were_changed(copied, edit_once):
     edit_once(copied.request)
     folder, store = copied.request.output.parent, copied.store
     (run,) = [run for run in runs(store) if run.written and run.written[0]["path"] == str(copied.request.output)]
@@ -138,13 +138,13 @@ def test_what_a_run_wrote_it_overwrites_until_somebody_changes_it(copied, edit_o
     (folder / "out_sheet.png").write_text("mine")
     with pytest.raises(UnwritableOutputError, match=r"out_sheet\.png: there already"):
         resolve(copied.request)
-    with pytest.raises(UnwritableOutputError, match=r"out_sheet\.png: there already"):  # it came while a run lasted
+    with pytest.raises(UnwritableOutputError, match=r"out_sheet\.png: there already"):  # changed during a run
         export_result(store, copied.artifacts["encode"], copied.artifacts["report"], copied.request.output)
     assert (folder / "out_sheet.png").read_text() == "mine"
     assert read_run(store, run.name) is None
 
 
-def test_no_link_beside_the_result_is_written_through(copied, edit_once, tmp_path):
+def test_links_beside_the_result_are_not_followed(copied, edit_once, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine")
     for path in exported_files(copied.request.output).values():
@@ -166,7 +166,7 @@ def test_two_clips_of_a_catalog_do_not_share_a_preview(clip, tmp_path):
         open_catalog(path)
 
 
-def test_a_page_of_somebody_elses_stays_and_ours_has_the_next_name(tmp_path):
+def test_the_page_of_a_catalog_takes_the_next_free_name(tmp_path):
     (tmp_path / "night.yaml").write_text("catalog: night\nconsent_required: false\nclips: []\n")
     (tmp_path / "night_summary.html").write_text("mine")
     opened, store = open_catalog(tmp_path / "night.yaml"), Store.at(tmp_path / "store")
@@ -177,7 +177,7 @@ def test_a_page_of_somebody_elses_stays_and_ours_has_the_next_name(tmp_path):
 
 
 @pytest.mark.parametrize("stem", ["x" * 240, "x" * 251, "ü" * 120])
-def test_a_long_name_that_nobody_chose_is_cut(request_of, clip, tmp_path, stem):
+def test_a_long_default_name_is_truncated(request_of, clip, tmp_path, stem):
     video = tmp_path / f"{stem}.mp4"
     shutil.copy(clip, video)
     files = exported_files(resolve(request_of(video=video)).output).values()
@@ -187,27 +187,27 @@ def test_a_long_name_that_nobody_chose_is_cut(request_of, clip, tmp_path, stem):
 
 
 @pytest.mark.parametrize("output", ["x" * 252 + ".mp4", "ü" * 126 + ".mp4", "deep/" * 900 + "x.mp4", "a\0b.mp4"])
-def test_a_name_that_no_disk_takes_is_refused_with_its_length(request_of, tmp_path, output):
+def test_a_name_too_long_for_the_disk_is_refused(request_of, tmp_path, output):
     with pytest.raises(UnwritableOutputError, match=r"bytes, and the (disk|system) takes|zero byte"):
         resolve(request_of(output=tmp_path / output))
 
 
-def test_a_clip_whose_name_no_disk_takes_is_told_in_a_line(stitchedit, tmp_path):
-    code, told = stitchedit("edit", tmp_path / ("x" * 300 + ".mp4"), "--edit", "smile=+2", "--store", tmp_path / "s")
-    assert code == CANNOT_BE
-    assert "File name too long" in told
+def test_a_clip_with_a_name_too_long_is_reported_in_one_line(stitchedit, tmp_path):
+    code, output = stitchedit("edit", tmp_path / ("x" * 300 + ".mp4"), "--edit", "smile=+2", "--store", tmp_path / "s")
+    assert code == INVALID
+    assert "File name too long" in output
 
 
 @pytest.mark.parametrize("command", ["edit", "store", "verify", "why", "run", "status"])
 @pytest.mark.parametrize("store", ["", "gs://bucket/x"])
-def test_a_store_that_is_none_is_refused_everywhere(request_of, stitchedit, tmp_path, monkeypatch, command, store):
+def test_an_invalid_store_is_refused_by_every_command(request_of, stitchedit, tmp_path, monkeypatch, command, store):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "night.yaml").write_text("catalog: night\nconsent_required: false\nclips: []\n")
-    words = {"edit": (request_of().video, "--edit", "smile=+2"), "why": ("encode",)}
-    words |= dict.fromkeys(("run", "status"), ("night.yaml",))
-    code, told = stitchedit(command, *words.get(command, ()), "--store", store)
-    assert code == CANNOT_BE
-    assert "s3://bucket/prefix" in told
+    arguments = {"edit": (request_of().video, "--edit", "smile=+2"), "why": ("encode",)}
+    arguments |= dict.fromkeys(("run", "status"), ("night.yaml",))
+    code, output = stitchedit(command, *arguments.get(command, ()), "--store", store)
+    assert code == INVALID
+    assert "s3://bucket/prefix" in output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "night.yaml"]
     with pytest.raises(ValueError, match="s3://bucket/prefix"):
         CatalogRequest(catalog=tmp_path / "night.yaml", store=store)
@@ -216,36 +216,36 @@ def test_a_store_that_is_none_is_refused_everywhere(request_of, stitchedit, tmp_
 def test_a_bucket_without_keys_is_refused_before_anything_is_computed(request_of, stitchedit, monkeypatch):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    code, told = stitchedit("edit", request_of().video, "--edit", "smile=+2", "--store", "s3://bucket/x")
-    assert code == CANNOT_BE
-    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set" in told
-    assert "169.254" not in told
+    code, output = stitchedit("edit", request_of().video, "--edit", "smile=+2", "--store", "s3://bucket/x")
+    assert code == INVALID
+    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set" in output
+    assert "169.254" not in output
 
 
 @pytest.mark.parametrize("name", ["plain.mp4", "caf\udce9 100%.mp4", "percent:caf%E9", "ü/\udcff"])
-def test_any_path_comes_back_from_json(name):
+def test_any_path_survives_a_round_trip_through_json(name):
     text = json.loads(json.dumps(to_json(name)).encode())
     assert from_json(text) == name
     assert text.isascii() or text == name
 
 
 def test_a_clip_with_a_colon_and_bytes_that_are_not_utf_8_is_edited(clip, tmp_path, edit_once, monkeypatch):
-    """FFmpeg took `take-12` for a protocol, and Prefect's API cannot be sent the rest."""
+    """Regression: FFmpeg took `take-12` for a protocol, and Prefect's API accepts UTF-8 only."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
 
     monkeypatch.chdir(tmp_path)
     video = Path("take-12:30 caf\udce9.mp4")
     shutil.copy(clip, video)
 
-    made = edit_once(EditRequest(video=video, edits=SMILE, store="store:1", options=TINY))
+    result = edit_once(EditRequest(video=video, edits=SMILE, store="store:1", options=TINY))
 
-    assert made.output == Path("take-12:30 caf\udce9_smile+2.mp4")
-    assert all(path.exists() for path in exported_files(made.output).values())
-    page = exported_files(made.output)["report"].read_text(encoding="utf-8")
+    assert result.output == Path("take-12:30 caf\udce9_smile+2.mp4")
+    assert all(path.exists() for path in exported_files(result.output).values())
+    page = exported_files(result.output)["report"].read_text(encoding="utf-8")
     assert r"take-12:30 caf\xe9.mp4" in page
     with get_client(sync_client=True) as client:
-        parameters = client.read_flow_run(made.flow_run).parameters
+        parameters = client.read_flow_run(result.flow_run).parameters
     assert parameters["request"]["video"] == "percent:take-12:30 caf%E9.mp4"
     assert EditRequest.model_validate(parameters["request"]).video == video
-    (run,) = runs(made.store)
+    (run,) = runs(result.store)
     assert (run.state, Path(run.clip).name) == ("completed", r"take-12:30 caf\xe9.mp4")

@@ -1,4 +1,4 @@
-"""What Prefect's page of a run shows while it lasts."""
+"""Prefect artifacts of a run in progress."""
 
 import logging
 
@@ -13,7 +13,7 @@ from tasks.runtime.progress import Progress, logger
 
 @pytest.fixture
 def bars(prefect_server, monkeypatch, caplog):
-    """Every record counts, as if it came seconds after the one before."""
+    """A handler without minimum times, so that every record updates its bar."""
     monkeypatch.setattr(artifacts, "SHORT_S", 0)
     monkeypatch.setattr(artifacts, "PERIOD_S", 0)
     caplog.set_level(logging.INFO, logger.name)
@@ -28,8 +28,8 @@ def shown(key):
         return client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
 
 
-def test_a_stage_that_lasts_has_one_bar_that_reaches_its_end(bars):
-    progress = Progress("lasting", "faces", "lasting person 2")  # no stage of a run: their bars are on this server too
+def test_a_long_stage_has_one_bar_that_reaches_100_percent(bars):
+    progress = Progress("lasting", "faces", "lasting person 2")  # not a real stage, whose bars this server may have
     for done in range(1, 4):
         progress._last = 0.0
         progress(done, 3)
@@ -38,16 +38,16 @@ def test_a_stage_that_lasts_has_one_bar_that_reaches_its_end(bars):
     assert bar.description == "lasting person 2: 3 of 3 faces"
 
 
-def test_a_stage_that_is_done_at_once_has_none(bars, monkeypatch):
+def test_a_short_stage_has_no_bar(bars, monkeypatch):
     monkeypatch.setattr(artifacts, "SHORT_S", 60)
     Progress("short", "frames")(10, 10)
     assert not shown("progress-short")
 
 
-def test_a_server_that_is_away_stops_nothing(bars, monkeypatch, caplog):
-    def away(*unused):
-        raise ConnectionError("nobody there")
+def test_a_missing_server_only_logs_a_warning(bars, monkeypatch, caplog):
+    def refuse(*unused):
+        raise ConnectionError("connection refused")
 
-    monkeypatch.setattr(artifacts, "create_progress_artifact", away)
+    monkeypatch.setattr(artifacts, "create_progress_artifact", refuse)
     Progress("tune", "steps")(1, 2)
-    assert "No bar for tune: nobody there" in caplog.text
+    assert "No progress artifact for tune: connection refused" in caplog.text

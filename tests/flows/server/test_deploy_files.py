@@ -1,4 +1,4 @@
-"""The files of deploy/ name what is there. No Docker here: the image and compose.yaml are only read."""
+"""Consistency of the files in deploy/. Without Docker: the Dockerfile and compose.yaml are only parsed."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def read(name):
 
 
 @pytest.mark.parametrize("deployment", read("prefect.yaml")["deployments"], ids=lambda one: one["entrypoint"])
-def test_a_deployment_is_of_a_flow_with_these_parameters(deployment):
+def test_a_deployment_matches_the_parameters_of_its_flow(deployment):
     module, _, name = deployment["entrypoint"].rpartition(".")
     flow = getattr(import_module(module), name)
     assert isinstance(flow, Flow)
@@ -36,48 +36,48 @@ def test_a_deployment_is_of_a_flow_with_these_parameters(deployment):
 
 
 @pytest.mark.parametrize("path", sorted((DEPLOY / "automations").glob("*.yaml")), ids=lambda path: path.stem)
-def test_an_automation_is_one(path):
+def test_an_automation_is_valid(path):
     text = path.read_text().replace("$NOTIFY", str(uuid4()))
     assert AutomationCore.model_validate(yaml.safe_load(text)).name == path.stem
 
 
 def event_of(state, *roles, message="gone"):
-    """What Prefect tells when a run of edit-video gets into that state, with what it relates to it."""
+    """The event that Prefect sends when a run of edit-video enters a state, with its related resources."""
     related = [{"prefect.resource.id": f"x.{role}", "prefect.resource.role": role} for role in roles]
     flow = {"prefect.resource.id": "x.flow", "prefect.resource.role": "flow", "prefect.resource.name": "edit-video"}
     run = {"prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.state-message": message}
-    words = {"event": f"prefect.flow-run.{state}", "occurred": datetime.now(UTC), "id": uuid4(), "resource": run}
-    return ReceivedEvent.model_validate({**words, "related": [flow, *related], "received": datetime.now(UTC)})
+    fields = {"event": f"prefect.flow-run.{state}", "occurred": datetime.now(UTC), "id": uuid4(), "resource": run}
+    return ReceivedEvent.model_validate({**fields, "related": [flow, *related], "received": datetime.now(UTC)})
 
 
 def trigger(name):
-    words = yaml.safe_load((DEPLOY / "automations" / f"{name}.yaml").read_text())["trigger"]
-    return EventTrigger.model_validate(words)
+    definition = yaml.safe_load((DEPLOY / "automations" / f"{name}.yaml").read_text())["trigger"]
+    return EventTrigger.model_validate(definition)
 
 
-def test_only_a_run_of_a_deployment_is_scheduled_again():
+def test_only_runs_of_a_deployment_are_rescheduled():
     assert trigger("crashed-runs-go-on").covers(event_of("Crashed", "deployment", "work-pool"))
     assert not trigger("crashed-runs-go-on").covers(event_of("Crashed"))
 
 
-def test_a_run_that_is_given_up_is_told_and_one_that_fails_is_not(monkeypatch):
+def test_an_abandoned_run_is_notified_and_a_failed_one_is_not(monkeypatch):
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", str(RUNS + 1))
     with pytest.raises(TooManyCrashesError) as error:
         begin()
-    told = f"Flow run encountered an exception: TooManyCrashesError: {error.value}"
-    assert trigger("given-up-runs-are-told").covers(event_of("Failed", "deployment", message=told))
+    message = f"Flow run encountered an exception: TooManyCrashesError: {error.value}"
+    assert trigger("given-up-runs-are-told").covers(event_of("Failed", "deployment", message=message))
     assert not trigger("given-up-runs-are-told").covers(
         event_of("Failed", "deployment", message="No face in 2 of 4 frames.")
     )
 
 
-def test_everything_that_compose_wants_is_in_the_example():
+def test_every_variable_of_compose_is_in_the_example():
     wanted = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
     given = set(re.findall(r"^(\w+)=", (DEPLOY / "example.env").read_text(), re.MULTILINE))
     assert wanted == given
 
 
-def test_compose_builds_from_a_dockerfile_that_copies_what_is_there():
+def test_the_dockerfile_of_compose_copies_existing_files():
     services = read("compose.yaml")["services"]
     built = [service for service in services.values() if "build" in service]
     assert {(service["image"], service["build"]["dockerfile"]) for service in built} == {
@@ -89,7 +89,7 @@ def test_compose_builds_from_a_dockerfile_that_copies_what_is_there():
                 assert (DEPLOY.parent / source).exists(), line
 
 
-def test_no_password_gets_into_the_image():
+def test_no_password_is_copied_into_the_image():
     ignored = (DEPLOY.parent / ".dockerignore").read_text().splitlines()
     assert {"**/.env", ".git", ".venv"} <= set(ignored)
     copied = [
@@ -114,7 +114,7 @@ def test_a_pool_of_every_type_takes_the_image_and_a_gpu(prefect_server, kind):
     assert "nvidia" not in json.dumps(made["cpu"])
 
 
-def test_making_pools_again_changes_their_limit_only(prefect_server):
+def test_updating_pools_changes_their_limit_only(prefect_server):
     with get_client(sync_client=True) as client:
         make_pools(client, {"again": 2})
         before = client.read_work_pool("again")
@@ -124,7 +124,7 @@ def test_making_pools_again_changes_their_limit_only(prefect_server):
     assert before.base_job_template == after.base_job_template
 
 
-def test_what_is_laid_over_a_template_keeps_the_rest():
+def test_merging_into_a_template_keeps_other_values():
     base = {"containers": [{"name": "job", "limits": {"cpu": 1}}], "kind": "Job"}
     over = {"containers": [{"limits": {"gpu": 1}}]}
     assert merged(base, over) == {"containers": [{"name": "job", "limits": {"cpu": 1, "gpu": 1}}], "kind": "Job"}

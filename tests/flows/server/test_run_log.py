@@ -1,4 +1,4 @@
-"""The log of a run says what every stage did, for which clip and which face."""
+"""Lines of stages in Prefect's run log, with clip and face."""
 
 import logging
 from pathlib import Path
@@ -41,18 +41,18 @@ def of_two_faces(folder: Path) -> None:
 
 @pytest.fixture
 def lines(prefect_server):
-    """What is logged of stages."""
-    told: list[str] = []
+    """Messages in the log of task runs."""
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record):
-            told.append(record.getMessage())
+            messages.append(record.getMessage())
 
     listener, logger = Listener(), logging.getLogger("prefect.task_runs")
     level = logger.level
     logger.addHandler(listener)
     logger.setLevel(logging.INFO)
-    yield told
+    yield messages
     logger.removeHandler(listener)
     logger.setLevel(level)
 

@@ -1,4 +1,4 @@
-"""The pinned server schedules: with a newer FastAPI it does not start, with a newer SQLAlchemy it makes no runs."""
+"""The pinned server versions: a newer FastAPI does not start, a newer SQLAlchemy schedules no runs."""
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -10,7 +10,7 @@ from flows.edit_video import edit_video
 
 
 @pytest.mark.server
-def test_a_deployment_with_a_cron_gets_scheduled_runs(prefect_service, until):
+def test_a_deployment_with_a_cron_schedule_gets_runs(prefect_service, until):
     with temporary_settings(prefect_service.client_settings), get_client(sync_client=True) as client:
         every_minute = DeploymentScheduleCreate(schedule=CronSchedule(cron="* * * * *"), active=True)
         flow = client.create_flow(edit_video)

@@ -1,4 +1,4 @@
-"""Rows and curves of a training."""
+"""Rows and curves of a training log."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def test_rows_are_means_over_the_steps_between(tmp_path):
     assert log.curves() == {"loss": {2: 2.0, 4: 6.0}, "late": {4: 2.0}}
 
 
-def test_what_is_told_again_after_a_crash_counts(tmp_path):
+def test_a_row_repeated_after_a_crash_replaces_the_first(tmp_path):
     path = tmp_path / "run.csv"
     TrainingLog(path, every=1)(1, {"loss": 1.0})
     TrainingLog(path, every=1)(1, {"loss": 4.0})
@@ -20,7 +20,7 @@ def test_what_is_told_again_after_a_crash_counts(tmp_path):
 
 
 @pytest.mark.parametrize("names", [(), ("code",), ("code", "lpips")])
-def test_curves_are_drawn(tmp_path, names):
+def test_curves_are_plotted(tmp_path, names):
     log = TrainingLog(tmp_path / "run.csv", every=1)
     for step in (1, 2):
         log(step, dict.fromkeys(names, float(step)))

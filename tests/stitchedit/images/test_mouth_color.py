@@ -64,9 +64,9 @@ def test_the_middle_of_what_was_seen_counts():
 
 
 def test_lips_that_an_edit_makes_red_keep_hue_and_lightness_but_not_that_color(seen, labels):
-    drawn = painted((*LIPS, RED))
-    _, after = within(seen, (painted((*LIPS, PALE_LIPS)), drawn), labels)
-    old, new = lab(drawn, 132, 105), lab(after, 132, 105)
+    generated = painted((*LIPS, RED))
+    _, after = within(seen, (painted((*LIPS, PALE_LIPS)), generated), labels)
+    old, new = lab(generated, 132, 105), lab(after, 132, 105)
     assert chroma(after, 132, 105) == pytest.approx(seen.lips, abs=1)
     assert new[0] == pytest.approx(old[0], abs=0.5)
     assert np.arctan2(*new[1:]) == pytest.approx(np.arctan2(*old[1:]), abs=0.05)
@@ -79,10 +79,10 @@ def test_teeth_that_an_edit_shows_are_paler_than_the_skin_about_them(seen, label
 
 
 def test_lips_that_shine_are_no_teeth(seen, labels):
-    drawn = painted((*TEETH, SHINY))
-    _, after = within(MouthColor(40, seen.skin), (painted((*LIPS, PALE_LIPS)), drawn), labels)
-    assert lab(drawn, 133, 128)[0] > lab(drawn, 10, 10)[0] + 8  # brighter than skin
-    np.testing.assert_allclose(after, drawn, atol=0.6)
+    generated = painted((*TEETH, SHINY))
+    _, after = within(MouthColor(40, seen.skin), (painted((*LIPS, PALE_LIPS)), generated), labels)
+    assert lab(generated, 133, 128)[0] > lab(generated, 10, 10)[0] + 8  # brighter than skin
+    np.testing.assert_allclose(after, generated, atol=0.6)
 
 
 def test_teeth_that_were_there_before_keep_their_color(seen, labels):
@@ -93,15 +93,15 @@ def test_teeth_that_were_there_before_keep_their_color(seen, labels):
 
 
 def test_what_is_away_from_the_mouth_keeps_its_color(seen, labels):
-    drawn = painted((*CORNER, RED))
-    _, after = within(seen, (painted(), drawn), labels)
-    np.testing.assert_allclose(after, drawn, atol=0.6)
+    generated = painted((*CORNER, RED))
+    _, after = within(seen, (painted(), generated), labels)
+    np.testing.assert_allclose(after, generated, atol=0.6)
 
 
 def test_skin_and_lips_as_the_footage_has_them_stay(seen, labels):
-    drawn = painted((*LIPS, PALE_LIPS))
-    for made in within(seen, (drawn, drawn.copy()), labels):
-        np.testing.assert_allclose(made, drawn, atol=0.6)
+    generated = painted((*LIPS, PALE_LIPS))
+    for made in within(seen, (generated, generated.copy()), labels):
+        np.testing.assert_allclose(made, generated, atol=0.6)
 
 
 def test_what_is_not_limited_keeps_its_exact_value_in_deep_footage(seen, labels):

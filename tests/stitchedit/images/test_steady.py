@@ -49,7 +49,7 @@ STEP = 2  # px that the source moves from one row to the next
 
 @pytest.fixture(scope="module")
 def sources() -> np.ndarray:
-    """A picture that moves to the left, `row 96 96 rgb`."""
+    """An image that moves to the left, `row 96 96 rgb`."""
     coarse = np.random.default_rng(0).integers(60, 196, (16, 24, 3)).astype(np.float32)
     wide = np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
     return np.stack([wide[16:112, 16 + STEP * row : 112 + STEP * row] for row in range(8)])
@@ -66,70 +66,70 @@ def steadied(sources, before, after, sigma=0.08, runs=RUNS, moving=STILL):
 MIDDLE = np.s_[24:-24, 24:-24]
 
 
-def test_flicker_of_what_is_drawn_goes(sources):
+def test_flicker_of_generated_faces_is_removed(sources):
     flicker = np.array([0, 8, 0, 8, 0, 8, 0, 8], np.float32)[:, None, None, None]
     before, after = sources - flicker, sources + 20.0 - flicker
-    drawings = steadied(sources, before, after, runs=np.zeros(8))
-    offs = [float((drawing.after - drawing.source)[MIDDLE].mean()) for drawing in drawings]
+    faces = steadied(sources, before, after, runs=np.zeros(8))
+    offs = [float((face.after - face.source)[MIDDLE].mean()) for face in faces]
     assert np.abs(np.diff(offs)).max() < 0.35 * 8
     assert np.mean(offs) == pytest.approx(20 - 4, abs=1.0)
 
 
-def test_what_was_steady_stays_as_it_was(sources):
-    drawings = steadied(sources, sources - 5.0, sources + 20.0)
-    for row, drawing in enumerate(drawings):
-        np.testing.assert_allclose(drawing.before, sources[row] - 5.0, atol=1e-3)
-        np.testing.assert_allclose(drawing.after, sources[row] + 20.0, atol=1e-3)
+def test_steady_faces_do_not_change(sources):
+    faces = steadied(sources, sources - 5.0, sources + 20.0)
+    for row, face in enumerate(faces):
+        np.testing.assert_allclose(face.before, sources[row] - 5.0, atol=1e-3)
+        np.testing.assert_allclose(face.after, sources[row] + 20.0, atol=1e-3)
 
 
-def test_the_grain_of_the_source_is_in_the_drawing(sources):
+def test_the_grain_of_the_source_stays(sources):
     grain = np.random.default_rng(1).normal(0, 3, sources.shape)
     grainy = np.clip(sources + grain, 0, 255).astype(np.uint8)
     smooth = sources.astype(np.float32)
-    (drawing, *_) = steadied(grainy, smooth, smooth)[3:]
-    found = (drawing.before - smooth[3])[MIDDLE]
+    (face, *_) = steadied(grainy, smooth, smooth)[3:]
+    found = (face.before - smooth[3])[MIDDLE]
     assert np.corrcoef(found.ravel(), grain[3][MIDDLE].ravel())[0, 1] > 0.8
     assert found.std() > 0.5 * 3
 
 
-def test_no_drawing_of_another_run_is_let_in(sources):
+def test_no_face_of_another_run_is_let_in(sources):
     changed = np.where(np.arange(8) < 5, 0.0, 30.0)[:, None, None, None]
-    drawings = steadied(sources, sources.astype(float), sources + changed)
-    assert np.abs((drawings[4].after - drawings[4].source)[MIDDLE]).max() < 1e-3
-    assert np.abs((drawings[5].after - drawings[5].source - 30)[MIDDLE]).max() < 1e-3
+    faces = steadied(sources, sources.astype(float), sources + changed)
+    assert np.abs((faces[4].after - faces[4].source)[MIDDLE]).max() < 1e-3
+    assert np.abs((faces[5].after - faces[5].source - 30)[MIDDLE]).max() < 1e-3
 
 
 def test_a_mouth_that_opens_is_not_blurred(sources):
     opened = np.where(np.arange(8) < 3, 0.0, 90.0)[:, None, None, None]
-    drawings = steadied(sources, sources.astype(float), sources + opened, runs=np.zeros(8), moving=MOVING)
-    assert np.abs((drawings[2].after - drawings[2].source)[MIDDLE]).max() < 3
-    assert np.abs((drawings[3].after - drawings[3].source - 90)[MIDDLE]).max() < 3
+    faces = steadied(sources, sources.astype(float), sources + opened, runs=np.zeros(8), moving=MOVING)
+    assert np.abs((faces[2].after - faces[2].source)[MIDDLE]).max() < 3
+    assert np.abs((faces[3].after - faces[3].source - 90)[MIDDLE]).max() < 3
 
 
-def test_skin_that_is_drawn_differently_each_time_is_steadied_more_than_a_mouth(sources):
+def test_flicker_of_skin_is_removed_more_than_of_a_mouth(sources):
     flicker = np.array([0, 40, 0, 40, 0, 40, 0, 40], np.float32)[:, None, None, None]
     left = []
     for moving in (STILL, MOVING):
-        drawings = steadied(sources, sources.astype(float), sources + flicker, runs=np.zeros(8), moving=moving)
-        changed = [float((drawing.after - drawing.source)[MIDDLE].mean()) for drawing in drawings]
+        faces = steadied(sources, sources.astype(float), sources + flicker, runs=np.zeros(8), moving=moving)
+        changed = [float((face.after - face.source)[MIDDLE].mean()) for face in faces]
         left.append(np.abs(np.diff(changed)).mean())
     assert left[0] < 0.3 * 40 < left[1]
 
 
 def test_nothing_is_steadied_without_a_sigma(sources):
-    drawing = GeneratedFace(sources[0], sources[1], sources[2], STILL)
-    assert steady_crops(lambda _: drawing, TIMES, RUNS, 0.0)(0) is drawing
+    face = GeneratedFace(sources[0], sources[1], sources[2], STILL)
+    assert steady_crops(lambda _: face, TIMES, RUNS, 0.0)(0) is face
 
 
 @pytest.mark.parametrize("fps", [12, 30, 60, 240])
-def test_a_drawing_is_asked_for_once_if_rows_come_in_order(fps):
+def test_a_face_is_asked_for_once_if_rows_come_in_order(fps):
     tiny, asked = np.zeros((16, 16, 3), np.uint8), []
 
-    def drawing(row):
+    def face(row):
         asked.append(row)
         return GeneratedFace(tiny, tiny, tiny, np.zeros((16, 16), np.float32))
 
-    steady = steady_crops(drawing, np.arange(200) / fps, np.zeros(200), 0.16)
+    steady = steady_crops(face, np.arange(200) / fps, np.zeros(200), 0.16)
     for row in range(200):
         steady(row)
     assert sorted(asked) == list(range(200))
@@ -169,7 +169,7 @@ def test_what_is_stored_deep_is_steadied_as_levels_and_keeps_their_fractions(sou
     assert all(one.source.dtype == np.float32 for one in deep)
 
 
-def test_deep_drawings_that_are_not_steadied_come_as_levels(sources):
+def test_deep_faces_without_smoothing_come_as_levels(sources):
     codes = to_stored(sources[0] + np.float32(0.25), DEEP)
-    drawing = steady_crops(lambda row: GeneratedFace(codes, codes, codes, STILL), TIMES, RUNS, 0.0)(0)
-    np.testing.assert_allclose(drawing.after, sources[0] + 0.25, atol=1e-4)
+    face = steady_crops(lambda row: GeneratedFace(codes, codes, codes, STILL), TIMES, RUNS, 0.0)(0)
+    np.testing.assert_allclose(face.after, sources[0] + 0.25, atol=1e-4)

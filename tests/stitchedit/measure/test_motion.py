@@ -16,7 +16,7 @@ def texture() -> np.ndarray:
 
 @pytest.fixture
 def moving(texture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two frames of 160x240, the picture moved to the left by STEP px."""
+    """Two frames of 160x240, the image moved to the left by STEP px."""
     return texture[20:180, 20:260].copy(), texture[20:180, 20 + STEP : 260 + STEP].copy()
 
 

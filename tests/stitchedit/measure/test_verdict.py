@@ -1,9 +1,10 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
-from stitchedit.measure.verdict import Verdict, judge, worst_of
+from stitchedit.measure.verdict import Verdict, judge, judge_footage, worst_of
 from stitchedit.options.measure import MeasureOptions
 
 OPTIONS = MeasureOptions()
@@ -55,3 +56,10 @@ def test_the_worst_verdict_counts_and_every_reason_is_kept() -> None:
 def test_bounds_that_make_no_sense_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         MeasureOptions(**options)
+
+
+def test_damaged_footage_needs_a_review() -> None:
+    frames = np.array([False, True, True, False])
+    assert judge_footage(np.zeros(4, bool), intact=True) == Verdict("pass")
+    assert judge_footage(frames, intact=False) == Verdict("review", ("2 of 4 source frames are damaged",))
+    assert judge_footage(np.zeros(4, bool), intact=False) == Verdict("review", ("frames of the source are missing",))

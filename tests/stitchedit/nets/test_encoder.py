@@ -81,7 +81,7 @@ def test_the_shipped_file_is_small_enough_for_a_repository():
 
 @torch.no_grad()
 def test_the_shipped_encoder_finds_faces_it_never_saw():
-    """Drawn at 1024 px from other seeds than those trained on; the mean code is far worse."""
+    """Generated at 1024 px from other seeds than those trained on; the mean code is far worse."""
     generator, perceptual = networks.generator("cpu"), networks.perceptual("cpu")
     codes = sample_codes(generator, SampleOptions(count=6, mixed=0.0, truncation=(0.7,), seed=4321))
     faces = torch.cat([F.avg_pool2d(generator(code[None], 1024), 4) for code in codes]).clamp(-1, 1)

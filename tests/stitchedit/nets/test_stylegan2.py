@@ -48,7 +48,7 @@ def modulated_weight(conv, style):
 
 
 def activated(conv, features):
-    features = features + conv.noise_picture.numpy() * conv.noise_strength.item() + conv.bias.numpy()[:, None, None]
+    features = features + conv.noise_image.numpy() * conv.noise_strength.item() + conv.bias.numpy()[:, None, None]
     return np.where(features > 0, features, 0.2 * features) * np.sqrt(2)
 
 
@@ -82,22 +82,22 @@ def test_styled_convolution_is_each_frames_own_normalised_convolution(convolve, 
         np.testing.assert_allclose(ours.numpy(), direct, atol=1e-5)
 
 
-def test_picture_is_doubled_by_the_low_pass_filter():
+def test_image_is_doubled_by_the_low_pass_filter():
     image = torch.randn(1, 3, 5, 5)
     rows = upfirdn(TAPS / 4, image.numpy(), up=2, axis=2)[:, :, 1:-1]
     both = upfirdn(TAPS / 4, rows, up=2, axis=3)[:, :, :, 1:-1]
     np.testing.assert_allclose(stylegan2.double_size(image).numpy(), both, atol=1e-6)
 
 
-def test_picture_is_the_sum_of_what_every_size_draws():
+def test_image_is_the_sum_of_the_images_of_every_size():
     torch.manual_seed(0)
     block = stylegan2.SynthesisBlock(4, 5, 8, SHAPE).requires_grad_(False)
     block.image.bias += torch.randn(3)
     features, image, styles = torch.randn(2, 4, 4, 4), torch.randn(2, 3, 4, 4), torch.randn(3, 2, 5)
-    inner, picture = block(features, image, [styles[0, :, :4], *styles[1:]])
+    inner, result = block(features, image, [styles[0, :, :4], *styles[1:]])
     weight = block.image.weight[:, :, 0, 0] / 5**0.5
-    drawn = torch.einsum("oc,fc,fchw->fohw", weight, styles[2], inner) + block.image.bias[:, None, None]
-    torch.testing.assert_close(picture, stylegan2.double_size(image) + drawn)
+    generated = torch.einsum("oc,fc,fchw->fohw", weight, styles[2], inner) + block.image.bias[:, None, None]
+    torch.testing.assert_close(result, stylegan2.double_size(image) + generated)
 
 
 def test_sizes_and_rows_follow_from_the_channels(generator):
@@ -112,11 +112,11 @@ def test_a_size_it_cannot_draw_is_refused(generator):
         generator(codes_of(generator), 32)
 
 
-def test_a_code_always_gives_the_same_picture(generator):
+def test_a_code_always_gives_the_same_image(generator):
     codes = codes_of(generator)
-    picture = generator(codes, 16)
-    assert torch.equal(deepcopy(generator).train()(codes, 16), picture)
-    torch.testing.assert_close(generator(codes[1:], 16), picture[1:])
+    image = generator(codes, 16)
+    assert torch.equal(deepcopy(generator).train()(codes, 16), image)
+    torch.testing.assert_close(generator(codes[1:], 16), image[1:])
 
 
 def test_no_noise_is_noise_of_no_strength(generator):
@@ -135,12 +135,12 @@ def test_clamp_limits_every_layer_and_not_their_sum():
     for module in generator.modules():
         if isinstance(module, StyledConv | stylegan2.ImageLayer):
             module.register_forward_hook(lambda module, inputs, output: largest.append(output.abs().max().item()))
-    picture = generator(codes_of(generator), 16)
+    image = generator(codes_of(generator), 16)
     assert largest == pytest.approx([0.05] * 8)
-    assert picture.abs().max() > 0.05
+    assert image.abs().max() > 0.05
 
 
-def test_truncation_draws_the_first_rows_towards_the_mean(generator):
+def test_truncation_moves_the_first_rows_towards_the_mean(generator):
     z = torch.randn(2, 12)
     codes, half = generator.codes(z), generator.codes(z, truncation=0.5, cutoff=4)
     torch.testing.assert_close(half[:, :4], (codes[:, :4] + generator.w_mean) / 2)
@@ -157,7 +157,7 @@ def test_mapping_learns_at_a_hundredth_of_the_rate(generator):
     torch.testing.assert_close(generator.mapping(z), w)
 
 
-def test_a_picture_layer_shares_its_row_with_the_next_convolution(generator):
+def test_a_image_layer_shares_its_row_with_the_next_convolution(generator):
     codes = codes_of(generator)
     for row, changed in [(0, [0]), (1, [1, 2]), (2, [3]), (3, [4, 5]), (4, [6]), (5, [7])]:
         other = codes.clone()
@@ -166,7 +166,7 @@ def test_a_picture_layer_shares_its_row_with_the_next_convolution(generator):
         assert [index for index, (before, after) in enumerate(pairs) if not torch.equal(before, after)] == changed
 
 
-def test_synthesis_parameters_are_those_a_picture_depends_on(generator):
+def test_synthesis_parameters_are_those_a_image_depends_on(generator):
     generator.requires_grad_(True)
     generator(codes_of(generator).detach(), 16).square().sum().backward()
     reached = {name for name, parameter in generator.named_parameters() if parameter.grad is not None}
@@ -217,7 +217,7 @@ def published_name(name):
     name = re.sub(r"^stem\.", "synthesis.b4.conv1.", name)
     name = re.sub(r"^stem_image\.", "synthesis.b4.torgb.", name)
     name = {"input": "synthesis.b4.const", "w_mean": "mapping.w_avg"}.get(name, name)
-    return name.replace(".image.", ".torgb.").replace("noise_picture", "noise_const")
+    return name.replace(".image.", ".torgb.").replace("noise_image", "noise_const")
 
 
 def pickled(persistent, generator, **attributes):

@@ -1,4 +1,4 @@
-"""Steps of Adam that are cut off and gone on with."""
+"""Steps of Adam, interrupted and resumed."""
 
 import numpy as np
 import pytest

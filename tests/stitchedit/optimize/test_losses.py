@@ -28,7 +28,7 @@ def test_an_empty_mask_gives_zero() -> None:
     assert masked_squared_error(image, image + 1, torch.zeros(1, 1, 4, 4)) == 0
 
 
-def test_levels_of_pictures_that_are_seven_levels_apart_are_seven() -> None:
+def test_levels_of_images_that_are_seven_levels_apart_are_seven() -> None:
     image, mask = torch.zeros(1, 3, 6, 6), torch.ones(1, 1, 6, 6)
 
     assert border_levels(masked_squared_error(image + 7 / 127.5, image, mask).item()) == pytest.approx(7)

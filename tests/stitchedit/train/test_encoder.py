@@ -16,18 +16,14 @@ from stitchedit.train.encoder import (
     start_encoder,
     train_encoder,
 )
-from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
 from tasks.runtime import networks
 
-FEW = EncoderOptions(steps=4, batch=2, drawn=1, held_out=4, start_samples=12, checkpoint_every=2)
+FEW = EncoderOptions(steps=4, batch=2, generated=1, held_out=4, start_samples=12, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")
-def teachers(tmp_path_factory) -> Teachers:
-    generator, folder = networks.generator("cpu"), tmp_path_factory.mktemp("samples")
-    codes = sample_codes(generator, SampleOptions(count=16, seed=6))
-    write_samples(folder, codes, 256, lambda left: (generate_image(generator, code, 256, 256) for code in left))
-    return Teachers(generator, networks.perceptual("cpu"), Samples(folder))
+def teachers(generated_samples) -> Teachers:
+    return Teachers(networks.generator("cpu"), networks.perceptual("cpu"), generated_samples(16, 256))
 
 
 @pytest.fixture(scope="module")
@@ -38,25 +34,25 @@ def started(teachers) -> Encoder:
 def test_the_start_is_nearer_than_the_mean_code(teachers, started):
     """Of the samples it was fitted to: with twelve of them nothing more can be asked."""
     chosen = torch.arange(4, 16)
-    found = started(teachers.samples.pictures(chosen, 256))
+    found = started(teachers.samples.images(chosen, 256))
     codes = teachers.samples.codes[chosen]
     mean = teachers.generator.w_mean
     assert (found - codes).square().mean() < 0.5 * (mean - codes).square().mean()
 
 
-def test_a_run_that_is_cut_off_ends_where_an_undisturbed_one_does(teachers, started, tmp_path):
-    whole = train_encoder(deepcopy(started), teachers, FEW, tmp_path / "whole.pt")
+def test_a_run_that_is_cut_off_ends_where_an_undisturbed_one_does(teachers, started, saved):
+    undisturbed = train_encoder(deepcopy(started), teachers, FEW, deepcopy(saved))
 
     def cut(step: int, losses: dict[str, float]) -> None:
         if step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_encoder(deepcopy(started), teachers, FEW, tmp_path / "cut.pt", cut)
-    told = []
-    resumed = train_encoder(Encoder(), teachers, FEW, tmp_path / "cut.pt", lambda step, losses: told.append(step))
-    assert told == [3, 4]
-    for name, value in whole.state_dict().items():
+        train_encoder(deepcopy(started), teachers, FEW, saved, cut)
+    steps = []
+    resumed = train_encoder(Encoder(), teachers, FEW, saved, lambda step, losses: steps.append(step))
+    assert steps == [3, 4]
+    for name, value in undisturbed.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
@@ -71,7 +67,8 @@ def test_rows_get_their_offsets_one_after_the_other(teachers, started):
 
 def test_a_step_makes_the_same_faces_come_out_nearer(teachers, started):
     """The same faces again and again: their code distance falls."""
-    trainer = EncoderTrainer(deepcopy(started), teachers, EncoderOptions(**(vars(FEW) | {"steps": 200, "drawn": 0})))
+    options = EncoderOptions(**(vars(FEW) | {"steps": 200, "generated": 0}))
+    trainer = EncoderTrainer(deepcopy(started), teachers, options)
     first = []
     for _ in range(12):
         first.append(trainer()["code"])

@@ -19,11 +19,11 @@ def covered(faces):
 
 def test_where_nothing_covers_the_face_it_is_the_face_or_its_shadow(faces, covered):
     """But for rows and columns that repeat the outermost one, as beyond a frame."""
-    same = [(picture, cover) for picture, cover in covered if (picture == faces[0]).all()]
+    same = [(image, cover) for image, cover in covered if (image == faces[0]).all()]
     assert all(cover.max() == 0 for _, cover in same)
-    for picture, cover in covered[:40]:
+    for image, cover in covered[:40]:
         clear = cover[40:88, 40:88] < 0.02
-        darker = faces[0][40:88, 40:88][clear].astype(int) - picture[40:88, 40:88][clear]
+        darker = faces[0][40:88, 40:88][clear].astype(int) - image[40:88, 40:88][clear]
         assert darker.size == 0 or darker.min() >= -6
 
 
@@ -32,7 +32,7 @@ def test_one_face_in_five_has_nothing_in_front(covered):
     assert bare == pytest.approx(1 - sum(KINDS.values()), abs=0.1)
 
 
-def test_covers_are_shares_of_the_picture(covered):
+def test_covers_are_shares_of_the_image(covered):
     covers = np.stack([cover for _, cover in covered])
     assert covers.min() >= 0
     assert covers.max() <= 1 + 1e-5

@@ -14,18 +14,15 @@ from stitchedit.train.occlusion import (
     start_occlusion_net,
     train_occlusion_net,
 )
-from stitchedit.train.samples import SampleOptions, Samples, generate_image, sample_codes, write_samples
+from stitchedit.train.samples import Samples
 from tasks.runtime import networks
 
 FEW = OcclusionTraining(steps=4, batch=2, held_out=4, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory) -> Samples:
-    generator, folder = networks.generator("cpu"), tmp_path_factory.mktemp("samples")
-    codes = sample_codes(generator, SampleOptions(count=12, seed=6))
-    write_samples(folder, codes, 128, lambda left: (generate_image(generator, code, 128, 128) for code in left))
-    return Samples(folder)
+def samples(generated_samples) -> Samples:
+    return generated_samples(12, 128)
 
 
 @pytest.fixture(scope="module")
@@ -33,32 +30,30 @@ def started() -> OcclusionNet:
     return start_occlusion_net(networks.face_parser("cpu"), FEW)
 
 
-def test_a_run_that_is_cut_off_ends_where_an_undisturbed_one_does(samples, started, tmp_path):
-    whole = train_occlusion_net(deepcopy(started), samples, FEW, tmp_path / "whole.pt")
+def test_a_run_that_is_cut_off_ends_where_an_undisturbed_one_does(samples, started, saved):
+    undisturbed = train_occlusion_net(deepcopy(started), samples, FEW, deepcopy(saved))
 
     def cut(step: int, losses: dict[str, float]) -> None:
         if step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_occlusion_net(deepcopy(started), samples, FEW, tmp_path / "cut.pt", cut)
-    told = []
-    resumed = train_occlusion_net(
-        OcclusionNet(), samples, FEW, tmp_path / "cut.pt", lambda step, losses: told.append(step)
-    )
-    assert told == [3, 4]
-    for name, value in whole.state_dict().items():
+        train_occlusion_net(deepcopy(started), samples, FEW, saved, cut)
+    steps = []
+    resumed = train_occlusion_net(OcclusionNet(), samples, FEW, saved, lambda step, losses: steps.append(step))
+    assert steps == [3, 4]
+    for name, value in undisturbed.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_it_learns_what_covers_a_face(samples, started, tmp_path):
+def test_it_learns_what_covers_a_face(samples, started, saved):
     options = OcclusionTraining(steps=40, batch=6, held_out=4, average=0.9)
     losses = []
     train_occlusion_net(
         deepcopy(started),
         samples,
         options,
-        tmp_path / "some.pt",
+        saved,
         lambda step, found: losses.append(sum(found.values())),
     )
     assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
@@ -78,8 +73,8 @@ def test_the_packaged_network_sees_painted_hands(samples):
     assert found["clear_taken_for_covered"] < 0.02
 
 
-def test_a_loss_that_is_not_finite_names_the_option_to_lower(samples, started, tmp_path):
+def test_a_loss_that_is_not_finite_names_the_option_to_lower(samples, started, saved):
     broken = deepcopy(started)
     broken.last.bias.data.fill_(torch.nan)
     with pytest.raises(OptimizationError, match=r"became nan at step 0 of 4\. Lower occlusion\.learning_rate"):
-        train_occlusion_net(broken, samples, FEW, tmp_path / "broken.pt")
+        train_occlusion_net(broken, samples, FEW, saved)

@@ -1,10 +1,9 @@
-"""Codes that samples are drawn from, and the folder they are kept in."""
+"""Codes and images of samples."""
 
 import numpy as np
-import pytest
 import torch
 
-from stitchedit.train.samples import SampleOptions, Samples, sample_codes, write_samples
+from stitchedit.train.samples import SampleOptions, Samples, sample_codes
 from tasks.runtime import networks
 
 
@@ -36,26 +35,11 @@ def test_truncation_pulls_towards_the_mean():
     torch.testing.assert_close(near, far / 2, atol=1e-5, rtol=1e-5)
 
 
-def test_writing_goes_on_where_it_was_cut_off(tmp_path):
-    codes = torch.arange(5.0)[:, None, None].expand(5, 16, 512)
-    asked = []
-
-    def draw_until(end):
-        def draw_all(left):
-            for code in left:
-                value = int(code[0, 0])
-                if value == end:
-                    raise KeyboardInterrupt
-                asked.append(value)
-                yield np.full((8, 8, 3), value, np.uint8)
-
-        return draw_all
-
-    with pytest.raises(KeyboardInterrupt):
-        write_samples(tmp_path, codes, 8, draw_until(3))
-    assert len(Samples(tmp_path)) == 3
-    write_samples(tmp_path, codes, 8, draw_until(None))
-    assert asked == [0, 1, 2, 3, 4]
-    samples = Samples(tmp_path)
-    assert [int(samples.picture(row, 4)[0, 0, 0]) for row in range(5)] == [0, 1, 2, 3, 4]
-    torch.testing.assert_close(samples.pictures(torch.tensor([4]), 2), torch.full((1, 3, 2, 2), 4 / 127.5 - 1))
+def test_images_are_area_means_of_the_stored_ones():
+    stored = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    samples = Samples(torch.zeros(3, 16, 512), stored, lambda: 2)
+    assert len(samples) == 2
+    means = stored[1].reshape(2, 4, 2, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(samples.image(1, 2), means, atol=0.5)
+    images = samples.images(torch.tensor([1]), 2)[0].permute(1, 2, 0)
+    np.testing.assert_allclose((images + 1) * 127.5, means, atol=1e-4)

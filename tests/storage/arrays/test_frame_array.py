@@ -41,7 +41,7 @@ def filled(path: Path, kind: ArrayKind, rows: int = 10, chunk: int = 4) -> np.nd
 
 
 def two_shards(path: Path, kind: ArrayKind) -> np.ndarray:
-    """Seven units in two files: six and one of images and labels, four and three of numbers."""
+    """Seven units in two files: six and one for images and labels, four and three for numbers."""
     return filled(path, kind, rows=280, chunk=42) if kind != "number" else filled(path, kind, rows=3500, chunk=512)
 
 
@@ -62,7 +62,7 @@ def hashes(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_come_back_exactly(path: Path, kind: ArrayKind) -> None:
+def test_values_are_read_back_exactly(path: Path, kind: ArrayKind) -> None:
     values = filled(path, kind)
     array = FrameArray.open(path)
 
@@ -76,7 +76,7 @@ def test_values_come_back_exactly(path: Path, kind: ArrayKind) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float64, np.bool_])
-def test_one_number_per_row_is_an_array_too(path: Path, dtype: type) -> None:
+def test_arrays_of_one_number_per_row_are_supported(path: Path, dtype: type) -> None:
     array = FrameArray.create(path, np.zeros((), dtype), rows=3, chunk=100, kind="number")
     array.write(slice(0, 3), np.array([1, 0, 1], dtype))
 
@@ -104,14 +104,14 @@ def test_finished_rows_are_readable_while_others_are_pending(path: Path) -> None
         array.read(slice(3, 8))
 
 
-def test_a_kill_while_laying_out_starts_over(path: Path) -> None:
+def test_a_kill_during_creation_restarts_creation(path: Path) -> None:
     FrameArray.create(path, LIKE["label"], rows=10, chunk=4, kind="label")
     (path / "zarr.json").unlink()
 
     assert len(list(FrameArray.create(path, LIKE["label"], 10, 4, "label").pending())) == 3
 
 
-def test_a_torn_chunk_is_cleared_and_written_again(path: Path) -> None:
+def test_a_torn_chunk_is_cleared_and_rewritten(path: Path) -> None:
     array = FrameArray.create(path, LIKE["label"], rows=10, chunk=4, kind="label")
     array.write(slice(0, 4), np.ones((4, 16, 20), np.uint8))
     loose = path.with_name(".values.loose")
@@ -127,7 +127,7 @@ def test_a_torn_chunk_is_cleared_and_written_again(path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", [0.0, 0.4, 0.9])
-def test_a_unit_that_changes_while_the_array_is_under_way_is_written_again(path: Path, where: float) -> None:
+def test_a_unit_that_changes_in_a_partial_array_is_rewritten(path: Path, where: float) -> None:
     array = FrameArray.create(path, LIKE["label"], rows=10, chunk=4, kind="label")
     for rows in (slice(0, 4), slice(4, 8)):
         array.write(rows, np.ones((4, 16, 20), np.uint8))
@@ -155,7 +155,7 @@ def test_equal_values_give_equal_bytes_whatever_the_order_of_writing(tmp_path: P
     assert hashes(tmp_path / "forward") == hashes(tmp_path / "backward")
 
 
-def test_writers_at_the_same_time_make_the_same_bytes_as_one(tmp_path: Path) -> None:
+def test_parallel_writers_give_the_same_bytes_as_one(tmp_path: Path) -> None:
     values = filled(tmp_path / "alone", "image", rows=600, chunk=20)
     together = tmp_path / "together"
     parts = list(FrameArray.create(together, LIKE["image"], 600, 20, "image").pending())
@@ -167,7 +167,7 @@ def test_writers_at_the_same_time_make_the_same_bytes_as_one(tmp_path: Path) -> 
     assert unfinished_arrays(tmp_path) == []
 
 
-def test_a_finished_array_has_no_journal_and_takes_no_more(path: Path) -> None:
+def test_a_finished_array_has_no_journal_and_rejects_writes(path: Path) -> None:
     array = FrameArray.create(path, LIKE["label"], rows=8, chunk=4, kind="label")
     array.write(slice(0, 4), np.ones((4, 16, 20), np.uint8))
     assert unfinished_arrays(path.parent) == [path]
@@ -195,7 +195,7 @@ def test_nothing_is_cast_or_broadcast(path: Path) -> None:
         array.write(slice(0, 4), np.ones((1, 16, 20), np.uint8))
 
 
-def test_chunks_of_zeros_are_files_too(path: Path) -> None:
+def test_chunks_of_zeros_are_stored_as_files(path: Path) -> None:
     array = FrameArray.create(path, LIKE["label"], rows=4, chunk=2, kind="label")
     for rows in array.pending():
         array.write(rows, np.zeros((2, 16, 20), np.uint8))
@@ -205,7 +205,7 @@ def test_chunks_of_zeros_are_files_too(path: Path) -> None:
     assert (path / "c.0.0.0").stat().st_size > 4 * 16 + 4  # more than the index
 
 
-def test_a_missing_shard_is_not_zeros(path: Path) -> None:
+def test_a_missing_shard_is_damage_not_zeros(path: Path) -> None:
     two_shards(path, "image")
     (path / "c.1.0.0.0").unlink()
     array = FrameArray.open(path)
@@ -231,7 +231,7 @@ def test_a_flipped_bit_is_damage(path: Path, kind: ArrayKind, where: float) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [0, 1, 40, -1])
-def test_a_shard_cut_short_is_damage(path: Path, kind: ArrayKind, length: int) -> None:
+def test_a_truncated_shard_is_damage(path: Path, kind: ArrayKind, length: int) -> None:
     filled(path, kind)
     file = next(path.glob("c.0.*"))
     file.write_bytes(file.read_bytes()[:length])
@@ -241,7 +241,7 @@ def test_a_shard_cut_short_is_damage(path: Path, kind: ArrayKind, length: int) -
     assert damaged_files(path) == [file]
 
 
-def test_no_byte_of_the_metadata_changes_unnoticed(path: Path) -> None:
+def test_every_changed_byte_of_the_metadata_is_detected(path: Path) -> None:
     filled(path, "image")
     file = path / "zarr.json"
     whole = file.read_bytes()
@@ -254,7 +254,7 @@ def test_no_byte_of_the_metadata_changes_unnoticed(path: Path) -> None:
             FrameArray.open(path)
 
 
-def test_no_bit_of_a_shard_flips_unnoticed(path: Path) -> None:
+def test_every_flipped_bit_of_a_shard_is_detected(path: Path) -> None:
     array = FrameArray.create(path, np.zeros((1, 2, 2), np.uint8), rows=2, chunk=1, kind="image")
     for rows in array.pending():
         array.write(rows, np.ones((1, 1, 2, 2), np.uint8))
@@ -268,14 +268,14 @@ def test_no_bit_of_a_shard_flips_unnoticed(path: Path) -> None:
         assert damaged_files(path) == [file], bit
 
 
-def test_another_shape_in_the_same_place_is_refused(path: Path) -> None:
+def test_another_shape_at_the_same_path_is_rejected(path: Path) -> None:
     FrameArray.create(path, LIKE["label"], rows=10, chunk=4, kind="label")
 
     with pytest.raises(MismatchError, match=r"uint8\(10, 16, 20\) in chunks of 4, but now uint8\(11, 16, 20\)"):
         FrameArray.create(path, LIKE["label"], rows=11, chunk=4, kind="label")
 
 
-def test_unusable_shapes_are_refused(path: Path) -> None:
+def test_invalid_shapes_are_rejected(path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"Images are uint8 or uint16 \(channel, height, width\), got uint8\(16, 20, 3\)"
     ):
@@ -284,7 +284,7 @@ def test_unusable_shapes_are_refused(path: Path) -> None:
         FrameArray.create(path, LIKE["label"], rows=0, chunk=4, kind="label")
 
 
-def test_no_array_and_a_damaged_one_are_told_apart(path: Path) -> None:
+def test_a_missing_array_and_a_damaged_one_raise_different_errors(path: Path) -> None:
     with pytest.raises(IncompleteError, match="no array at"):
         FrameArray.open(path)
 
@@ -294,7 +294,7 @@ def test_no_array_and_a_damaged_one_are_told_apart(path: Path) -> None:
         FrameArray.open(path)
 
 
-def test_images_of_16_bits_come_back_and_a_flipped_bit_is_damage(path: Path) -> None:
+def test_images_of_16_bits_are_read_back_and_a_flipped_bit_is_damage(path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (10, 3, 16, 20), np.uint16)
     array = FrameArray.create(path, values[0], rows=10, chunk=4, kind="image")
     for rows in array.pending():
@@ -309,7 +309,7 @@ def test_images_of_16_bits_come_back_and_a_flipped_bit_is_damage(path: Path) -> 
         FrameArray.open(path).read()
 
 
-def test_neighbouring_pixels_make_images_small(tmp_path: Path) -> None:
+def test_correlated_neighbouring_pixels_compress_well(tmp_path: Path) -> None:
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8), (4, 3, 64, 256))
     grain = np.random.default_rng(0).integers(0, 4, ramp.shape, np.uint8)
     sizes = {}
@@ -331,10 +331,10 @@ def test_a_finished_array_is_plain_zarr(path: Path, kind: ArrayKind) -> None:
     assert array.shards is not None
     assert len(list(path.iterdir())) == 3
     if kind != "number":
-        assert array.chunks[0] == 1  # a row is decoded alone
+        assert array.chunks[0] == 1  # rows can be decoded separately
 
 
-def test_ten_minutes_are_less_than_a_hundred_files(path: Path) -> None:
+def test_ten_minutes_take_fewer_than_a_hundred_files(path: Path) -> None:
     array = FrameArray.create(path, np.zeros((1, 2, 2), np.uint8), rows=18_000, chunk=100, kind="image")
     most = 0
     for rows in array.pending():
@@ -342,11 +342,11 @@ def test_ten_minutes_are_less_than_a_hundred_files(path: Path) -> None:
         most = max(most, sum(1 for file in path.parent.rglob("*") if file.is_file()))
 
     assert len(list(path.iterdir())) == 91
-    assert most <= 94  # shards are closed on the way, so that nothing lies on the disk twice
+    assert most <= 94  # shards are sealed during writing, so that no data is stored twice
     assert FrameArray.open(path).chunk == 100
 
 
-def test_an_array_of_one_unit_is_two_files_and_was_never_more(path: Path) -> None:
+def test_an_array_of_one_unit_never_has_more_than_two_files(path: Path) -> None:
     filled(path, "number", rows=30, chunk=30)
 
     assert sorted(file.name for file in path.parent.rglob("*")) == ["c.0.0.0", "values", "zarr.json"]
@@ -395,7 +395,7 @@ def test_a_lost_shard_costs_its_units(path: Path, kind: ArrayKind, damage: str) 
     assert hashes(path) == before
 
 
-def test_an_array_of_one_unit_is_healed_too(path: Path) -> None:
+def test_an_array_of_one_unit_is_repaired(path: Path) -> None:
     values = filled(path, "number", rows=30, chunk=30)
     before = hashes(path)
     flip_a_bit(path / "c.0.0.0", 0.5)
@@ -405,7 +405,7 @@ def test_an_array_of_one_unit_is_healed_too(path: Path) -> None:
     assert hashes(path) == before
 
 
-def test_damage_found_while_healing_is_healed_too(path: Path) -> None:
+def test_damage_found_during_a_repair_is_repaired(path: Path) -> None:
     values = two_shards(path, "image")
     before = hashes(path)
     flip_a_bit(path / "c.0.0.0.0", 0.5)
@@ -419,7 +419,7 @@ def test_damage_found_while_healing_is_healed_too(path: Path) -> None:
     assert hashes(path) == before
 
 
-def test_a_whole_array_is_left_as_it_is(path: Path) -> None:
+def test_an_intact_array_is_unchanged(path: Path) -> None:
     two_shards(path, "image")
     before = hashes(path)
 
@@ -509,7 +509,7 @@ for work, begin in ((fill, None), (fill_damaged, damaged)):
 """
 
 
-def test_a_kill_at_any_moment_of_filling_sealing_or_healing_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_a_kill_while_filling_sealing_or_repairing_loses_no_finished_unit(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

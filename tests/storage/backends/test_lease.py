@@ -14,7 +14,7 @@ NAME = "leases/align-0123.json"
 ELSEWHERE = {"owner": "a", "host": "another", "machine": "another", "process": 1, "began": "1"}
 
 
-def test_a_lease_is_held_by_one_at_a_time(objects: Objects) -> None:
+def test_a_lease_has_one_owner_at_a_time(objects: Objects) -> None:
     inside, most, turns = 0, 0, []
 
     def work(number: int) -> None:
@@ -38,7 +38,7 @@ def test_a_lease_is_held_by_one_at_a_time(objects: Objects) -> None:
     assert lease_owner(objects, NAME) is None
 
 
-def test_a_holder_that_renews_is_waited_for_longer_than_a_lease_lasts(objects: Objects) -> None:
+def test_an_owner_that_renews_keeps_its_lease_longer_than_the_ttl(objects: Objects) -> None:
     order = []
 
     def hold() -> None:
@@ -68,51 +68,51 @@ def test_a_lease_of_another_machine_that_is_not_renewed_expires(
     with leased(objects, NAME, QUICK, {}) as taken:
         assert time.monotonic() - began >= QUICK.expiry
         assert taken is not None
-        assert taken[1]["files"] == {"quads": 3}  # what the last one knew
+        assert taken[1]["files"] == {"quads": 3}  # facts of the last owner
     assert "Waiting for process 1 on another" in caplog.text
     assert f"Took {NAME} over from process 1 on another" in caplog.text
 
 
-def test_a_dead_process_of_this_machine_is_seen_at_once(objects: Objects) -> None:
+def test_a_dead_owner_on_this_machine_is_detected_at_once(objects: Objects) -> None:
     with leased(objects, NAME, QUICK, {}) as taken:
         assert taken is not None
-        said = lease_owner(objects, NAME)
-    assert said is not None
-    objects.write(NAME, json.dumps({**said, "began": "0"}).encode())  # its number is another process's by now
+        owner = lease_owner(objects, NAME)
+    assert owner is not None
+    objects.write(NAME, json.dumps({**owner, "began": "0"}).encode())  # its process id was reused
 
     with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
         assert again is not None
 
 
-def test_a_lease_that_this_process_could_not_give_back_is_seen_at_once(objects: Objects) -> None:
+def test_a_lease_that_this_process_could_not_release_is_detected_at_once(objects: Objects) -> None:
     with leased(objects, NAME, QUICK, {}) as taken:
         assert taken is not None
-        said = objects.read(NAME)
-    assert said is not None
-    objects.write(NAME, said.value)  # as if the store had not been there when it was given back
+        stored = objects.read(NAME)
+    assert stored is not None
+    objects.write(NAME, stored.value)  # as if the store had been unreachable during the release
 
     with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as again:
         assert again is not None
 
 
-def test_whoever_was_taken_for_dead_is_told(objects: Objects) -> None:
+def test_an_owner_that_lost_its_lease_gets_an_error(objects: Objects) -> None:
     with leased(objects, NAME, Patience(beat=10, expiry=1000), {}) as taken:
         assert taken is not None
         objects.write(NAME, json.dumps(ELSEWHERE).encode())
 
         with pytest.raises(LeaseLostError, match=f"Another process took {NAME} over"):
             taken[0].renew()
-    assert lease_owner(objects, NAME) == ELSEWHERE  # and does not release what is another's
+    assert lease_owner(objects, NAME) == ELSEWHERE  # and it does not release another owner's lease
 
 
-def test_who_waits_stops_when_the_work_is_done(objects: Objects) -> None:
+def test_waiting_ends_when_the_work_is_done(objects: Objects) -> None:
     objects.create(NAME, json.dumps(ELSEWHERE).encode())
 
     with leased(objects, NAME, Patience(), {}, lambda: True) as taken:
         assert taken is None
 
 
-def test_facts_stay_for_the_next_holder(objects: Objects) -> None:
+def test_facts_are_kept_for_the_next_owner(objects: Objects) -> None:
     with leased(objects, NAME, QUICK, {"stage": "align"}) as taken:
         assert taken is not None
         taken[0].renew(files={"quads": 1})
@@ -122,6 +122,6 @@ def test_facts_stay_for_the_next_holder(objects: Objects) -> None:
         assert again[1] == {"owner": None, "stage": "align", "files": {"quads": 1}}
 
 
-def test_a_lease_that_expires_before_its_second_beat_is_refused() -> None:
-    with pytest.raises(ValueError, match="two beats at least, got 1 s and 10 s"):
+def test_a_ttl_shorter_than_two_heartbeats_is_rejected() -> None:
+    with pytest.raises(ValueError, match="at least two heartbeats, got 1 s and 10 s"):
         Patience(beat=10, expiry=1)

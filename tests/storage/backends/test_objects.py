@@ -11,10 +11,10 @@ def test_a_value_is_created_once(objects: Objects) -> None:
     assert objects.create("leases/a", b"two") is None
     stored = objects.read("leases/a")
     assert stored is not None
-    assert (stored.value, stored.tag) == (b"one", tag)
+    assert (stored.value, stored.etag) == (b"one", tag)
 
 
-def test_only_the_version_that_was_seen_is_replaced(objects: Objects) -> None:
+def test_only_the_version_with_the_given_etag_is_replaced(objects: Objects) -> None:
     first = objects.create("leases/a", b"one")
     assert first is not None
     second = objects.replace("leases/a", b"two", first)
@@ -27,7 +27,7 @@ def test_only_the_version_that_was_seen_is_replaced(objects: Objects) -> None:
     assert stored.value == b"two"
 
 
-def test_of_many_that_replace_one_version_one_does(objects: Objects) -> None:
+def test_of_concurrent_replacements_of_one_version_one_succeeds(objects: Objects) -> None:
     tag = objects.create("leases/a", b"one")
     assert tag is not None
     won: list[int] = []

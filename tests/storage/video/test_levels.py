@@ -39,7 +39,7 @@ def ramp(depth: int, full: bool) -> np.ndarray:
     [("yuv420p10le", 10, (16, 32)), ("yuv422p10le", 10, (32, 32)), ("yuv420p12le", 12, (16, 32)),
      ("yuv444p12le", 12, (32, 64)), ("yuv444p16le", 16, (32, 64))],
 )  # fmt: skip
-def test_samples_become_rgb_without_rounding(pixel_format, depth, chroma, full):
+def test_samples_are_converted_to_rgb_without_rounding(pixel_format, depth, chroma, full):
     unit = 1 << (depth - 8)
     luma, blue, red = ramp(depth, full), 110 * unit, 150 * unit
     planes = [luma, np.full(chroma, blue, np.uint16), np.full(chroma, red, np.uint16)]
@@ -75,7 +75,7 @@ def test_other_layouts_give_the_same_colors_at_their_own_depth(pixel_format):
     assert len(np.unique(found[..., 1])) > 900
 
 
-def test_an_8_bit_frame_is_what_it_was():
+def test_an_8_bit_frame_is_unchanged():
     planes = [ramp(8, False), np.full((16, 32), 100, np.uint8), np.full((16, 32), 160, np.uint8)]
     info, frame = replace(INFO, pixel_format="yuv420p"), frame_of("yuv420p", planes)
     assert not is_deep(info)
@@ -85,7 +85,7 @@ def test_an_8_bit_frame_is_what_it_was():
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le"])
-def test_hdr_is_seen_as_its_tone_mapped_image_everywhere(pixel_format):
+def test_hdr_is_tone_mapped_in_every_conversion(pixel_format):
     depth = 8 if pixel_format == "yuv420p" else 10
     dtype = np.uint8 if depth == 8 else np.uint16
     unit = 1 << (depth - 8)

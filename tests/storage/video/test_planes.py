@@ -74,7 +74,7 @@ def test_pasting_the_source_changes_nothing(pixel_format: str) -> None:
 
 @pytest.mark.parametrize("pixel_format", ["yuv444p", "yuv444p10le", "gbrp", "gbrp16le", "bgra", "rgb48le"])
 @pytest.mark.parametrize("color", [(220, 40, 90), (12, 200, 60), (255, 255, 255), (0, 0, 0)])
-def test_pasted_color_comes_back(pixel_format: str, color: tuple[int, int, int]) -> None:
+def test_pasted_color_is_read_back(pixel_format: str, color: tuple[int, int, int]) -> None:
     frame, info = decoded(pixel_format)
 
     planes = writable_planes(frame, info)
@@ -85,7 +85,7 @@ def test_pasted_color_comes_back(pixel_format: str, color: tuple[int, int, int])
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "yuv422p", "yuv420p10le", "nv12", "p010le"])
-def test_pasted_color_comes_back_inside_subsampled_chroma(pixel_format: str) -> None:
+def test_pasted_color_is_read_back_inside_subsampled_chroma(pixel_format: str) -> None:
     frame, info = decoded(pixel_format)
 
     planes = writable_planes(frame, info)
@@ -113,11 +113,11 @@ def test_pasted_color_comes_back_inside_subsampled_chroma(pixel_format: str) -> 
         ("yuv411p", "yuv411p"),
     ],
 )
-def test_formats_without_own_planes_become_the_nearest(pixel_format: str, planar: str) -> None:
+def test_formats_without_separate_planes_are_converted_to_the_nearest(pixel_format: str, planar: str) -> None:
     assert planar_format(av.VideoFormat(pixel_format, 64, 64)) == planar
 
 
-def test_nv12_samples_are_moved_not_converted() -> None:
+def test_nv12_samples_keep_their_values() -> None:
     frame, info = decoded("yuv420p")
     before = copies(frame, info)
 

@@ -1,4 +1,4 @@
-"""Pictures in segments: what a crash leaves is gone on with, and the result shows nothing of it."""
+"""Encoding in segments: an interrupted run is resumed, and the result is the same."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from storage.video.segments import Segments, decode_times
 from storage.video.writer import EncodeOptions, write_video
 
 FRAMES = 14
-STEPS = (512, 512, 1024, 256, 700, 512, 3000)  # in 1/15360 s: no frame lasts as long as the next
+STEPS = (512, 512, 1024, 256, 700, 512, 3000)  # in 1/15360 s: consecutive frames have different durations
 PTS = [sum((STEPS * 2)[:number]) for number in range(FRAMES)]
 FOURS = EncodeOptions(preset="veryfast", segment=4)
 CODECS = {
@@ -79,13 +79,13 @@ def uneven(packaged: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
 
 def darker(number: int, frame: av.VideoFrame) -> av.VideoFrame:
     """An edit that differs from frame to frame."""
-    picture = frame.to_ndarray(format="rgb24")
-    picture[: 20 + 5 * number] //= 2
-    return av.VideoFrame.from_ndarray(picture, "rgb24")
+    image = frame.to_ndarray(format="rgb24")
+    image[: 20 + 5 * number] //= 2
+    return av.VideoFrame.from_ndarray(image, "rgb24")
 
 
 def numbered(number: int, frame: av.VideoFrame) -> av.VideoFrame:
-    """A gray picture that tells its number."""
+    """A uniform gray frame whose level encodes its number."""
     return av.VideoFrame.from_ndarray(np.full((180, 320, 3), 20 + 15 * number, np.uint8), "rgb24")
 
 
@@ -108,7 +108,7 @@ def video_packets(path: Path) -> list["av.Packet[av.VideoStream]"]:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_run_that_was_cut_off_gives_the_same_bytes(uneven: Clip, tmp_path: Path, codec: str) -> None:
+def test_an_interrupted_run_gives_the_same_bytes(uneven: Clip, tmp_path: Path, codec: str) -> None:
     preset, suffix = CODECS[codec]
     options = EncodeOptions(codec=codec, preset=preset, segment=4)
     whole, output, scratch = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}", tmp_path / "scratch"
@@ -133,7 +133,7 @@ def test_segments_show_every_frame_at_its_time(uneven: Clip, tmp_path: Path, cod
 
     result = opened(output)
     times = result.index.pts * float(result.info.tick)
-    rounded = 0.001 if suffix == ".mkv" else 0  # and Matroska moves all by what the sound begins before 0
+    rounded = 0.001 if suffix == ".mkv" else 0  # and Matroska shifts all times if the sound starts before 0
     np.testing.assert_allclose(times - times[0] * bool(rounded), np.array(PTS) / 15360, rtol=0, atol=rounded + 1e-9)
     packets = video_packets(output)
     assert all(packet.dts <= packet.pts for packet in packets)
@@ -144,9 +144,7 @@ def test_segments_show_every_frame_at_its_time(uneven: Clip, tmp_path: Path, cod
 
 
 @pytest.mark.parametrize("codec", ["libsvtav1", "mpeg4"])
-def test_the_last_frame_lasts_as_long_as_it_did_where_it_is_decoded_last(
-    uneven: Clip, tmp_path: Path, codec: str
-) -> None:
+def test_the_last_frame_keeps_its_duration_if_it_is_decoded_last(uneven: Clip, tmp_path: Path, codec: str) -> None:
     lasting = uneven.index.durations.copy()
     lasting[-1] = 2000
     clip = replace(uneven, index=replace(uneven.index, durations=lasting))
@@ -156,7 +154,7 @@ def test_the_last_frame_lasts_as_long_as_it_did_where_it_is_decoded_last(
         assert container.streams.video[0].duration == PTS[-1] + 2000
 
 
-def test_segments_are_decoded_at_the_times_of_one_piece(uneven: Clip, tmp_path: Path) -> None:
+def test_segments_have_the_decode_times_of_a_single_segment(uneven: Clip, tmp_path: Path) -> None:
     for name, segment in (("pieces.mp4", 4), ("one.mp4", 240)):
         write_video(uneven, tmp_path / name, replace(FOURS, segment=segment))
     pieces, one = video_packets(tmp_path / "pieces.mp4"), video_packets(tmp_path / "one.mp4")
@@ -164,7 +162,7 @@ def test_segments_are_decoded_at_the_times_of_one_piece(uneven: Clip, tmp_path: 
     assert [packet.dts for packet in pieces] == [packet.dts for packet in one]
 
 
-def test_decode_times_of_joined_segments_are_those_of_x264_in_one_piece(uneven: Clip) -> None:
+def test_decode_times_of_segments_equal_those_of_x264_without_segments(uneven: Clip) -> None:
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = 320, 180, "yuv420p"
     encoder.time_base, encoder.framerate = uneven.info.tick, uneven.info.rate
@@ -184,7 +182,7 @@ def test_decode_times_of_joined_segments_are_those_of_x264_in_one_piece(uneven: 
     assert np.concatenate(joined).tolist() == dts.tolist()
 
 
-def test_decode_times_hold_for_segments_shorter_than_what_an_encoder_holds_back() -> None:
+def test_decode_times_are_valid_for_segments_shorter_than_the_encoders_delay() -> None:
     pts = [np.array([0, 9, 4]), np.array([20])]
     dts = [np.array([-9, -5, 0]), np.array([20])]
 
@@ -196,16 +194,18 @@ def test_decode_times_hold_for_segments_shorter_than_what_an_encoder_holds_back(
 
 @pytest.mark.parametrize("garbage", [2893606913523066921, -6872316419617283935])
 @pytest.mark.parametrize("frames", [1, 2])
-def test_decode_times_that_an_encoder_never_set_are_not_used(garbage: int, frames: int) -> None:
+def test_uninitialized_decode_times_of_an_encoder_are_not_used(garbage: int, frames: int) -> None:
     pts = np.arange(frames, dtype=np.int64) * 512
 
-    (decoded,) = decode_times([pts], [pts + garbage])  # as x265 gives them for a clip of one or two frames
+    (decoded,) = decode_times([pts], [pts + garbage])  # as from x265 for a clip of one or two frames
 
     assert decoded.tolist() == pts.tolist()
 
 
 @pytest.mark.parametrize("perturbed", ["40", "160"])
-def test_a_clip_of_one_frame_is_written_whatever_lies_in_memory(uneven: Clip, tmp_path: Path, perturbed: str) -> None:
+def test_a_clip_of_one_frame_is_written_whatever_uninitialized_memory_holds(
+    uneven: Clip, tmp_path: Path, perturbed: str
+) -> None:
     code = WRITE.replace("index_frames(path, info)", "index_frames(path, info, DecodeOptions(end=0.01))").replace(
         'preset="veryfast"', 'codec="libx265", preset="ultrafast"'
     )
@@ -215,7 +215,7 @@ def test_a_clip_of_one_frame_is_written_whatever_lies_in_memory(uneven: Clip, tm
     assert len(opened(tmp_path / "out.mp4").index) == 1
 
 
-def test_a_damaged_segment_is_encoded_anew_and_no_other(uneven: Clip, tmp_path: Path) -> None:
+def test_only_a_damaged_segment_is_encoded_again(uneven: Clip, tmp_path: Path) -> None:
     scratch, edited = tmp_path / "scratch", []
     write_video(uneven, tmp_path / "out.mp4", FOURS, darker, scratch=scratch)
     before, damaged = digest(tmp_path / "out.mp4"), scratch / "00000004.packets"
@@ -230,7 +230,7 @@ def test_a_damaged_segment_is_encoded_anew_and_no_other(uneven: Clip, tmp_path: 
     assert digest(tmp_path / "out.mp4") == before
 
 
-def test_a_segment_that_is_cut_short_while_it_is_copied_is_told(uneven: Clip, tmp_path: Path) -> None:
+def test_a_segment_truncated_during_muxing_raises_an_error(uneven: Clip, tmp_path: Path) -> None:
     segments = Segments(tmp_path, uneven, encoder(uneven), header(uneven), offset=0, length=4)
     segments.encode(darker, lambda number: None)
     os.truncate(tmp_path / "00000004.packets", 100)
@@ -240,7 +240,7 @@ def test_a_segment_that_is_cut_short_while_it_is_copied_is_told(uneven: Clip, tm
 
 
 @pytest.mark.parametrize("change", [{"crf": 30.0}, {"segment": 7}, {"codec": "libx265"}])
-def test_segments_made_with_other_options_are_not_used(uneven: Clip, tmp_path: Path, change: dict[str, object]) -> None:
+def test_segments_with_other_options_are_not_reused(uneven: Clip, tmp_path: Path, change: dict[str, object]) -> None:
     other = replace(FOURS, **change)  # type: ignore[arg-type]
     write_video(uneven, tmp_path / "first.mp4", FOURS, darker, scratch=tmp_path / "scratch")
     write_video(uneven, tmp_path / "out.mp4", other, darker, scratch=tmp_path / "scratch")
@@ -249,7 +249,7 @@ def test_segments_made_with_other_options_are_not_used(uneven: Clip, tmp_path: P
     assert digest(tmp_path / "out.mp4") == digest(tmp_path / "wanted.mp4")
 
 
-def test_a_codec_not_known_to_be_divisible_is_encoded_in_one_piece(uneven: Clip, tmp_path: Path) -> None:
+def test_other_codecs_are_encoded_in_one_segment(uneven: Clip, tmp_path: Path) -> None:
     options, edited = EncodeOptions(codec="libvpx", segment=4), []
     with pytest.raises(RuntimeError, match="the power is gone"):
         write_video(uneven, tmp_path / "out.mkv", options, failing_at(10), scratch=tmp_path / "scratch")
@@ -259,7 +259,7 @@ def test_a_codec_not_known_to_be_divisible_is_encoded_in_one_piece(uneven: Clip,
     assert len(opened(tmp_path / "out.mkv").index) == FRAMES
 
 
-def test_a_header_that_differs_from_the_files_is_refused(uneven: Clip, tmp_path: Path) -> None:
+def test_a_header_that_differs_from_the_files_is_rejected(uneven: Clip, tmp_path: Path) -> None:
     segments = Segments(tmp_path, uneven, encoder(uneven), b"of another encoder", offset=0, length=4)
 
     with pytest.raises(UnwritableOutputError, match="another header for the frames from 0 on"):
@@ -283,9 +283,9 @@ def test_the_number_of_cores_changes_nothing(uneven: Clip, tmp_path: Path, codec
     assert digest(tmp_path / "one.mp4") == digest(tmp_path / "all.mp4")
 
 
-def test_memory_that_nobody_wrote_changes_nothing(uneven: Clip, tmp_path: Path) -> None:
+def test_uninitialized_memory_changes_nothing(uneven: Clip, tmp_path: Path) -> None:
     for filling in ("1", "85", "170"):
-        filled = {**os.environ, "MALLOC_PERTURB_": filling}  # of glibc; elsewhere it is no harm
+        filled = {**os.environ, "MALLOC_PERTURB_": filling}  # of glibc; no effect elsewhere
         output = tmp_path / f"{filling}.mp4"
         command = [sys.executable, "-c", WRITE, uneven.path, output]
         subprocess.run(command, env=filled, check=True, cwd=Path(__file__).parents[3])
@@ -293,14 +293,14 @@ def test_memory_that_nobody_wrote_changes_nothing(uneven: Clip, tmp_path: Path) 
     assert len({digest(path) for path in tmp_path.iterdir()}) == 1
 
 
-def test_transparency_beside_the_picture_is_copied_too(uneven: Clip, tmp_path: Path) -> None:
+def test_separate_transparency_is_copied(uneven: Clip, tmp_path: Path) -> None:
     path = tmp_path / "clear.mkv"
     with av.open(str(path), "w") as target:
         video = target.add_stream("ffv1", rate=25, width=64, height=64)
         video.pix_fmt = "yuva420p"
         for number in range(5):
-            picture = np.full((64, 64, 4), 50 * number, np.uint8)
-            target.mux(video.encode(av.VideoFrame.from_ndarray(picture, "rgba").reformat(format="yuva420p")))
+            image = np.full((64, 64, 4), 50 * number, np.uint8)
+            target.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgba").reformat(format="yuva420p")))
         target.mux(video.encode(None))
 
     write_video(opened(path), tmp_path / "out.mkv", EncodeOptions(codec="libvpx-vp9", segment=2))

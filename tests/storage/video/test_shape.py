@@ -1,4 +1,4 @@
-"""A size or a pixel aspect that changes in mid-stream, as a recorded broadcast has it."""
+"""Size or pixel aspect that changes in mid-stream, as in a recorded broadcast."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ FRAMES = 8  # of each part
 
 
 def recording(path: Path, *parts: tuple[tuple[int, int], Fraction]) -> Path:
-    """One MPEG-TS of several parts, each of a size and a pixel aspect: a bright square right of the middle, on gray."""
+    """An MPEG-TS of parts with different size and pixel aspect: a bright square right of the center, on gray."""
     content = b""
     for number, ((width, height), aspect) in enumerate(parts):
         part = path.with_suffix(f".{number}.ts")
@@ -43,13 +43,13 @@ def opened(path: Path, start_s: float | None = None, end_s: float | None = None)
 
 
 @pytest.mark.parametrize("second", [(160, 90), (640, 360)])
-def test_frames_of_another_size_are_scaled_and_told(second: tuple[int, int], tmp_path: Path) -> None:
+def test_frames_of_another_size_are_scaled_with_a_warning(second: tuple[int, int], tmp_path: Path) -> None:
     path, shapes = recording(tmp_path / "in.ts", ((320, 180), Fraction(1)), (second, Fraction(1))), set()
     info = probe(path)
 
     index = index_frames(path, info, on_frame=lambda number, image: shapes.add(image.shape))
 
-    assert shapes == {(90, 160, 3)}  # or what looks for shots fails
+    assert shapes == {(90, 160, 3)}  # required by the shot detection
     size = f"{second[0]}x{second[1]}"
     assert index.warnings[-1] == (
         f"8 frames are not 320x180 like the first, from frame 8 (0.320 s) on, where they are {size}: "
@@ -57,7 +57,7 @@ def test_frames_of_another_size_are_scaled_and_told(second: tuple[int, int], tmp
     )
     first, *_, last = (rgb(frame, info).astype(int) for _, frame in read_frames(Clip(path, info, index)))
     assert first.shape == last.shape == (180, 320, 3)
-    assert np.abs(first - last).mean() < 2  # the square is where it was
+    assert np.abs(first - last).mean() < 2  # the square is at the same place
 
 
 def test_the_result_has_one_size_and_every_frame(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_the_result_has_one_size_and_every_frame(tmp_path: Path) -> None:
         assert [(frame.width, frame.height) for frame in result.decode(video=0)] == [(320, 180)] * 2 * FRAMES
 
 
-def test_another_size_with_other_pixels_may_be_the_same_shape(tmp_path: Path) -> None:
-    """As when a broadcast of 1440x1080 goes on at 1920x1080."""
+def test_another_size_with_another_pixel_aspect_can_have_the_same_shape(tmp_path: Path) -> None:
+    """For example a broadcast that changes from 1440x1080 to 1920x1080."""
     clip = opened(recording(tmp_path / "in.ts", ((240, 180), Fraction(4, 3)), ((320, 180), Fraction(1))))
 
     assert len(clip.index) == 2 * FRAMES
@@ -78,7 +78,7 @@ def test_another_size_with_other_pixels_may_be_the_same_shape(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("second", [((320, 180), Fraction(4, 3)), ((180, 320), Fraction(1)), ((240, 180), Fraction(1))])
-def test_another_shape_is_refused_with_the_time_and_a_way_out(
+def test_another_shape_is_rejected_with_the_time_and_a_way_out(
     second: tuple[tuple[int, int], Fraction], tmp_path: Path
 ) -> None:
     path = recording(tmp_path / "in.ts", ((320, 180), Fraction(1)), second)
@@ -91,5 +91,5 @@ def test_another_shape_is_refused_with_the_time_and_a_way_out(
     end_s = float(str(refused.value).partition("--end ")[2].partition(")")[0])
     assert 0 < end_s <= FRAMES / 25
     assert len(opened(path, end_s=end_s).index) == round(25 * end_s)
-    with pytest.raises(UnreadableVideoError, match=r"about frame 0 \(0\.480 s\)"):  # what follows is no better
+    with pytest.raises(UnreadableVideoError, match=r"about frame 0 \(0\.480 s\)"):  # later parts have yet another shape
         opened(path, start_s=0.48)

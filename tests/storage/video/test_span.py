@@ -46,7 +46,7 @@ def test_a_tag_that_the_container_cannot_hold_is_noted(tmp_path: Path) -> None:
     notes = written(opened(source), tmp_path / "out.mp4")
 
     assert tags(tmp_path / "out.mp4")["title"] == "Kept"
-    assert notes == ["The file's tags catalog_number were not kept as they are: .mp4 cannot hold them."]
+    assert notes == ["The file's tags catalog_number were not kept unchanged: .mp4 cannot hold them."]
 
 
 def chaptered(path: Path) -> Path:
@@ -93,7 +93,7 @@ def test_chapters_are_kept_and_those_of_a_range_move_with_it(tmp_path: Path, suf
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
-def test_timecode_is_kept_without_an_untrue_note_and_moves_with_a_range(tmp_path: Path, suffix: str) -> None:
+def test_timecode_is_kept_without_a_false_note_and_moves_with_a_range(tmp_path: Path, suffix: str) -> None:
     source = make(
         tmp_path / "source.mov",
         before=lambda container, video: video.metadata.update({"timecode": "01:00:00:20"}),
@@ -109,7 +109,7 @@ def test_timecode_is_kept_without_an_untrue_note_and_moves_with_a_range(tmp_path
         assert found["timecode"] == expected
 
 
-def test_drop_frame_timecode_leaves_out_two_numbers_each_minute_but_every_tenth() -> None:
+def test_drop_frame_timecode_skips_two_numbers_each_minute_except_every_tenth() -> None:
     counted = [
         f"{hour:02d}:{minute:02d}:{second:02d};{frame:02d}"
         for hour in range(2)

@@ -1,4 +1,4 @@
-"""Streams beside the video: copied, encoded without loss, or noted."""
+"""Streams other than the video: copied, encoded losslessly, or noted."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from made_clips import RATE, add_sound, make, opened, picture, silence, streams, written
+from made_clips import RATE, add_sound, box_image, make, opened, silence, streams, written
 
 
 def crowded(path: Path) -> Path:
-    """A Matroska file with two voices, subtitles, a font and a cover; not the first voice is the default."""
+    """A Matroska file with two sound streams, of which the second is the default, subtitles, a font and a cover."""
     added: dict[str, Any] = {}
 
     def before(container: Any, video: Any) -> None:
@@ -38,7 +38,7 @@ def crowded(path: Path) -> Path:
 def png() -> bytes:
     context: Any = av.CodecContext.create("png", "w")
     context.width, context.height, context.pix_fmt, context.time_base = 96, 64, "rgb24", Fraction(1, 25)
-    return b"".join(map(bytes, context.encode(av.VideoFrame.from_ndarray(picture(0), "rgb24"))))
+    return b"".join(map(bytes, context.encode(av.VideoFrame.from_ndarray(box_image(0), "rgb24"))))
 
 
 def attached(path: Path) -> dict[str, bytes]:
@@ -139,7 +139,7 @@ def test_windows_media_audio_goes_into_matroska_packet_by_packet(tmp_path: Path)
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "flac"), (".mp4", "alac"), (".mov", "alac")])
 @pytest.mark.parametrize("start_s", [None, 0.2])
-def test_sound_that_no_file_of_ours_holds_is_encoded_without_loss(
+def test_sound_that_no_output_format_holds_is_encoded_losslessly(
     tmp_path: Path, suffix: str, codec: str, start_s: float | None
 ) -> None:
     source = sounding(tmp_path / "source.flv", "adpcm_swf", 22050)
@@ -153,9 +153,9 @@ def test_sound_that_no_file_of_ours_holds_is_encoded_without_loss(
         assert np.array_equal(before, after[: len(before)])
     else:
         assert np.array_equal(before[-len(after) :], after[: len(before)])
-        assert abs(len(before) - len(after) - 0.2 * 22050) < 0.001 * 22050  # FLV counts in 1 ms
+        assert abs(len(before) - len(after) - 0.2 * 22050) < 0.001 * 22050  # the resolution of FLV is 1 ms
     assert [note for note in notes if "audio" in note] == [
-        f"Stream 1 (audio, adpcm_swf) became {codec}, which loses nothing of it: no file we write holds it as it is."
+        f"Stream 1 (audio, adpcm_swf) became {codec}, which is lossless: no output format can hold the original codec."
     ]
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are clips."""
+"""Detection of clips in a folder."""
 
 import av
 import numpy as np
@@ -30,22 +30,22 @@ def test_a_suffix_that_a_demuxer_knows_may_be_a_clip(suffix):
         (".txt", "text"), (".nfo", "text"), (".jpg", "still image"), (".xyz", "in full"), ("", "no suffix"),
     ],
 )  # fmt: skip
-def test_what_is_no_clip_has_a_reason(suffix, reason):
+def test_other_suffixes_are_rejected_with_a_reason(suffix, reason):
     assert reason in why_no_suffix(suffix)
 
 
-def test_a_suffix_that_says_too_little_is_looked_into(tmp_path):
+def test_a_file_with_an_ambiguous_suffix_is_opened(tmp_path):
     write_video(tmp_path / "video.dat", "mpeg")
     (tmp_path / "table.dat").write_bytes(b"1 2 3\n" * 1000)
     assert why_no_clip(tmp_path / "video.dat") is None
     assert "no video" in why_no_clip(tmp_path / "table.dat")
 
 
-def test_text_is_no_video_though_a_demuxer_shows_it_as_one(tmp_path):
+def test_text_is_not_a_video_although_a_demuxer_renders_it(tmp_path):
     (tmp_path / "notes.nfo").write_text("buy milk")
     assert why_no_clip(tmp_path / "notes.nfo") == "text"
 
 
-def test_a_video_is_known_by_its_name_alone(tmp_path):
+def test_a_file_with_a_video_suffix_is_not_opened(tmp_path):
     assert {why_no_clip(tmp_path / f"not there{suffix}") for suffix in VIDEOS} == {None}
     assert not any(map(is_playlist, VIDEOS))

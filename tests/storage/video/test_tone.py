@@ -59,8 +59,8 @@ def test_reference_white_is_the_same_level_in_both(transfer, signal):
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 @pytest.mark.parametrize("primaries", [BT2020, P3, 1, 2])
-def test_every_color_comes_back(transfer, primaries):
-    """Also beyond black and white, where codecs put some."""
+def test_every_color_is_restored_by_the_inverse(transfer, primaries):
+    """Also outside of black and white, which codecs can produce."""
     signal = np.random.default_rng(1).uniform(-10, 262, (50_000, 3)).astype(np.float32)
     tone = tone_map(transfer, primaries)
     levels = tone.to_display(signal)
@@ -71,7 +71,7 @@ def test_every_color_comes_back(transfer, primaries):
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_grays_come_back_to_a_fraction_of_a_code_of_12_bits(transfer):
+def test_grays_are_restored_to_a_fraction_of_a_12_bit_code(transfer):
     tone = tone_map(transfer, BT2020)
     signal = np.repeat(np.linspace(0, 255, 4096, dtype=np.float32)[:, None], 3, axis=1)
     np.testing.assert_allclose(tone.to_coded(tone.to_display(signal)), signal, atol=0.3 * 255 / 4095)

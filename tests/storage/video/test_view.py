@@ -1,4 +1,4 @@
-"""What is looked at: all eight orientations, and pixels that are not square."""
+"""The view of frames in all eight orientations, and with pixels that are not square."""
 
 from fractions import Fraction
 from itertools import product
@@ -82,7 +82,7 @@ def coded_for(signs: tuple[int, int, int, int], upright: np.ndarray) -> np.ndarr
 
 
 @pytest.mark.parametrize("signs", ORIENTATIONS)
-def test_every_orientation_is_shown_upright(signs: tuple[int, int, int, int]) -> None:
+def test_every_orientation_is_turned_upright(signs: tuple[int, int, int, int]) -> None:
     coded = np.arange(12).reshape(3, 4)
     view = View(4, 3, Orientation.nearest(display_matrix(signs)))
 
@@ -93,7 +93,7 @@ def test_every_orientation_is_shown_upright(signs: tuple[int, int, int, int]) ->
 
 
 @pytest.mark.parametrize("signs", ORIENTATIONS)
-def test_points_of_the_view_find_their_coded_pixel(signs: tuple[int, int, int, int]) -> None:
+def test_points_of_the_view_map_to_their_coded_pixel(signs: tuple[int, int, int, int]) -> None:
     coded = np.arange(12).reshape(3, 4)
     view = View(4, 3, Orientation.nearest(display_matrix(signs)))
     shown = view.show(coded)
@@ -107,7 +107,7 @@ def test_points_of_the_view_find_their_coded_pixel(signs: tuple[int, int, int, i
 
 @pytest.mark.parametrize("signs", ORIENTATIONS)
 @pytest.mark.parametrize("aspect", [(2, 1), (1, 2), (16, 15), (3, 4)])
-def test_a_dot_is_where_its_point_goes(signs: tuple[int, int, int, int], aspect: tuple[int, int]) -> None:
+def test_a_dot_is_at_its_mapped_point(signs: tuple[int, int, int, int], aspect: tuple[int, int]) -> None:
     coded = np.zeros((60, 80), np.float32)
     coded[20, 30] = 1
     coded = cv2.GaussianBlur(coded, (0, 0), 3)
@@ -127,7 +127,7 @@ def test_pixels_become_square_by_making_the_image_larger(aspect: tuple[int, int]
     assert View(320, 360, Orientation(transposed=True), aspect).size == size[::-1]
 
 
-def test_without_a_matrix_points_stay_to_the_last_bit() -> None:
+def test_without_a_matrix_points_are_bit_identical() -> None:
     points = np.random.default_rng(0).uniform(0, 1000, (68, 2))
     view = View(1920, 1080, Orientation())
 
@@ -145,14 +145,14 @@ def test_without_a_matrix_points_stay_to_the_last_bit() -> None:
         ((-2 * ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30), (-1, 0, 0, 1)),  # flipped, and twice as wide
     ],
 )
-def test_other_matrices_are_taken_to_the_nearest_orientation(
+def test_other_matrices_map_to_the_nearest_orientation(
     matrix: tuple[int, ...] | None, expected: tuple[int, int, int, int]
 ) -> None:
     assert Orientation.nearest(matrix) == Orientation.nearest(display_matrix(expected))
 
 
 @pytest.mark.parametrize("signs", ORIENTATIONS)
-def test_a_file_of_every_orientation_is_upright_and_stays_so(signs: tuple[int, int, int, int], tmp_path: Path) -> None:
+def test_the_orientation_of_a_file_is_read_and_kept(signs: tuple[int, int, int, int], tmp_path: Path) -> None:
     upright = scene()
     clip = opened(write(tmp_path / "in.mp4", coded_for(signs, upright), display_matrix(signs)))
 
@@ -168,7 +168,7 @@ def test_a_file_of_every_orientation_is_upright_and_stays_so(signs: tuple[int, i
 
 
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(1, 2)])
-def test_a_ratio_of_pixels_is_shown_and_stays(aspect: Fraction, tmp_path: Path) -> None:
+def test_the_pixel_aspect_is_applied_in_the_view_and_kept(aspect: Fraction, tmp_path: Path) -> None:
     clip = opened(write(tmp_path / "in.mp4", scene(), aspect=aspect))
     write_video(clip, tmp_path / "out.mp4", EncodeOptions(preset="ultrafast"))
     write_side_by_side(clip, tmp_path / "out.mp4", tmp_path / "preview.mp4", Panels())
@@ -180,7 +180,7 @@ def test_a_ratio_of_pixels_is_shown_and_stays(aspect: Fraction, tmp_path: Path) 
     assert (preview.width, preview.height) == (2 * size[0], size[1] + 28)
 
 
-def test_pixels_far_from_square_are_refused(tmp_path: Path) -> None:
+def test_pixels_far_from_square_are_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "in.mp4", scene(), aspect=Fraction(9, 2))
 
     with pytest.raises(UnreadableVideoError, match=r"in\.mp4: its pixels are 9:2 .* up to 4:1 .* -aspect"):
@@ -188,7 +188,7 @@ def test_pixels_far_from_square_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_orientation_beside_unknown_side_data_is_kept(tmp_path: Path) -> None:
-    """FFmpeg gives EXIF of a JPEG as side data, of a kind that PyAV does not know, beside the matrix made of it."""
+    """FFmpeg gives a JPEG's EXIF as side data that PyAV does not know, in addition to the matrix derived from it."""
     coded, tag = cv2.imencode(".jpg", scene()[..., ::-1])[1].tobytes(), bytes.fromhex("0112000300000001000600000000")
     tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01" + tag[:8] + tag[8:12] + b"\x00\x00\x00\x00"
     exif = b"Exif\x00\x00" + tiff

@@ -1,4 +1,4 @@
-"""Writing: what was in the source is in the result."""
+"""Writing: the result keeps the properties of the source."""
 
 import importlib.util
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def sound(path: Path) -> list[list[tuple[Fraction, bytes]]]:
 
 
 @pytest.mark.parametrize("path", CLIPS, ids=lambda path: path.name)
-def test_times_sound_and_picture_description_are_kept(path: Path, tmp_path: Path) -> None:
+def test_times_sound_and_image_properties_are_kept(path: Path, tmp_path: Path) -> None:
     clip = opened(path)
     output = tmp_path / f"out{output_suffix(clip.info)}"
 
@@ -81,7 +81,7 @@ def test_times_sound_and_picture_description_are_kept(path: Path, tmp_path: Path
     assert all(note.startswith(change) for note, change in zip(notes, changes, strict=True))
 
 
-def test_sound_starts_as_late_as_it_did(tmp_path: Path) -> None:
+def test_the_start_of_the_sound_is_kept(tmp_path: Path) -> None:
     clip = opened(PACKAGED / "face_noface.mov")
     write_video(clip, tmp_path / "out.mov", FAST)
 
@@ -92,14 +92,14 @@ def test_sound_starts_as_late_as_it_did(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_uneven_times_go_into_every_container(tmp_path: Path, suffix: str) -> None:
+def test_uneven_times_are_kept_in_every_container(tmp_path: Path, suffix: str) -> None:
     clip = opened(SHARED / "dev_vfr.mkv")
     write_video(clip, tmp_path / f"out{suffix}", FAST)
 
     assert times(opened(tmp_path / f"out{suffix}")) == times(clip)
 
 
-def test_matroska_says_that_it_rounds_times(tmp_path: Path) -> None:
+def test_rounded_times_of_matroska_are_noted(tmp_path: Path) -> None:
     clip = opened(PACKAGED / "single_face.mp4")
     notes = write_video(clip, tmp_path / "out.mkv", FAST)
 
@@ -110,7 +110,7 @@ def test_matroska_says_that_it_rounds_times(tmp_path: Path) -> None:
     assert notes[1].startswith(f"All times are {float(moved) * 1000:.3g} ms later than in the source")
 
 
-def test_untouched_frames_are_nearly_the_source(tmp_path: Path) -> None:
+def test_unedited_frames_are_close_to_the_source(tmp_path: Path) -> None:
     clip = opened(PACKAGED / "single_face.mp4")
     write_video(clip, tmp_path / "out.mp4", FAST)
     result = opened(tmp_path / "out.mp4")
@@ -172,7 +172,7 @@ def test_failure_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:
     assert output.read_bytes() == b"yesterday's"
 
 
-def test_index_comes_first_in_mp4(tmp_path: Path) -> None:
+def test_the_index_is_at_the_start_of_an_mp4(tmp_path: Path) -> None:
     write_video(opened(PACKAGED / "single_face.mp4"), tmp_path / "out.mp4", FAST)
 
     content = (tmp_path / "out.mp4").read_bytes()
@@ -183,7 +183,7 @@ def test_index_comes_first_in_mp4(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda folder, source: Path(), "no name of a file"),
+        (lambda folder, source: Path(), "not a file name"),
         (lambda folder, source: Path("/proc/out.mp4"), "cannot be written"),
         (lambda folder, source: folder / "out.avi", r"cannot write \.avi"),
         (lambda folder, source: folder / "out", "without a suffix"),
@@ -193,7 +193,7 @@ def test_index_comes_first_in_mp4(tmp_path: Path) -> None:
         (lambda folder, source: _folder(folder / "dir.mp4"), "is a folder"),
     ],
 )
-def test_impossible_output_is_refused(tmp_path: Path, make: Callable[[Path, Path], Path], reason: str) -> None:
+def test_impossible_output_is_rejected(tmp_path: Path, make: Callable[[Path, Path], Path], reason: str) -> None:
     clip = opened(PACKAGED / "single_face.mp4")
 
     with pytest.raises(UnwritableOutputError, match=reason):
@@ -210,7 +210,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def test_sound_that_does_not_fit_is_refused_with_a_way_out(tmp_path: Path) -> None:
+def test_sound_that_the_format_cannot_hold_is_rejected_with_a_way_out(tmp_path: Path) -> None:
     speech = tmp_path / "speech.mkv"
     with av.open(str(speech), "w") as target:
         video = target.add_stream("libx264", rate=30, width=64, height=64)
@@ -266,13 +266,13 @@ def test_gif_becomes_full_chroma_and_keeps_its_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixel_format", "size", "encoded"),
     [
-        ("gray", (640, 360), "yuvj420p"),  # as decoders give back gray H.264
+        ("gray", (640, 360), "yuvj420p"),  # as decoders return gray H.264
         ("yuv420p", (321, 181), "yuv444p"),
         ("yuv422p10le", (640, 360), "yuv422p10le"),
         ("gbrp10le", (640, 360), "yuv444p10le"),
     ],
 )
-def test_unusual_pictures_look_the_same(tmp_path: Path, pixel_format: str, size: tuple[int, int], encoded: str) -> None:
+def test_unusual_frames_look_the_same(tmp_path: Path, pixel_format: str, size: tuple[int, int], encoded: str) -> None:
     face = opened(PACKAGED / "single_face.mp4")
     with av.open(str(tmp_path / "unusual.mkv"), "w") as target:
         video = target.add_stream("ffv1", rate=30, width=size[0], height=size[1])
@@ -293,7 +293,7 @@ def test_unusual_pictures_look_the_same(tmp_path: Path, pixel_format: str, size:
 
 
 @pytest.mark.parametrize("options", [{"codec": "nothing"}, {"crf": -1.0}, {"segment": 0}])
-def test_wrong_options_are_refused(options: dict[str, object]) -> None:
+def test_invalid_encode_options_are_rejected(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"encode\."):
         EncodeOptions(**options)  # type: ignore[arg-type]
 

@@ -43,14 +43,14 @@ def test_missing_file_is_named(module: str, file: str) -> None:
         replace(DETECTOR, module=module, file=file).locate()
 
 
-def test_another_file_is_refused_with_both_hashes() -> None:
+def test_another_file_is_rejected_with_both_hashes() -> None:
     with pytest.raises(
         PretrainedError, match=rf"{DETECTOR.file}.*Expected SHA-256 {'0' * 64}, found {DETECTOR.sha256}"
     ):
         replace(DETECTOR, sha256="0" * 64).verified()
 
 
-def test_short_hash_is_refused() -> None:
+def test_short_hash_is_rejected() -> None:
     with pytest.raises(PretrainedError, match="64 hex digits, got '4cb1'"):
         replace(DETECTOR, sha256="4cb1")
 

@@ -18,7 +18,7 @@ TENSORS = {
 METADATA = {name: name.upper() for name in ("revision", "base", "stage", "café")}
 
 
-def test_tensors_and_metadata_come_back(tmp_path: Path) -> None:
+def test_tensors_and_metadata_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "generator.safetensors"
     save_tensors(path, TENSORS, METADATA)
 
@@ -30,7 +30,7 @@ def test_tensors_and_metadata_come_back(tmp_path: Path) -> None:
     assert read_metadata(path) == METADATA
 
 
-def test_turned_and_sliced_arrays_keep_their_values(tmp_path: Path) -> None:
+def test_transposed_and_sliced_arrays_keep_their_values(tmp_path: Path) -> None:
     matrix = np.arange(12.0).reshape(3, 4)
     save_tensors(tmp_path / "t", {"turned": matrix.T, "sliced": matrix[::2, 1:]}, {})
 
@@ -54,14 +54,14 @@ def test_equal_tensors_give_equal_bytes_in_another_process(tmp_path: Path) -> No
     assert file_sha256(paths[0]) == file_sha256(paths[1])
 
 
-def test_no_half_file_is_left_beside(tmp_path: Path) -> None:
+def test_no_partial_file_is_left(tmp_path: Path) -> None:
     save_tensors(tmp_path / "t", TENSORS, METADATA)
 
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
-def test_a_file_cut_short_is_damage(tmp_path: Path, length: int) -> None:
+def test_a_truncated_file_is_damage(tmp_path: Path, length: int) -> None:
     path = tmp_path / "t"
     save_tensors(path, TENSORS, METADATA)
     path.write_bytes(path.read_bytes()[:length])

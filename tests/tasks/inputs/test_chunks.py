@@ -6,7 +6,7 @@ import pytest
 from storage.arrays.frame_array import FrameArray
 from storage.video.index import read_frames
 from storage.video.info import rgb
-from tasks.inputs.chunks import face_frames, pending_in_any, write_pending
+from tasks.inputs.chunks import face_frames, frame_pairs, pending_in_any, with_rows_before, write_pending
 from tasks.inputs.clip import open_clip
 
 FRAMES = np.array([0, 0, 1, 2, 4, 4, 5])  # two faces in the first frame and in the fifth, none in the fourth
@@ -43,10 +43,19 @@ def test_a_chunk_is_made_when_any_array_lacks_it_and_written_where_it_is_lacking
         [slice(0, 2), slice(4, 6), slice(6, 7)],
     ],
 )
-def test_every_face_gets_the_picture_of_its_frame(finished, chunks):
+def test_every_face_gets_the_image_of_its_frame(finished, chunks):
     clip = open_clip(finished.source, finished.artifacts["decode"]).clip
-    pictures = {number: rgb(frame, clip.info) for number, frame in read_frames(clip)}
-    wanted = [pictures[number] for rows in chunks for number in FRAMES[rows]]
+    images = {number: rgb(frame, clip.info) for number, frame in read_frames(clip)}
+    wanted = [images[number] for rows in chunks for number in FRAMES[rows]]
     found = list(face_frames(clip, FRAMES, chunks))
     assert len(found) == len(wanted)
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize(
+    "chunks", [[slice(0, 4), slice(4, 6)], [slice(4, 6)], [slice(0, 2), slice(4, 6)], [slice(2, 4), slice(4, 6)]]
+)
+def test_every_frame_is_paired_with_the_one_of_the_row_before(chunks):
+    rows = [piece.start for piece in with_rows_before(chunks)]
+    pairs = list(frame_pairs(iter(rows), chunks))
+    assert pairs == [(max(0, row - 1), row) for piece in chunks for row in range(piece.start, piece.stop)]

@@ -1,4 +1,4 @@
-"""Faces of frames on disk, and a search that goes on from them."""
+"""Faces of frames on disk, and a search that resumes from them."""
 
 import dataclasses
 from itertools import chain
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from stitchedit.detect.finder import Detection
-from stitchedit.options.landmarks import LandmarkOptions
+from stitchedit.options.detect import DetectOptions
 from storage.weights.state_dict import load_tensors
 from tasks.inputs import detections
 from tasks.inputs.clip import ShotClip, open_clip
 from tasks.inputs.detections import find_faces, load_detections, save_detections
 
-DLIB = LandmarkOptions(backend="dlib")
+DLIB = DetectOptions(backend="dlib")
 NAMES = ("box", "confidence", "landmarks", "descriptor", "descriptor_age", "look")
 
 
@@ -48,8 +48,8 @@ def test_frames_without_a_face_come_back_too(tmp_path):
     assert list(load_detections(tmp_path / "none.safetensors")) == [[], [], []]
 
 
-@pytest.mark.parametrize("shots", [[0] * 6, [0, 0, 0, 1, 1, 1]])  # the cut is just before where the search goes on
-def test_a_search_that_goes_on_finds_what_one_in_a_go_finds(finished, tmp_path, monkeypatch, shots):
+@pytest.mark.parametrize("shots", [[0] * 6, [0, 0, 0, 1, 1, 1]])  # with a cut just before the resumption
+def test_a_resumed_search_finds_the_same_faces(finished, tmp_path, monkeypatch, shots):
     monkeypatch.setattr(detections, "CHUNK", 2)
     clip = open_clip(finished.source, finished.artifacts["decode"]).clip
     footage = ShotClip(clip, np.array(shots))

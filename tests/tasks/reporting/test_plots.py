@@ -11,7 +11,7 @@ PANELS = [
 ]
 
 
-def test_the_picture_names_its_panels_and_lines() -> None:
+def test_the_image_names_its_panels_and_lines() -> None:
     texts = {element.text for element in ElementTree.fromstring(plot_over_time(FRAMES, RUNS, PANELS)).iter()}
     assert {"ring error", "warp error", "source", "result", "frame"} <= texts
 

@@ -3,12 +3,12 @@ import numpy as np
 from tasks.reporting.sheet import LABEL_PX, contact_sheet, grid_sheet
 
 
-def picture(level: int) -> np.ndarray:
+def image(level: int) -> np.ndarray:
     return np.full((90, 160, 3), level, np.uint8)
 
 
 def test_before_stands_above_after_and_columns_in_order() -> None:
-    sheet = contact_sheet([("frame 0", picture(10), picture(60)), ("frame 9", picture(110), picture(160))], height=45)
+    sheet = contact_sheet([("frame 0", image(10), image(60)), ("frame 9", image(110), image(160))], height=45)
 
     assert sheet.shape == (LABEL_PX + 2 * 45, 2 * 80, 3)
     for column, row, level in [(0, 0, 10), (0, 1, 60), (1, 0, 110), (1, 1, 160)]:
@@ -17,14 +17,14 @@ def test_before_stands_above_after_and_columns_in_order() -> None:
 
 
 def test_every_column_has_its_label() -> None:
-    blank, *labels = (contact_sheet([(text, picture(0), picture(0))])[:LABEL_PX] for text in ("", "frame 0", "frame 8"))
+    blank, *labels = (contact_sheet([(text, image(0), image(0))])[:LABEL_PX] for text in ("", "frame 0", "frame 8"))
 
     assert not np.array_equal(labels[0], blank)
     assert not np.array_equal(labels[0], labels[1])
 
 
-def test_a_grid_has_a_label_above_each_row_of_pictures() -> None:
-    rows = [("smile", [picture(10), picture(60), picture(110)]), ("age", [picture(20), picture(70), picture(120)])]
+def test_a_grid_has_a_label_above_each_row_of_images() -> None:
+    rows = [("smile", [image(10), image(60), image(110)]), ("age", [image(20), image(70), image(120)])]
     sheet = grid_sheet(rows, side=30)
 
     assert sheet.shape == (2 * (LABEL_PX + 30), 3 * 30, 3)

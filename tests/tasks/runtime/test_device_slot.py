@@ -12,7 +12,7 @@ from tasks.runtime.device_slot import SLOT, device_slot
 
 @pytest.fixture
 def server(monkeypatch):
-    """A limit that fails as it is told to, and notes what happened."""
+    """A limit that fails on request, and records the calls."""
     happened, failures = [], {"take": 0, "give": 0}
 
     @contextmanager
