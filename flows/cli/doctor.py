@@ -17,7 +17,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from stitchedit.errors import InputError
-from storage.errors import PretrainedError
+from storage.backends.bucket_objects import check_keys
+from storage.errors import PretrainedError, StoreAddressError
+from storage.store import check_address
 from storage.weights.pretrained import PretrainedFile
 from tasks.runtime.pretrained import pretrained
 
@@ -38,7 +40,7 @@ class Finding:
     remedy: str = ""  # action if it is not good
 
 
-def diagnose(store: Path) -> list[Finding]:
+def diagnose(store: str) -> list[Finding]:
     """Check all that a run needs: packages, network files, codecs, device, memory, and the store at `store`."""
     checks: tuple[Callable[[], Iterable[Finding]], ...] = (
         diagnose_packages,
@@ -158,8 +160,24 @@ def diagnose_memory() -> Iterator[Finding]:
     yield Finding("memory", _gigabytes(available), available >= ENOUGH_MEMORY, remedy)
 
 
-def diagnose_store(store: Path) -> Iterator[Finding]:
-    """Check free space and write permission at the store; the folder is not created."""
+def diagnose_store(store: str) -> Iterator[Finding]:
+    """Check the keys of a bucket, or free space and write permission at a folder, which is not created."""
+    if "://" in store:
+        yield _diagnose_bucket(store)
+    else:
+        yield from _diagnose_folder(Path(store))
+
+
+def _diagnose_bucket(url: str) -> Finding:
+    try:
+        check_address(url)
+        check_keys()
+    except StoreAddressError as error:
+        return Finding(f"store {url}", str(error), False, "correct --store, or set the keys")
+    return Finding(f"store {url}", "keys are set; the bucket itself is not asked", True)
+
+
+def _diagnose_folder(store: Path) -> Iterator[Finding]:
     folder = next(parent for parent in (store.absolute(), *store.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     remedy = f"free disk space ({_gigabytes(ENOUGH_DISK)} is enough for a short clip), or set another disk with --store"

@@ -7,7 +7,6 @@ import os
 import sys
 import traceback
 from importlib.metadata import version
-from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
@@ -191,7 +190,7 @@ def options(preset: Annotated[str, typer.Option(help="Show the values of this pr
 
 @app.command()
 def doctor(
-    store: Annotated[Path, typer.Option(help="Folder of the store.", envvar="STITCHEDIT_STORE")] = Path(".stitchedit"),
+    store: StoreUrl = HERE,
     install: Annotated[
         bool, typer.Option("--install", help="First install the packages that contain the networks, with pip.")
     ] = False,

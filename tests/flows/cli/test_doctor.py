@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def only(findings: Iterator[Finding]) -> Finding:
 
 
 def test_this_machine_is_ready(tmp_path: Path) -> None:
-    findings = diagnose(tmp_path / "store")
+    findings = diagnose(str(tmp_path / "store"))
 
     assert [finding for finding in findings if not finding.good] == []
     names = [finding.what for finding in findings]
@@ -88,7 +89,7 @@ def test_a_missing_encoder_is_reported() -> None:
 
 
 def test_an_unwritable_store_is_reported() -> None:
-    findings = list(diagnose_store(Path("/proc/store")))  # not writable even by root
+    findings = list(diagnose_store("/proc/store"))  # not writable even by root
 
     assert "/proc cannot be written to" in findings[-1].found
     assert "--store" in findings[-1].remedy
@@ -97,7 +98,7 @@ def test_an_unwritable_store_is_reported() -> None:
 def test_a_nearly_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4.9e9))
 
-    disk, _ = diagnose_store(tmp_path)
+    disk, _ = diagnose_store(str(tmp_path))
 
     assert (disk.found, disk.good) == ("4.9 GB free", False)
 
@@ -110,9 +111,23 @@ def test_a_package_that_cannot_be_imported_is_reported_and_other_checks_run(
         raise ImportError("libGL.so.1: cannot open shared object file", name="cv2")
 
     monkeypatch.setattr(doctor, "diagnose_fan", broken)
-    findings = {finding.what: finding for finding in diagnose(tmp_path)}
+    findings = {finding.what: finding for finding in diagnose(str(tmp_path))}
 
     assert findings["first"].good
     assert findings["cv2"].found == "fails: libGL.so.1: cannot open shared object file"
     assert not findings["cv2"].good
     assert "memory" in findings
+
+
+@pytest.mark.parametrize(
+    ("keys", "good"), [({}, False), ({"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, True)]
+)
+def test_a_bucket_is_checked_for_its_keys_and_is_no_folder(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, str], good: bool
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    (finding,) = diagnose_store("s3://bucket/edits")
+    assert (finding.what, finding.good) == ("store s3://bucket/edits", good)
