@@ -29,6 +29,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
+MAKEFLAGS += --no-print-directory # so that the last line of `make check` is pytest's
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo run clip-is-named test crash fuzz check docs clean
 
