@@ -61,10 +61,12 @@ def select_clips(opened: OpenCatalog, tags: list[str]) -> list[CatalogClip]:
     return [clip for clip in opened.clips if not tags or set(tags) & set(clip.entry.tags)]
 
 
-def prepare_job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store) -> Job | Outcome:
+def prepare_job(
+    clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest, store: Store, *, remember: bool = True
+) -> Job | Outcome:
     """The job of a clip, or its outcome if it is unchanged or cannot be edited.
 
-    A clip in a bucket is downloaded only if it is new or changed.
+    A clip in a bucket is downloaded only if it is new or changed. `remember` is that of `resolve`.
     """
     job, unreadable = _job(clip, opened, request, store)
     if is_done(job):
@@ -80,7 +82,7 @@ def prepare_job(clip: CatalogClip, opened: OpenCatalog, request: CatalogRequest,
         for output in (job.request.output, _held_output(job.request)):
             check_place(output, opened.allowed)  # checked again: a link may have changed since the catalog was read
         changes = {"device": "auto"} if request.deployment else {}  # the device is on its workers
-        edit = resolve(_with_existing_folder(job.request).model_copy(update=changes))
+        edit = resolve(_with_existing_folder(job.request).model_copy(update=changes), remember=remember)
         check_outputs(job.request, edit.config, edit.store, job.request.output)
         plan = plan_edit(edit)
     except ERRORS as error:

@@ -144,7 +144,7 @@ def plan_catalog(catalog: Path, store: str, scratch: Path | None, device: str, a
 
     artifacts, rows = request.open_store(), []
     for clip in opened.clips:
-        job = prepare_job(clip, opened, request, artifacts)
+        job = prepare_job(clip, opened, request, artifacts, remember=False)
         row: dict[str, Any] = {"clip": str(clip.source), "stages": [], "seconds": 0.0, "saved": 0.0, "unknown": []}
         if isinstance(job, Job):
             assert job.plan is not None

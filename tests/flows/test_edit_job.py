@@ -13,6 +13,7 @@ from flows.catalog.jobs import Job, prepare_job
 from flows.catalog.reading import open_catalog
 from flows.catalog.request import CatalogRequest
 from flows.cli.arguments import edit_job as job_of_arguments
+from flows.cli.catalog import plan_catalog
 from flows.edit_job import hand_over, resolve, take_over
 from flows.edit_request import Edit, EditRequest
 from storage import artifact
@@ -86,3 +87,12 @@ def test_a_job_is_taken_over_once(own_clip: Path, tmp_path: Path) -> None:
 def test_a_job_is_not_taken_over_with_a_changed_request(own_clip: Path, tmp_path: Path) -> None:
     handed = hand_over(resolve(request(own_clip, tmp_path)))
     assert take_over(handed.model_copy(update={"preset": "draft"})) is None
+
+
+def test_a_plan_of_a_catalog_leaves_the_store_untouched(own_clip: Path, tmp_path: Path, calls: Counter[str]) -> None:
+    catalog = tmp_path / "night.yaml"
+    entry = "{source: take.mp4, edits: {smile: 2}, output: '{stem}_out.mp4'}"
+    catalog.write_text(f"catalog: night\nconsent_required: false\nclips: [{entry}]\n")
+    plan_catalog(catalog, str(tmp_path / "store"), None, "cpu", as_json=True)
+    assert calls["take.mp4"] == 1
+    assert not (tmp_path / "store" / "sources").exists()

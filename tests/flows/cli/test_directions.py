@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from configs.load import load_options
-from flows.cli import main as cli
 from flows.cli.directions import code_of_seed, effects_table, read_score_file
 from flows.cli.known_edits import measured_effects
 from flows.edit_job import resolve
@@ -31,24 +29,10 @@ TRUNCATION = 0.7
 
 
 @pytest.fixture
-def directions(monkeypatch, capfd, tmp_path):
+def directions(stitchedit, monkeypatch, tmp_path):
     """`directions(*arguments)` returns exit code, standard output and standard error of `stitchedit directions`."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["stitchedit", "directions", *map(str, arguments)])
-        capfd.readouterr()
-        code = SUCCESS
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or SUCCESS
-        out, err = capfd.readouterr()
-        return code, out, " ".join(err.split())
-
-    return call
+    return lambda *arguments: stitchedit("directions", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pytest
 
 import tasks.runtime.pretrained
 from configs.load import load_config
-from flows.cli import main as cli
 from storage.artifact import file_sha256
 from storage.weights.state_dict import load_tensors
 from tasks.runtime import networks
@@ -37,26 +36,6 @@ if os.geteuid() == 0:
     os.setuid(65534)
 main()
 """
-
-
-@pytest.fixture
-def stitchedit(monkeypatch, capfd):
-    """`stitchedit(*arguments)` returns exit code, standard output and standard error, the latter on one line."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["stitchedit", *map(str, arguments)])
-        capfd.readouterr()
-        code = SUCCESS
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or SUCCESS
-        out, err = capfd.readouterr()
-        return code, out, " ".join(err.split())
-
-    return call
 
 
 @pytest.fixture
